@@ -1,0 +1,122 @@
+"""The content-addressed store: one safetensors file for each teacher, learner and cell.
+
+A key is the hash of everything that determines the numbers - descriptions, keys of what they
+build on, the code that computes them, library versions, the kind of device - and of nothing else.
+The code is hashed as syntax, so that comments and docstrings may change freely.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def cache_folder() -> Path:
+    """`GTN_BENCH_CACHE`, else the user's cache folder."""
+    folder = os.environ.get("GTN_BENCH_CACHE")
+    return Path(folder).expanduser() if folder else platformdirs.user_cache_path("gtn-bench")
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of plain data, independent of the order of keys; 32 hexadecimal digits of it."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def seed_for(*content: Any) -> int:
+    """A seed in [0, 2^63) from plain data: the same content, the same seed, whatever else exists."""
+    return int(digest(list(content))[:16], 16) >> 1
+
+
+@functools.cache
+def fingerprint(module: str) -> str:
+    """Hash of a module's code without comments and docstrings; of all its modules for a package."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return module
+    source = Path(spec.origin)
+    files = sorted(source.parent.glob("*.py")) if source.name == "__init__.py" else [source]
+    return digest([_code(file) for file in files])
+
+
+def _code(file: Path) -> str:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
+                del body[0]
+    return ast.dump(tree)
+
+
+def key_for(content: Mapping[str, Any], *, code: Iterable[str], packages: Iterable[str] = (), device: str) -> str:
+    """The key of what `content` describes, computed by the modules `code` with the given packages."""
+    return digest(
+        {
+            "content": content,
+            "code": {module: fingerprint(module) for module in code},
+            "packages": {package: version(package) for package in ("torch", *packages)},
+            "device": device,
+        }
+    )
+
+
+class Store:
+    """Files `<folder>/<kind>/<key>.safetensors`: named tensors with provenance, complete or absent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, kind: str, key: str) -> Path:
+        return self.folder / kind / key[:2] / f"{key}.safetensors"
+
+    def holds(self, kind: str, key: str) -> bool:
+        return self.path(kind, key).exists()
+
+    def save(self, kind: str, key: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+        """Keep tensors and plain data."""
+        write_tensors(self.path(kind, key), tensors, about)
+
+    def load(self, kind: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What `save` was given, on the CPU."""
+        from safetensors import safe_open
+
+        with safe_open(self.path(kind, key), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            return tensors, json.loads(file.metadata()["about"])
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:
+    """A safetensors file with plain data beside the tensors; it appears whole or not at all."""
+    from safetensors.torch import save
+
+    content = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write_atomically(path, save(content, {"about": json.dumps(about or {})}))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside `path`, then rename: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,152 @@
+"""What is attacked: a trained network behind one interface, and its views for the attack libraries.
+
+Every view is checked when it is made: the same logits and the same input gradients as the
+classifier itself. A view that normalises twice, applies a softmax or averages the loss would
+change an attack silently; here it is an error.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+TOLERANCE = 1e-5
+
+
+class ViewMismatch(RuntimeError):
+    """A library sees another classifier than the one that was trained."""
+
+
+class Classifier(nn.Module):
+    """A frozen network in evaluation mode: pixels (N, C, H, W) in [0, 1] to logits (N, K).
+
+    It counts what it is asked: `forwards` and `backwards` are numbers of images, not of batches.
+    """
+
+    def __init__(self, network: nn.Module, input_shape: tuple[int, int, int], num_classes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.input_shape = input_shape
+        self.num_classes = num_classes
+        self.forwards = 0
+        self.backwards = 0
+        self.requires_grad_(False)
+        self.train(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.forwards += len(x)
+        if x.requires_grad and torch.is_grad_enabled():
+            x = _CountBackward.apply(x, self)
+        return self.network(x)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Stay in evaluation mode, whatever a library asks for."""
+        return super().train(False)
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Most likely class (N,)."""
+        with torch.no_grad():
+            return self(x).argmax(dim=1)
+
+    def loss_gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """d/dx of the sum of the samples' cross-entropies: each image's own gradient, (N, C, H, W)."""
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            loss = F.cross_entropy(self(x), y, reduction="sum")
+            return torch.autograd.grad(loss, x)[0]
+
+
+class _CountBackward(torch.autograd.Function):
+    """Identity that tells the classifier when a gradient passes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, classifier: Classifier) -> Tensor:
+        ctx.classifier = classifier
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        ctx.classifier.backwards += len(grads[0])
+        return grads[0], None
+
+
+def as_art(classifier: Classifier) -> Any:
+    """The classifier as an ART `PyTorchClassifier` with clip values (0, 1)."""
+    from art.estimators.classification import PyTorchClassifier
+
+    device = _device(classifier)
+    view = PyTorchClassifier(
+        model=classifier,
+        loss=nn.CrossEntropyLoss(reduction="sum"),
+        input_shape=classifier.input_shape,
+        nb_classes=classifier.num_classes,
+        clip_values=(0.0, 1.0),
+        device_type="gpu" if device.type == "cuda" else "cpu",
+    )
+
+    def logits(x: Tensor) -> Any:
+        return view.predict(x.cpu().numpy())
+
+    def gradient(x: Tensor, y: Tensor) -> Any:
+        return view.loss_gradient(x.cpu().numpy(), F.one_hot(y, classifier.num_classes).cpu().numpy())
+
+    check_view("ART PyTorchClassifier", classifier, logits, gradient)
+    return view
+
+
+def as_foolbox(classifier: Classifier) -> Any:
+    """The classifier as a foolbox `PyTorchModel` with bounds (0, 1)."""
+    from foolbox import PyTorchModel
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        view = PyTorchModel(classifier, bounds=(0, 1), device=_device(classifier))
+
+    def gradient(x: Tensor, y: Tensor) -> Tensor:
+        x = x.clone().requires_grad_()
+        return torch.autograd.grad(F.cross_entropy(view(x), y, reduction="sum"), x)[0]
+
+    check_view("foolbox PyTorchModel", classifier, view, gradient)
+    return view
+
+
+def as_torchattacks(classifier: Classifier) -> Classifier:
+    """The classifier as torchattacks calls it: the module itself, through `Attack.get_logits`."""
+    from torchattacks.attack import Attack
+
+    attack = Attack("view", classifier)
+
+    def gradient(x: Tensor, y: Tensor) -> Tensor:
+        x = x.clone().requires_grad_()
+        return torch.autograd.grad(F.cross_entropy(attack.get_logits(x), y, reduction="sum"), x)[0]
+
+    check_view("torchattacks Attack", classifier, attack.get_logits, gradient)
+    return classifier
+
+
+def check_view(
+    name: str, classifier: Classifier, logits: Callable[[Tensor], Any], gradient: Callable[[Tensor, Tensor], Any]
+) -> None:
+    """Raise `ViewMismatch` unless the view's logits and input gradients are the classifier's, to 1e-5."""
+    device = _device(classifier)
+    draw = torch.Generator().manual_seed(0)
+    x = torch.rand(4, *classifier.input_shape, generator=draw).to(device)
+    y = torch.arange(4, device=device) % classifier.num_classes
+    counts = classifier.forwards, classifier.backwards
+    with torch.no_grad():
+        pairs = {"logits": (logits(x), classifier(x))}
+    pairs["input gradients"] = (gradient(x, y), classifier.loss_gradient(x, y))
+    classifier.forwards, classifier.backwards = counts
+    for what, (theirs, ours) in pairs.items():
+        difference = (torch.as_tensor(theirs, device=device) - ours).abs().max().item()
+        if not difference <= TOLERANCE * max(1.0, ours.abs().max().item()):
+            raise ViewMismatch(f"{name}: its {what} differ from the learner's by {difference:.3g} (allowed {TOLERANCE:g})")
+
+
+def _device(classifier: Classifier) -> torch.device:
+    return next(classifier.parameters()).device

@@ -1,0 +1,130 @@
+"""Layers of the reference study: weight normalisation, and batch norms whose statistics are state."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Normalize(nn.Module):
+    """Pixels in [0, 1] to zero mean and unit deviation of the training set, channel by channel."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+def weight_normalised(weight: Tensor, gain: Tensor) -> Tensor:
+    """w = g v / ||v||, one norm and one gain per output (https://arxiv.org/abs/1602.07868)."""
+    scale = gain / weight.flatten(1).norm(dim=1)
+    return weight * scale.view(-1, *[1] * (weight.ndim - 1))
+
+
+def _initialise(layer: Conv2d | Linear) -> None:
+    """Kaiming-normal direction, the gain that leaves it as it is, no offset."""
+    nn.init.kaiming_normal_(layer.weight, a=0.1, nonlinearity="leaky_relu")
+    layer.gain = nn.Parameter(layer.weight.detach().flatten(1).norm(dim=1))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+class Conv2d(nn.Conv2d):
+    """Convolution with weight normalisation."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0, bias: bool = False
+    ) -> None:
+        super().__init__(inputs, outputs, kernel, stride, padding, bias=bias)
+        _initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = weight_normalised(self.weight, self.gain)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class Linear(nn.Linear):
+    """Fully connected layer with weight normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = False) -> None:
+        super().__init__(inputs, outputs, bias=bias)
+        _initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, weight_normalised(self.weight, self.gain), self.bias)
+
+
+class BatchStatistics(nn.Module):
+    """A batch norm whose statistics are state: those of the last training batch (momentum 0).
+
+    In training mode the batch's own statistics are used and kept; in evaluation mode the kept
+    ones are used and left alone. They are kept without their history, unless `differentiable`
+    is set: then, through `torch.func.functional_call`, they are an output of the layer that a
+    meta-gradient can pass through.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    differentiable = False
+
+    def _keep(self, **statistics: Tensor) -> None:
+        for name, value in statistics.items():
+            setattr(self, name, value if self.differentiable else value.detach())
+
+
+class MeanBatchNorm(BatchStatistics):
+    """Subtract the mean of the batch, add a learned bias, channel by channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = self.running_mean
+        if self.training:
+            mean = x.mean(_all_but_channels(x))
+            self._keep(running_mean=mean)
+        return x + _per_channel(self.bias - mean, x)
+
+
+class FullBatchNorm(BatchStatistics):
+    """Subtract the mean, divide by the deviation, then a learned gain and bias, channel by channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        var, mean = self.running_var, self.running_mean
+        if self.training:
+            var, mean = torch.var_mean(x, _all_but_channels(x), correction=0)
+            self._keep(running_var=var, running_mean=mean)
+        scale = self.gain * (var + 1e-5).rsqrt()
+        return x * _per_channel(scale, x) + _per_channel(self.bias - mean * scale, x)
+
+
+def differentiable_statistics(network: nn.Module) -> nn.Module:
+    """Let meta-gradients pass through the statistics that the network's batch norms keep."""
+    for module in network.modules():
+        if isinstance(module, BatchStatistics):
+            module.differentiable = True
+    return network
+
+
+def _all_but_channels(x: Tensor) -> list[int]:
+    return [dim for dim in range(x.ndim) if dim != 1]
+
+
+def _per_channel(value: Tensor, x: Tensor) -> Tensor:
+    return value.view(-1, *[1] * (x.ndim - 2))

@@ -1,0 +1,109 @@
+"""Training modes: how a learner comes to be."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from gtn_bench.datasets import Dataset, Split
+from gtn_bench.description import Description, Mistake, PositiveFloat, PositiveInt
+from gtn_bench.teaching import Lesson, Teacher, train
+
+
+class Mode(Description):
+    """A way to train a freshly initialised network. Calling it returns the trained state dict.
+
+    `statistics` says what the batch norms hold in evaluation mode: the means of the last `teaching`
+    batch (the reference study's way), or those of `real` training images, re-estimated in one
+    unlabelled pass over the first `statistics_samples` of them (all, if none is given).
+    """
+
+    needs_teacher: ClassVar[bool]
+    statistics: Literal["real", "teaching"] = "real"
+    statistics_samples: PositiveInt | None = None
+
+    def check(self, dataset: Dataset, teacher: Teacher | None) -> None:
+        """Raise `Mistake` if the mode cannot train on this data set or from this teacher."""
+
+    def __call__(self, network: nn.Module, split: Split, lesson: Lesson | None, *, seed: int) -> dict[str, Tensor]:
+        """`network` in training mode, `split` the real training images, `seed` for their order."""
+        raise NotImplementedError
+
+    def _settle(self, network: nn.Module, state: dict[str, Tensor], split: Split) -> dict[str, Tensor]:
+        """The state with the statistics that were asked for."""
+        if self.statistics == "real":
+            state = state | estimate_statistics(network, state, split, self.statistics_samples)
+        return {name: value.detach() for name, value in state.items()}
+
+
+class GTN(Mode):
+    """SGD on the lessons of a teacher, with its learned rates and momenta, to the last inner step."""
+
+    name = "gtn"
+    source = "https://arxiv.org/abs/1912.07768"
+    needs_teacher = True
+    inner_steps: PositiveInt | None = None  # None: as many as the teacher has
+
+    def check(self, dataset: Dataset, teacher: Teacher | None) -> None:
+        if teacher is not None and self.inner_steps is not None and self.inner_steps > teacher.inner_steps:
+            raise Mistake(
+                f"mode '{self.name}' trains for {self.inner_steps} inner steps, the teacher has {teacher.inner_steps}"
+            )
+
+    def __call__(self, network: nn.Module, split: Split, lesson: Lesson | None, *, seed: int) -> dict[str, Tensor]:
+        assert lesson is not None
+        state = train(network, Lesson(*(part[: self.inner_steps] for part in lesson)))
+        return self._settle(network, state.params | state.buffers, split)
+
+
+class TenStepGTN(GTN):
+    """A teacher's learner, stopped after ten inner steps."""
+
+    name = "10_gtn"
+    inner_steps: PositiveInt | None = 10
+
+
+class Vanilla(Mode):
+    """Adam on the real training images; the defaults are the reference study's."""
+
+    name = "vanilla"
+    source = "https://arxiv.org/abs/1412.6980"
+    needs_teacher = False
+    lr: PositiveFloat = 0.005
+    epochs: PositiveInt = 1
+    batch_size: PositiveInt = 128
+
+    def __call__(self, network: nn.Module, split: Split, lesson: Lesson | None, *, seed: int) -> dict[str, Tensor]:
+        adam = torch.optim.Adam(network.parameters(), lr=self.lr)
+        draw = torch.Generator().manual_seed(seed)
+        for _ in range(self.epochs):
+            order = torch.randperm(len(split), generator=draw).to(split.labels.device)
+            for index in order.split(self.batch_size):
+                x, y = split[index]
+                adam.zero_grad()
+                F.cross_entropy(network(x), y).backward()
+                adam.step()
+        return self._settle(network, dict(network.state_dict()), split)
+
+
+MODES: dict[str, type[Mode]] = {cls.name: cls for cls in (TenStepGTN, GTN, Vanilla)}
+
+
+@torch.no_grad()
+def estimate_statistics(
+    network: nn.Module, state: dict[str, Tensor], split: Split, samples: int | None
+) -> dict[str, Tensor]:
+    """Batch-norm statistics in training mode, averaged over one pass through the real images."""
+    network.train()
+    total = min(samples or len(split), len(split))
+    sums = {name: torch.zeros_like(value) for name, value in network.named_buffers() if "running" in name}
+    for index in torch.arange(total, device=split.labels.device).split(500):
+        tensors = dict(state)
+        functional_call(network, tensors, (split[index][0],))
+        for name in sums:
+            sums[name] += tensors[name] * (len(index) / total)
+    return sums

@@ -1,0 +1,43 @@
+"""Gaussian blur."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor
+
+from gtn_bench.classifiers import Classifier
+from gtn_bench.description import PositiveFloat
+from gtn_bench.perturbations.base import Perturbation
+
+
+class Blur(Perturbation):
+    """Gaussian filter of standard deviation beta pixels, cut off at `truncate` deviations.
+
+    The filter is linear and separable, so SciPy's own filter, applied once to the identity
+    along each side, gives the two matrices that blur a whole batch: A x B^T.
+    """
+
+    name = "blur"
+    source = "https://docs.scipy.org/doc/scipy/reference/generated/scipy.ndimage.gaussian_filter.html"
+    meaning = "standard deviation, pixels"
+    packages = ("scipy",)
+
+    truncate: PositiveFloat = 3.5
+    padding: Literal["reflect", "mirror", "nearest", "wrap", "constant"] = "reflect"
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        if self.beta == 0:
+            return x
+        rows, columns = (self._matrix(size).to(x) for size in x.shape[2:])
+        return rows @ x @ columns.T
+
+    def _matrix(self, size: int) -> Tensor:
+        """(size, size) matrix that filters a column of pixels."""
+        identity = np.eye(size)
+        return torch.from_numpy(
+            gaussian_filter1d(identity, self.beta, axis=0, mode=self.padding, truncate=self.truncate)
+        )

@@ -1,0 +1,93 @@
+"""The only judge: clips, checks, re-predicts and measures what a perturbation returned."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gtn_bench.classifiers import Classifier
+from gtn_bench.perturbations.base import Perturbation
+
+EXAMPLES = 8  # perturbed images kept for the report
+
+
+class BrokenPromise(RuntimeError):
+    """A perturbation returned something that is not a batch of finite images."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clean:
+    """A classifier on the unperturbed images: what all its perturbations share."""
+
+    prediction: Tensor  # (N,) int64
+    zero_gradient: Tensor  # (N,) bool: the cross-entropy has no slope here
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a perturbation did to each of N images, on the CPU."""
+
+    label: Tensor  # (N,) int64
+    clean_prediction: Tensor  # (N,) int64
+    prediction: Tensor  # (N,) int64
+    linf: Tensor  # (N,) largest change of a pixel value
+    l2: Tensor  # (N,) Euclidean length of the change
+    zero_gradient: Tensor  # (N,) bool: a gradient attack had nothing to follow at its start
+    examples: Tensor  # (at most EXAMPLES, C, H, W): the first perturbed images
+    forwards: float  # images through the classifier, for each image judged
+    backwards: float  # gradients likewise
+    seconds: float
+
+
+def look_at(classifier: Classifier, x: Tensor, y: Tensor, batch_size: int = 500) -> Clean:
+    """Predictions and vanished gradients on clean images (N, C, H, W) with labels (N,)."""
+    predictions, vanished = [], []
+    for images, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
+        predictions.append(classifier.predict(images))
+        vanished.append((classifier.loss_gradient(images, labels) == 0).flatten(1).all(dim=1))
+    return Clean(torch.cat(predictions), torch.cat(vanished))
+
+
+def judge(
+    perturbation: Perturbation, classifier: Classifier, clean: Clean, x: Tensor, y: Tensor, seeds: Tensor
+) -> Outcome:
+    """Run the perturbation on images (N, C, H, W), labels (N,), seeds (N,), and judge it.
+
+    Nothing that the perturbation says of itself counts. Raises `BrokenPromise` if the shape
+    is wrong or a value is not finite; what lies outside [0, 1] is clipped.
+    """
+    start = time.perf_counter()
+    counts = classifier.forwards, classifier.backwards
+    chunk = perturbation.chunk or len(x)
+    parts = []
+    for images, labels, seed in zip(x.split(chunk), y.split(chunk), seeds.split(chunk), strict=True):
+        returned = perturbation(classifier, images.clone(), labels.clone(), seed.clone())
+        if returned.shape != images.shape:
+            raise BrokenPromise(
+                f"'{perturbation.name}' returned shape {tuple(returned.shape)}, expected {tuple(images.shape)}"
+            )
+        if not returned.isfinite().all():
+            broken = int((~returned.isfinite()).flatten(1).any(dim=1).sum())
+            raise BrokenPromise(f"'{perturbation.name}' returned non-finite pixels in {broken} of {len(images)} images")
+        parts.append(returned.detach().to(x).clamp(0, 1))
+    forwards, backwards = classifier.forwards - counts[0], classifier.backwards - counts[1]
+    seconds = time.perf_counter() - start
+
+    x_adv = torch.cat(parts)
+    change = (x_adv - x).flatten(1)
+    vanished = clean.zero_gradient if perturbation.uses_gradient else torch.zeros_like(clean.zero_gradient)
+    return Outcome(
+        label=y.cpu(),
+        clean_prediction=clean.prediction.cpu(),
+        prediction=torch.cat([classifier.predict(images) for images in x_adv.split(500)]).cpu(),
+        linf=change.abs().amax(dim=1).cpu(),
+        l2=change.norm(dim=1).cpu(),
+        zero_gradient=vanished.cpu(),
+        examples=x_adv[:EXAMPLES].cpu(),
+        forwards=forwards / len(x),
+        backwards=backwards / len(x),
+        seconds=seconds,
+    )

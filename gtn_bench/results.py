@@ -1,0 +1,131 @@
+"""The output folder: tables of samples, cells and curves, and how to read them back. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import safe_open
+
+from gtn_bench.description import Mistake
+
+IDENTITY = ["dataset", "teacher", "architecture", "mode", "seed", "perturbation", "beta"]
+SUMMARY_COLUMNS = [
+    *IDENTITY,
+    "n",
+    "clean_accuracy",
+    "accuracy",
+    "mean_linf",
+    "mean_l2",
+    "forwards",
+    "backwards",
+    "seconds",
+    "grade",
+    "status",
+]
+CURVE_COLUMNS = [
+    *("dataset", "teacher", "architecture", "mode", "perturbation", "beta"),
+    *("accuracy", "std", "ci_low", "ci_high", "n_seeds"),
+]
+
+_NAME = pa.dictionary(pa.int32(), pa.string())
+_IDENTITY_FIELDS = [
+    ("dataset", _NAME),
+    ("teacher", _NAME),
+    ("architecture", _NAME),
+    ("mode", _NAME),
+    ("seed", pa.int64()),
+    ("perturbation", _NAME),
+    ("beta", pa.float64()),
+]
+SAMPLE_SCHEMA = pa.schema(
+    [
+        *_IDENTITY_FIELDS,
+        ("sample", pa.int32()),
+        ("label", pa.int16()),
+        ("clean_prediction", pa.int16()),
+        ("prediction", pa.int16()),
+        ("linf", pa.float32()),
+        ("l2", pa.float32()),
+        ("zero_gradient", pa.bool_()),
+    ]
+)
+
+
+class SampleWriter:
+    """Writes `samples.parquet` one cell at a time, so that a suite of any size fits in memory.
+
+    A context manager: the file is there when it is left without an exception.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_suffix(".part")
+        self._writer = pq.ParquetWriter(self._part, SAMPLE_SCHEMA, compression="zstd")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._writer.close()
+        if kind is None:
+            self._part.replace(self._path)
+
+    def write(self, identity: Mapping[str, Any], measured: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """`identity`: the cell's value for each column of `IDENTITY`; `measured`: an array for each other column."""
+        n = len(measured["label"])
+        columns: list[pa.Array] = []
+        for name, kind in _IDENTITY_FIELDS:
+            if kind == _NAME:
+                columns.append(pa.DictionaryArray.from_arrays(np.zeros(n, np.int32), [identity[name]]))
+            else:
+                columns.append(pa.array(np.full(n, identity[name]), kind))
+        columns.append(pa.array(np.arange(n, dtype=np.int32)))
+        columns += [pa.array(measured[field.name]).cast(field.type) for field in list(SAMPLE_SCHEMA)[len(columns) :]]
+        self._writer.write_table(pa.Table.from_arrays(columns, schema=SAMPLE_SCHEMA))
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run left in its output folder, read when asked for."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if not (self.folder / "summary.csv").is_file():
+            raise Mistake(f"{self.folder}: expects the output folder of a run, found no summary.csv in it")
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """One row for each cell, columns `SUMMARY_COLUMNS`."""
+        return pd.read_csv(self.folder / "summary.csv")
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """One row for each curve point, columns `CURVE_COLUMNS`."""
+        return pd.read_csv(self.folder / "curves.csv")
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """One row for each cell and test image."""
+        return pd.read_parquet(self.folder / "samples.parquet")
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Versions, machine, keys, the meaning of every beta, and the traceback of every failed cell."""
+        content: dict[str, Any] = json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
+        return content
+
+    @cached_property
+    def examples(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Images (k, C, H, W): `clean`, and `<perturbation>/<mode>/<beta>`."""
+        with safe_open(self.folder / "examples.safetensors", framework="np") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}

@@ -1,0 +1,251 @@
+"""From a plan to results. The only module that knows every stage.
+
+Each finished piece is kept in the store under the key of its content, so a run that was
+interrupted continues where it stopped, and a changed suite computes only what changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import joblib
+import pandas as pd
+import torch
+
+from gtn_bench import statistics, work
+from gtn_bench.cache import Store, cache_folder, write_atomically, write_tensors
+from gtn_bench.description import Mistake
+from gtn_bench.perturbations.referee import EXAMPLES
+from gtn_bench.planner import Cell, Plan
+from gtn_bench.results import IDENTITY, SUMMARY_COLUMNS, Results, SampleWriter
+from gtn_bench.work import Site
+
+Device = Literal["auto", "cpu", "cuda"]
+Progress = Callable[[str, int, int], None]  # stage, parts done, parts in all
+W = TypeVar("W")
+
+
+def run(
+    plan: Plan,
+    out: str | Path,
+    *,
+    device: Device = "auto",
+    workers: int | None = None,
+    cache: str | Path | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> Results:
+    """Fill all cells of the plan and write the output folder `out`.
+
+    Args:
+        device: `auto` takes a GPU where there is one.
+        workers: processes for learners and cells; by default one for each core, or a single one on a GPU.
+        cache: the store's folder; by default `GTN_BENCH_CACHE`, else the user's cache folder.
+        progress: called with the name of a stage, the number of its finished parts and of all its parts.
+
+    A cell that fails becomes a row with status `error`; its traceback goes to provenance.json.
+    Learners and cells are computed with one thread each, so results do not depend on `workers`.
+    """
+    started = time.time()
+    site = Site(Store(Path(cache) if cache else cache_folder()), _device(device))
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    work.splits(plan.dataset, site.device)  # downloaded once, before any worker asks for it
+
+    jobs = _Jobs(site, workers or (1 if site.device == "cuda" else os.cpu_count() or 1), progress)
+    jobs.meta_train(plan)
+    jobs.train(plan)
+    jobs.measure(plan)
+
+    summary, errors = _write_tables(plan, jobs, folder)
+    examples = _write_examples(plan, jobs, summary, folder)
+    write_atomically(folder / "suite.yaml", plan.suite.to_yaml().encode())
+    about = {**_provenance(plan, jobs), "examples": examples, "seconds": time.time() - started, "errors": errors}
+    write_atomically(folder / "provenance.json", json.dumps(about, indent=2).encode())
+    return Results(folder)
+
+
+class _Jobs:
+    """The stages of a run. `failures` holds the traceback of whatever failed, by key."""
+
+    def __init__(self, site: Site, workers: int, progress: Progress) -> None:
+        self.site = site
+        self.workers = workers
+        self.progress = progress
+        self.failures: dict[str, str] = {}
+
+    def keys(self, cell: Cell) -> tuple[str, ...]:
+        """Of the cell, its learner, its teacher: what it fails with."""
+        learner, device = cell.learner, self.site.device
+        learner_key = learner.key(device)
+        teacher_key = [learner.taught_by.key(device)] if learner.taught_by else []
+        return (cell.key(device, learner_key), learner_key, *teacher_key)
+
+    def failure(self, keys: tuple[str, ...]) -> str | None:
+        return next((self.failures[key] for key in keys if key in self.failures), None)
+
+    def meta_train(self, plan: Plan) -> None:
+        """Teachers, one after the other, each with all threads."""
+        total = sum(taught_by.teacher.meta_steps for taught_by in plan.teachers)
+        before = 0
+        for taught_by in plan.teachers:
+            key = taught_by.key(self.site.device)
+            if not self.site.store.holds("teachers", key):
+                error = _guarded(
+                    work.meta_train, self.site, taught_by, lambda step, before=before: self.progress("teachers", before + step, total)
+                )
+                self.failures |= {key: error} if error else {}
+            before += taught_by.teacher.meta_steps
+            self.progress("teachers", before, total)
+
+    def train(self, plan: Plan) -> None:
+        """Learners, side by side."""
+        learners = {learner.key(self.site.device): learner for learner in plan.learners}
+        missing = {
+            key: learner
+            for key, learner in learners.items()
+            if not self.site.store.holds("learners", key)
+            and not (learner.taught_by and learner.taught_by.key(self.site.device) in self.failures)
+        }
+        self._side_by_side("learners", work.train, missing, {key: [key] for key in missing}, len(learners))
+
+    def measure(self, plan: Plan) -> None:
+        """Cells, side by side in sweeps: one learner, one perturbation."""
+        sweeps: dict[str, list[Cell]] = defaultdict(list)
+        parts: dict[str, list[str]] = defaultdict(list)
+        for cell in plan.cells:
+            keys = self.keys(cell)
+            if not self.failure(keys) and not self.site.store.holds("cells", keys[0]):
+                sweep = f"{keys[1]} {cell.perturbation_label}"
+                sweeps[sweep].append(cell)
+                parts[sweep].append(keys[0])
+        self._side_by_side("cells", work.measure, sweeps, parts, len(plan.cells))
+
+    def _side_by_side(
+        self, stage: str, task: Callable[[Site, W], None], works: Mapping[str, W], parts: Mapping[str, list[str]], total: int
+    ) -> None:
+        """Do all works; each stands for some parts, and a part that was not left in the store has failed."""
+        done = total - sum(len(keys) for keys in parts.values())
+        self.progress(stage, done, total)
+        calls = (joblib.delayed(_one)(task, self.site, name, item) for name, item in works.items())
+        pool = joblib.Parallel(n_jobs=self.workers, return_as="generator_unordered", batch_size=1)
+        for name, error in pool(calls):
+            for key in parts[name]:
+                if error and not self.site.store.holds(stage, key):
+                    self.failures[key] = error
+            done += len(parts[name])
+            self.progress(stage, done, total)
+
+
+def _one(task: Callable[[Site, W], None], site: Site, name: str, item: W) -> tuple[str, str | None]:
+    """One work in one thread, in this process or another: its name, and its traceback if it failed."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return name, _guarded(task, site, item)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _guarded(task: Callable[..., None], *arguments: Any) -> str | None:
+    try:
+        task(*arguments)
+    except Exception:
+        return traceback.format_exc()
+    return None
+
+
+def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """samples.parquet, summary.csv, curves.csv; returns the summary and the errors."""
+    rows, errors = [], []
+    with SampleWriter(folder / "samples.parquet") as samples:
+        for cell in plan.cells:
+            keys = jobs.keys(cell)
+            identity = dict(zip(IDENTITY, _identity(cell), strict=True))
+            error = jobs.failure(keys)
+            if error:
+                rows.append({**identity, "n": cell.samples, "grade": "unknown", "status": "error"})
+                errors.append({**identity, "traceback": error})
+                continue
+            tensors, about = jobs.site.store.load("cells", keys[0])
+            measured = {name: tensors[name].numpy() for name in work.MEASURED}
+            samples.write(identity, measured)
+            rows.append(
+                {
+                    **identity,
+                    "n": cell.samples,
+                    "clean_accuracy": (measured["clean_prediction"] == measured["label"]).mean(),
+                    "accuracy": (measured["prediction"] == measured["label"]).mean(),
+                    "mean_linf": measured["linf"].mean(dtype=float),
+                    "mean_l2": measured["l2"].mean(dtype=float),
+                    **about,
+                    "grade": "unknown",
+                    "status": "done",
+                }
+            )
+    summary = pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
+    curves = statistics.curves(summary, plan.suite.acceptance)
+    write_atomically(folder / "summary.csv", summary.to_csv(index=False).encode())
+    write_atomically(folder / "curves.csv", curves.to_csv(index=False).encode())
+    return summary, errors
+
+
+def _identity(cell: Cell) -> tuple[Any, ...]:
+    learner = cell.learner
+    where = (learner.dataset.name, learner.teacher_label, learner.architecture_label, learner.mode_label, learner.seed)
+    return (*where, cell.perturbation_label, cell.beta)
+
+
+def _write_examples(plan: Plan, jobs: _Jobs, summary: pd.DataFrame, folder: Path) -> dict[str, Any]:
+    """Perturbed images of one learner for each mode, first accepted architecture, first teacher and seed."""
+    accepted = statistics.acceptance(summary, plan.suite.acceptance)
+    chosen = [*accepted.loc[accepted[statistics.ACCEPTED], "architecture"], plan.cells[0].learner.architecture_label][0]
+    teachers = {plan.cells[0].learner.teacher_label, *(taught_by.label for taught_by in plan.teachers[:1])}
+    images = {}
+    for cell in plan.cells:
+        learner, keys = cell.learner, jobs.keys(cell)
+        if learner.architecture_label != chosen or learner.seed != plan.suite.seeds[0] or jobs.failure(keys):
+            continue
+        if learner.taught_by and learner.teacher_label not in teachers:
+            continue
+        tensors, _ = jobs.site.store.load("cells", keys[0])
+        images[f"{cell.perturbation_label}/{learner.mode_label}/{cell.beta!r}"] = tensors["examples"]
+    clean = work.splits(plan.dataset, jobs.site.device)["test"][:EXAMPLES][0]
+    write_tensors(folder / "examples.safetensors", {"clean": clean, **images})
+    return {"architecture": chosen, "seed": plan.suite.seeds[0], "teachers": sorted(teachers)}
+
+
+def _provenance(plan: Plan, jobs: _Jobs) -> dict[str, Any]:
+    """Where the numbers come from: versions, machine, keys, and what every beta means."""
+    packages = ("gtn-bench", "torch", "torchvision", "numpy", "scipy", *plan.packages)
+    device = jobs.site.device
+    return {
+        "suite": plan.suite.name,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages if name != "gtn-bench"}},
+        "machine": {
+            "platform": platform.platform(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        },
+        "workers": jobs.workers,
+        "teachers": {taught_by.label: taught_by.key(device) for taught_by in plan.teachers},
+        "cache": str(jobs.site.store.folder),
+        "perturbations": plan.axes,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _device(device: Device) -> str:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise Mistake("device 'cuda' is not available here; use 'cpu' or 'auto'")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"

@@ -1,0 +1,206 @@
+"""Suites: what to compare, as a YAML file. This module knows the grammar, not the names in it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Hashable
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+
+from gtn_bench.description import Mistake, PositiveInt, Probability, did_you_mean, explain
+
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+
+
+class Entry(BaseModel):
+    """A name from one of the tables, an optional label for the results, and the fields of what is named."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    name: str
+    label: Label | None = None
+
+    @property
+    def title(self) -> str:
+        """What the results call it."""
+        return self.label or self.name
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        return dict(self.__pydantic_extra__ or {})
+
+
+def sweep(value: object) -> object:
+    """Strengths from a list, or from `{linspace: [first, last, count]}` or `{geomspace: ...}`; sorted."""
+    if isinstance(value, dict):
+        value = _spaced(value)
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"expects a list of strengths, or a linspace or geomspace, got {value!r}")
+    if not value:
+        raise ValueError("expects at least one strength, got an empty sweep")
+    for beta in value:
+        if isinstance(beta, bool) or not isinstance(beta, int | float) or not math.isfinite(beta) or beta < 0:
+            raise ValueError(f"expects finite strengths of at least 0, got {beta!r}")
+    betas = sorted(float(beta) for beta in value)
+    for one, next_one in zip(betas, betas[1:], strict=False):
+        if one == next_one:
+            raise ValueError(f"expects each strength once, got {one:g} again")
+    return tuple(betas)
+
+
+def _spaced(value: dict[str, Any]) -> list[float]:
+    spaces = {"linspace": np.linspace, "geomspace": np.geomspace}
+    if len(value) != 1 or next(iter(value)) not in spaces:
+        wrong = next((key for key in value if key not in spaces), "two kinds of space")
+        raise ValueError(f"does not know the sweep '{wrong}'{did_you_mean(wrong, spaces)}")
+    kind, numbers = next(iter(value.items()))
+    match numbers:
+        case [int() | float() as first, int() | float() as last, int(count)] if count > 0 and not isinstance(count, bool):
+            if not (math.isfinite(first) and math.isfinite(last)):
+                raise ValueError(f"expects finite strengths of at least 0, got {kind}: {numbers!r}")
+            if kind == "geomspace" and min(first, last) <= 0:
+                raise ValueError(f"expects geomspace between strengths greater than 0, got {numbers!r}")
+            return [float(f"{beta:.12g}") for beta in spaces[kind](first, last, count)]
+    raise ValueError(f"expects {kind}: [first, last, count], got {numbers!r}")
+
+
+def _unique(values: Any) -> Any:
+    for value in values if isinstance(values, list | tuple) else ():
+        if list(values).count(value) > 1:
+            raise ValueError(f"expects each seed once, got {value!r} again")
+    return values
+
+
+def _entries(values: Any) -> Any:
+    """A bare name stands for an entry without fields."""
+    return [{"name": value} if isinstance(value, str) else value for value in values] if isinstance(values, list) else values
+
+
+def _entry(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class PerturbationEntry(Entry):
+    """A perturbation with the strengths to try and the number of test images to try them on."""
+
+    beta: Annotated[tuple[float, ...], BeforeValidator(sweep)]
+    samples: PositiveInt | None = None
+
+
+Entries = Annotated[tuple[Entry, ...], BeforeValidator(_entries), Field(strict=False)]
+
+
+class Suite(BaseModel):
+    """What to compare: which learners, trained in which modes, under which perturbations.
+
+    A learner is trained for every architecture, mode and seed, and for every teacher where the
+    mode needs one; every learner is put under every perturbation at every strength.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: Label
+    description: str = ""
+    dataset: Annotated[Entry, BeforeValidator(_entry)]
+    teachers: Entries = ()
+    architectures: Annotated[Entries, Field(min_length=1)]
+    modes: Annotated[Entries, Field(min_length=1)]
+    seeds: Annotated[tuple[int, ...], Field(strict=False, min_length=1), BeforeValidator(_unique)]
+    perturbations: Annotated[tuple[PerturbationEntry, ...], Field(strict=False, min_length=1)]
+    units: Literal["pixel", "normalized"] = "pixel"
+    acceptance: Probability = 0.7
+    _file: str = PrivateAttr("")
+
+    @property
+    def where(self) -> str:
+        """What messages call the suite: its file, else its name."""
+        return self._file or self.name
+
+    def to_yaml(self) -> str:
+        data = self.model_dump(mode="json")
+        for entry in (data["dataset"], *data["teachers"], *data["architectures"], *data["modes"], *data["perturbations"]):
+            if entry["label"] is None:
+                del entry["label"]
+        return yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)
+
+
+def load(source: str | Path) -> Suite:
+    """The suite in a YAML file, or the one that ships under this name (`demo`).
+
+    Raises `Mistake`, one line for each mistake: the file, the place in it, what was expected.
+    """
+    path = find(source)
+    try:
+        suite = parse(path.read_text(encoding="utf-8"))
+    except Mistake as mistake:
+        raise Mistake("\n".join(f"{path.name}: {line}" for line in str(mistake).splitlines())) from None
+    except UnicodeDecodeError:
+        raise Mistake(f"{path.name}: expects a text file in UTF-8") from None
+    suite._file = path.name
+    return suite
+
+
+def parse(text: str) -> Suite:
+    """The suite that YAML text describes. Raises `Mistake`."""
+    try:
+        data = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise Mistake(f"{line}{error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise Mistake(f"is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise Mistake(f"expects a mapping with the keys of a suite, got {type(data).__name__}")
+    try:
+        return Suite.model_validate(data)
+    except ValidationError as error:
+        raise Mistake("\n".join(explain(error, Suite, ""))) from None
+
+
+def find(source: str | Path) -> Path:
+    """The file of a suite, by path or by the name of one that ships with the package."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    shipped = suites()
+    if str(source) in shipped:
+        return shipped[str(source)]
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        raise Mistake(f"{source}: no such file")
+    raise Mistake(f"unknown suite '{source}'{did_you_mean(source, shipped)}")
+
+
+def suites() -> dict[str, Path]:
+    """The suites that ship with the package: name and file."""
+    installed = Path(str(files("gtn_bench"))) / "suites"
+    checkout = Path(str(files("gtn_bench"))).parent / "benchmarks"
+    folder = installed if installed.is_dir() else checkout
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML as data: no duplicate keys, and 1e-3 is a number as in YAML 1.2."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.MarkedYAMLError(problem=f"expects keys to be text, got {key!r}", problem_mark=key_node.start_mark)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"key '{key}' occurs twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
+    list("-+0123456789."),
+)

@@ -1,0 +1,98 @@
+"""The three kinds of work a plan consists of: meta-train a teacher, train a learner, measure a sweep.
+
+Each takes a `Site` and leaves its result in the store. They run in any process and in any order
+that respects what builds on what.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+
+from gtn_bench.cache import Store
+from gtn_bench.classifiers import Classifier
+from gtn_bench.datasets import Dataset, Split, SplitName
+from gtn_bench.perturbations.referee import judge, look_at
+from gtn_bench.planner import Cell, Learner, TaughtBy
+from gtn_bench.teaching import Lesson
+
+MEASURED = ("label", "clean_prediction", "prediction", "linf", "l2", "zero_gradient")
+
+
+class Site(NamedTuple):
+    """Where work is done."""
+
+    store: Store
+    device: str
+
+
+@functools.lru_cache(maxsize=2)
+def splits(dataset: Dataset, device: str) -> dict[SplitName, Split]:
+    """The data set's splits on the device, loaded once in each process."""
+    return {name: split.to(device) for name, split in dataset().items()}
+
+
+def meta_train(site: Site, taught_by: TaughtBy, progress: Callable[[int], None]) -> None:
+    """Leave the teacher: its lesson (images, labels, lr, momentum), its parameters, its history."""
+    dataset = taught_by.dataset
+    train = splits(dataset, site.device)["train"]
+    curriculum, history = taught_by.teacher(dataset, train, device=site.device, progress=progress)
+    with torch.no_grad():
+        lesson = curriculum(slice(None))
+    tensors = {**lesson._asdict(), **{f"curriculum.{name}": value for name, value in curriculum.state_dict().items()}}
+    about = {
+        "dataset": dataset.identity(),
+        "teacher": taught_by.teacher.identity(),
+        "history": history,
+        "device": site.device,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    site.store.save("teachers", taught_by.key(site.device), tensors, about)
+
+
+def train(site: Site, learner: Learner) -> None:
+    """Leave the trained network's state dict."""
+    network = learner.architecture(learner.dataset, learner.initial_seed).to(site.device).train()
+    lesson = None
+    if learner.taught_by:
+        tensors, _ = site.store.load("teachers", learner.taught_by.key(site.device))
+        lesson = Lesson(*(tensors[name].to(site.device) for name in Lesson._fields))
+    split = splits(learner.dataset, site.device)["train"]
+    state = learner.mode(network, split, lesson, seed=learner.training_seed)
+    about = {
+        "dataset": learner.dataset.identity(),
+        "teacher": learner.taught_by.teacher.identity() if learner.taught_by else None,
+        "architecture": learner.architecture.identity(),
+        "mode": learner.mode.identity(),
+        "seed": learner.seed,
+    }
+    site.store.save("learners", learner.key(site.device), state, about)
+
+
+def measure(site: Site, cells: Sequence[Cell]) -> None:
+    """Leave what happened to each test image in each of the cells, all of one learner and one length."""
+    learner, samples = cells[0].learner, cells[0].samples
+    learner_key = learner.key(site.device)
+    network = learner.architecture(learner.dataset, learner.initial_seed).to(site.device)
+    network.load_state_dict(site.store.load("learners", learner_key)[0])
+    classifier = Classifier(network, learner.dataset.input_shape, learner.dataset.num_classes)
+    x, y = splits(learner.dataset, site.device)["test"][:samples]
+    clean = look_at(classifier, x, y)
+    failed = []
+    for cell in cells:
+        seeds = cell.noise_seed + torch.arange(samples)
+        try:
+            outcome = judge(cell.perturbation, classifier, clean, x, y, seeds)
+        except Exception as error:
+            error.add_note(f"at beta {cell.beta:g}")
+            failed.append(error)
+            continue
+        tensors = {name: getattr(outcome, name) for name in (*MEASURED, "examples")}
+        about = {"forwards": outcome.forwards, "backwards": outcome.backwards, "seconds": outcome.seconds}
+        site.store.save("cells", cell.key(site.device, learner_key), tensors, about)
+    if failed:
+        raise ExceptionGroup(f"{cells[0].perturbation_label} failed at {len(failed)} of {len(cells)} strengths", failed)
