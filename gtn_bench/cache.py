@@ -15,11 +15,14 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
 import platformdirs
+from safetensors import safe_open
+from safetensors.numpy import save
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,6 +56,15 @@ def fingerprint(module: str) -> str:
     return digest([_code(file) for file in files])
 
 
+@functools.cache
+def installed(package: str) -> str:
+    """The version of an installed package; `absent` if there is none."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
 def _code(file: Path) -> str:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
@@ -69,7 +81,7 @@ def key_for(content: Mapping[str, Any], *, code: Iterable[str], packages: Iterab
         {
             "content": content,
             "code": {module: fingerprint(module) for module in code},
-            "packages": {package: version(package) for package in ("torch", *packages)},
+            "packages": {package: installed(package) for package in ("torch", *packages)},
             "device": device,
         }
     )
@@ -93,19 +105,30 @@ class Store:
 
     def load(self, kind: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What `save` was given, on the CPU."""
-        from safetensors import safe_open
-
-        with safe_open(self.path(kind, key), framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-            return tensors, json.loads(file.metadata()["about"])
+        return read_tensors(self.path(kind, key), framework="pt")
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:
+class Site(NamedTuple):
+    """Where work is done, and where its results are kept."""
+
+    store: Store
+    device: str
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor | np.ndarray[Any, Any]], about: Mapping[str, Any] | None = None) -> None:
     """A safetensors file with plain data beside the tensors; it appears whole or not at all."""
-    from safetensors.torch import save
-
-    content = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    content = {name: np.ascontiguousarray(_array(value)) for name, value in tensors.items()}
     write_atomically(path, save(content, {"about": json.dumps(about or {})}))
+
+
+def read_tensors(path: Path, framework: Literal["np", "pt"] = "np") -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tensors of a file, as NumPy arrays or torch tensors, and the data beside them."""
+    with safe_open(path, framework=framework) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["about"])
+
+
+def _array(value: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return value if isinstance(value, np.ndarray) else value.detach().cpu().numpy()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gtn_bench.learners.folding import fold
+
 TOLERANCE = 1e-5
 
 
@@ -23,14 +25,14 @@ class ViewMismatch(RuntimeError):
 
 
 class Classifier(nn.Module):
-    """A frozen network in evaluation mode: pixels (N, C, H, W) in [0, 1] to logits (N, K).
+    """A frozen, folded network in evaluation mode: pixels (N, C, H, W) in [0, 1] to logits (N, K).
 
     It counts what it is asked: `forwards` and `backwards` are numbers of images, not of batches.
     """
 
     def __init__(self, network: nn.Module, input_shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
-        self.network = network
+        self.network = fold(network)
         self.input_shape = input_shape
         self.num_classes = num_classes
         self.forwards = 0

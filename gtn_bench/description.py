@@ -57,20 +57,25 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known)}"
 
 
-def lookup(table: dict[str, type[D]], kind: str, name: str) -> type[D]:
+def lookup(table: Mapping[str, type[D]], kind: str, name: str) -> type[D]:
     """The description called `name`, from the table or from an installed plug-in.
 
     Raises `Mistake` with the nearest known name.
     """
-    if name not in table:
-        plugins = {entry.name: entry for entry in entry_points(group=f"gtn_bench.{kind}s")}
-        if name not in plugins:
-            raise Mistake(f"unknown {kind} '{name}'" + did_you_mean(name, [*table, *plugins]))
-        table[name] = plugins[name].load()
-    return table[name]
+    if name in table:
+        return table[name]
+    for entry in entry_points(group=f"gtn_bench.{kind}s", name=name):
+        plugin: type[D] = entry.load()
+        return plugin
+    raise Mistake(f"unknown {kind} '{name}'" + did_you_mean(name, [*table, *plugin_names(kind)]))
 
 
-def choose(table: dict[str, type[D]], kind: str, entry: object) -> D:
+def plugin_names(kind: str) -> list[str]:
+    """Names that installed packages offer for a kind of description."""
+    return [entry.name for entry in entry_points(group=f"gtn_bench.{kind}s")]
+
+
+def choose(table: Mapping[str, type[D]], kind: str, entry: object) -> D:
     """The description that a suite's entry means: a name, or a mapping of `name` and fields."""
     if isinstance(entry, Description):
         return entry  # type: ignore[return-value]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
-import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn import functional as F
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from gtn_bench.datasets import Dataset, Split
 from gtn_bench.description import Description, Mistake, PositiveFloat, PositiveInt
-from gtn_bench.teaching import Lesson, Teacher, train
+from gtn_bench.teaching import Teacher
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from gtn_bench.teaching.generator import Lesson
 
 
 class Mode(Description):
@@ -35,6 +35,8 @@ class Mode(Description):
 
     def _settle(self, network: nn.Module, state: dict[str, Tensor], split: Split) -> dict[str, Tensor]:
         """The state with the statistics that were asked for."""
+        from gtn_bench.learners.layers import estimate_statistics
+
         if self.statistics == "real":
             state = state | estimate_statistics(network, state, split, self.statistics_samples)
         return {name: value.detach() for name, value in state.items()}
@@ -55,8 +57,10 @@ class GTN(Mode):
             )
 
     def __call__(self, network: nn.Module, split: Split, lesson: Lesson | None, *, seed: int) -> dict[str, Tensor]:
+        from gtn_bench.teaching.inner_loop import train
+
         assert lesson is not None
-        state = train(network, Lesson(*(part[: self.inner_steps] for part in lesson)))
+        state = train(network, lesson.first(self.inner_steps))
         return self._settle(network, state.params | state.buffers, split)
 
 
@@ -78,6 +82,9 @@ class Vanilla(Mode):
     batch_size: PositiveInt = 128
 
     def __call__(self, network: nn.Module, split: Split, lesson: Lesson | None, *, seed: int) -> dict[str, Tensor]:
+        import torch
+        from torch.nn import functional as F
+
         adam = torch.optim.Adam(network.parameters(), lr=self.lr)
         draw = torch.Generator().manual_seed(seed)
         for _ in range(self.epochs):
@@ -91,19 +98,3 @@ class Vanilla(Mode):
 
 
 MODES: dict[str, type[Mode]] = {cls.name: cls for cls in (TenStepGTN, GTN, Vanilla)}
-
-
-@torch.no_grad()
-def estimate_statistics(
-    network: nn.Module, state: dict[str, Tensor], split: Split, samples: int | None
-) -> dict[str, Tensor]:
-    """Batch-norm statistics in training mode, averaged over one pass through the real images."""
-    network.train()
-    total = min(samples or len(split), len(split))
-    sums = {name: torch.zeros_like(value) for name, value in network.named_buffers() if "running" in name}
-    for index in torch.arange(total, device=split.labels.device).split(500):
-        tensors = dict(state)
-        functional_call(network, tensors, (split[index][0],))
-        for name in sums:
-            sums[name] += tensors[name] * (len(index) / total)
-    return sums

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from gtn_bench.cache import key_for, seed_for
 from gtn_bench.datasets import DATASETS, Dataset
-from gtn_bench.description import Description, Mistake, build, join, lookup
+from gtn_bench.description import Description, Mistake, build, join, lookup, plugin_names
 from gtn_bench.learners import LEARNERS, Architecture
 from gtn_bench.modes import MODES, Mode
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
@@ -22,12 +22,19 @@ from gtn_bench.teaching import TEACHERS, Teacher
 
 D = TypeVar("D", bound=Description)
 
+TABLES: dict[str, tuple[str, Mapping[str, type[Description]]]] = {
+    "datasets": ("dataset", DATASETS),
+    "teachers": ("teacher", TEACHERS),
+    "learners": ("architecture", LEARNERS),
+    "modes": ("mode", MODES),
+    "perturbations": ("perturbation", PERTURBATIONS),
+}
 NO_TEACHER = "none"
 
 # The modules whose code decides the numbers of each stage, besides those of the descriptions.
 _TEACHER_CODE = {"gtn_bench.datasets", "gtn_bench.learners", "gtn_bench.teaching"}
 _LEARNER_CODE = _TEACHER_CODE | {"gtn_bench.modes"}
-_CELL_CODE = {f"gtn_bench.{module}" for module in ("classifiers", "perturbations.base", "perturbations.referee")}
+_CELL_CODE = {"gtn_bench.classifiers", "gtn_bench.perturbations.base", "gtn_bench.perturbations.referee"}
 
 
 @dataclass(frozen=True)
@@ -215,6 +222,20 @@ def plan(suite: Suite, limit: int | None = None) -> Plan:
     return Plan(resolved, tuple(cells))
 
 
+def catalogue(table: str) -> list[dict[str, str]]:
+    """Name, summary, parameters and source of all that one of `TABLES` holds, plug-ins included."""
+    kind, known = TABLES[table]
+    plugins = {name: lookup(known, kind, name) for name in plugin_names(kind)}
+    rows = []
+    for name, cls in {**known, **plugins}.items():
+        row = {"name": f"{name}.<Class>" if issubclass(cls, LibraryAttack) else name, "about": cls.summary()}
+        if issubclass(cls, Perturbation):
+            row |= {"norm": cls.norm, "gradients": "yes" if cls.uses_gradient else "no", "beta": cls.meaning}
+        row["parameters"] = ", ".join(field for field in cls.model_fields if field not in ("beta", "attack"))
+        rows.append({**row, "source": cls.source})
+    return rows
+
+
 def _samples(entry: PerturbationEntry, dataset: Dataset, limit: int | None) -> int:
     return min(entry.samples or dataset.sizes[2], limit or dataset.sizes[2])
 
@@ -242,8 +263,9 @@ def _all_written_out(entries: tuple[Entry, ...], found: Mapping[str, Description
 
 
 def _modules(*descriptions: Description) -> set[str]:
-    """Where the descriptions' classes are written, plug-ins included."""
-    return {type(description).__module__ for description in descriptions}
+    """Where the descriptions' classes and their bases are written, plug-ins included."""
+    bases = {base for description in descriptions for base in type(description).__mro__ if issubclass(base, Description)}
+    return {base.__module__ for base in bases - {Description}}
 
 
 class _Mistakes(list[str]):
@@ -256,14 +278,15 @@ class _Mistakes(list[str]):
         except Mistake as mistake:
             self += [line if line.startswith(path) else f"{path}: {line}" for line in str(mistake).splitlines()]
 
-    def resolve(self, table: dict[str, type[D]], kind: str, entry: Entry, path: str) -> D:
+    def resolve(self, table: Mapping[str, type[D]], kind: str, entry: Entry, path: str) -> D:
         try:
             cls = lookup(table, kind, entry.name)
         except Mistake as mistake:
             raise Mistake(f"{path}.name: {mistake}") from None
         return build(cls, entry.fields, path, also=("label",))
 
-    def resolve_all(self, table: dict[str, type[D]], kind: str, entries: tuple[Entry, ...], path: str) -> dict[str, D]:
+    def resolve_all(
+        self, table: Mapping[str, type[D]], kind: str, entries: tuple[Entry, ...], path: str) -> dict[str, D]:
         found = {}
         for position, entry in enumerate(entries):
             with self.at(join(path, position)):

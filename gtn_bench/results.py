@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors import safe_open
 
+from gtn_bench.cache import read_tensors
 from gtn_bench.description import Mistake
 
 IDENTITY = ["dataset", "teacher", "architecture", "mode", "seed", "perturbation", "beta"]
@@ -58,6 +58,7 @@ SAMPLE_SCHEMA = pa.schema(
         ("zero_gradient", pa.bool_()),
     ]
 )
+MEASURED = [field.name for field in SAMPLE_SCHEMA][len(IDENTITY) + 1 :]
 
 
 class SampleWriter:
@@ -116,7 +117,12 @@ class Results:
     @cached_property
     def samples(self) -> pd.DataFrame:
         """One row for each cell and test image."""
-        return pd.read_parquet(self.folder / "samples.parquet")
+        return self.select()
+
+    def select(self, **where: Any) -> pd.DataFrame:
+        """The rows of the samples with these values, read without the others: `select(perturbation="fgsm", seed=0)`."""
+        filters = [(column, "==", value) for column, value in where.items()]
+        return pd.read_parquet(self.folder / "samples.parquet", filters=filters or None)
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
@@ -127,5 +133,4 @@ class Results:
     @cached_property
     def examples(self) -> dict[str, np.ndarray[Any, Any]]:
         """Images (k, C, H, W): `clean`, and `<perturbation>/<mode>/<beta>`."""
-        with safe_open(self.folder / "examples.safetensors", framework="np") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}
+        return read_tensors(self.folder / "examples.safetensors")[0]

@@ -13,26 +13,23 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from ctypes.util import find_library
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import joblib
 import pandas as pd
-import torch
 
-from gtn_bench import statistics, work
-from gtn_bench.cache import Store, cache_folder, write_atomically, write_tensors
+from gtn_bench import statistics
+from gtn_bench.cache import Site, Store, cache_folder, installed, read_tensors, write_atomically, write_tensors
 from gtn_bench.description import Mistake
-from gtn_bench.perturbations.referee import EXAMPLES
-from gtn_bench.planner import Cell, Plan
+from gtn_bench.planner import NO_TEACHER, Cell, Plan
 from gtn_bench.results import IDENTITY, SUMMARY_COLUMNS, Results, SampleWriter
-from gtn_bench.work import Site
+from gtn_bench.schema import suite_schema
 
 Device = Literal["auto", "cpu", "cuda"]
 Progress = Callable[[str, int, int], None]  # stage, parts done, parts in all
-W = TypeVar("W")
 
 
 def run(
@@ -59,8 +56,6 @@ def run(
     site = Site(Store(Path(cache) if cache else cache_folder()), _device(device))
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    work.splits(plan.dataset, site.device)  # downloaded once, before any worker asks for it
-
     jobs = _Jobs(site, workers or (1 if site.device == "cuda" else os.cpu_count() or 1), progress)
     jobs.meta_train(plan)
     jobs.train(plan)
@@ -68,7 +63,9 @@ def run(
 
     summary, errors = _write_tables(plan, jobs, folder)
     examples = _write_examples(plan, jobs, summary, folder)
-    write_atomically(folder / "suite.yaml", plan.suite.to_yaml().encode())
+    editors = "# yaml-language-server: $schema=suite.schema.json\n"
+    write_atomically(folder / "suite.yaml", (editors + plan.suite.to_yaml()).encode())
+    write_atomically(folder / "suite.schema.json", json.dumps(suite_schema(), indent=2).encode())
     about = {**_provenance(plan, jobs), "examples": examples, "seconds": time.time() - started, "errors": errors}
     write_atomically(folder / "provenance.json", json.dumps(about, indent=2).encode())
     return Results(folder)
@@ -100,9 +97,10 @@ class _Jobs:
         for taught_by in plan.teachers:
             key = taught_by.key(self.site.device)
             if not self.site.store.holds("teachers", key):
-                error = _guarded(
-                    work.meta_train, self.site, taught_by, lambda step, before=before: self.progress("teachers", before + step, total)
-                )
+                from gtn_bench import work
+
+                work.splits(plan.dataset, self.site.device)
+                error = _guarded(work.meta_train, self.site, taught_by, _from(self.progress, "teachers", before, total))
                 self.failures |= {key: error} if error else {}
             before += taught_by.teacher.meta_steps
             self.progress("teachers", before, total)
@@ -116,7 +114,11 @@ class _Jobs:
             if not self.site.store.holds("learners", key)
             and not (learner.taught_by and learner.taught_by.key(self.site.device) in self.failures)
         }
-        self._side_by_side("learners", work.train, missing, {key: [key] for key in missing}, len(learners))
+        if missing:
+            from gtn_bench import work
+
+            work.splits(plan.dataset, self.site.device)  # downloaded once, before any worker asks for it
+        self._side_by_side("learners", "train", missing, {key: [key] for key in missing}, len(learners))
 
     def measure(self, plan: Plan) -> None:
         """Cells, side by side in sweeps: one learner, one perturbation."""
@@ -128,17 +130,17 @@ class _Jobs:
                 sweep = f"{keys[1]} {cell.perturbation_label}"
                 sweeps[sweep].append(cell)
                 parts[sweep].append(keys[0])
-        self._side_by_side("cells", work.measure, sweeps, parts, len(plan.cells))
+        self._side_by_side("cells", "measure", sweeps, parts, len(plan.cells))
 
     def _side_by_side(
-        self, stage: str, task: Callable[[Site, W], None], works: Mapping[str, W], parts: Mapping[str, list[str]], total: int
+        self, stage: str, task: str, works: Mapping[str, object], parts: Mapping[str, list[str]], total: int
     ) -> None:
         """Do all works; each stands for some parts, and a part that was not left in the store has failed."""
         done = total - sum(len(keys) for keys in parts.values())
         self.progress(stage, done, total)
         calls = (joblib.delayed(_one)(task, self.site, name, item) for name, item in works.items())
         pool = joblib.Parallel(n_jobs=self.workers, return_as="generator_unordered", batch_size=1)
-        for name, error in pool(calls):
+        for name, error in pool(calls) if works else ():
             for key in parts[name]:
                 if error and not self.site.store.holds(stage, key):
                     self.failures[key] = error
@@ -146,19 +148,31 @@ class _Jobs:
             self.progress(stage, done, total)
 
 
-def _one(task: Callable[[Site, W], None], site: Site, name: str, item: W) -> tuple[str, str | None]:
+def _one(task: str, site: Site, name: str, item: object) -> tuple[str, str | None]:
     """One work in one thread, in this process or another: its name, and its traceback if it failed."""
+    import torch
+
+    from gtn_bench import work
+
+    work.reuse_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return name, _guarded(task, site, item)
+        return name, _guarded(getattr(work, task), site, item)
     finally:
         torch.set_num_threads(threads)
 
 
+def _from(progress: Progress, stage: str, before: int, total: int) -> Callable[[int], None]:
+    return lambda step: progress(stage, before + step, total)
+
+
 def _guarded(task: Callable[..., None], *arguments: Any) -> str | None:
+    """Do it; the traceback if it failed. What is the user's to mend ends the run."""
     try:
         task(*arguments)
+    except Mistake:
+        raise
     except Exception:
         return traceback.format_exc()
     return None
@@ -176,8 +190,7 @@ def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, 
                 rows.append({**identity, "n": cell.samples, "grade": "unknown", "status": "error"})
                 errors.append({**identity, "traceback": error})
                 continue
-            tensors, about = jobs.site.store.load("cells", keys[0])
-            measured = {name: tensors[name].numpy() for name in work.MEASURED}
+            measured, about = read_tensors(jobs.site.store.path("cells", keys[0]))
             samples.write(identity, measured)
             rows.append(
                 {
@@ -209,19 +222,19 @@ def _write_examples(plan: Plan, jobs: _Jobs, summary: pd.DataFrame, folder: Path
     """Perturbed images of one learner for each mode, first accepted architecture, first teacher and seed."""
     accepted = statistics.acceptance(summary, plan.suite.acceptance)
     chosen = [*accepted.loc[accepted[statistics.ACCEPTED], "architecture"], plan.cells[0].learner.architecture_label][0]
-    teachers = {plan.cells[0].learner.teacher_label, *(taught_by.label for taught_by in plan.teachers[:1])}
+    teachers = [NO_TEACHER, *(taught_by.label for taught_by in plan.teachers[:1])]
     images = {}
     for cell in plan.cells:
         learner, keys = cell.learner, jobs.keys(cell)
-        if learner.architecture_label != chosen or learner.seed != plan.suite.seeds[0] or jobs.failure(keys):
+        if learner.architecture_label != chosen or learner.seed != plan.suite.seeds[0]:
             continue
-        if learner.taught_by and learner.teacher_label not in teachers:
+        if learner.teacher_label not in teachers or jobs.failure(keys):
             continue
-        tensors, _ = jobs.site.store.load("cells", keys[0])
+        tensors, _ = read_tensors(jobs.site.store.path("cells", keys[0]))
+        images["clean"] = tensors["clean"]
         images[f"{cell.perturbation_label}/{learner.mode_label}/{cell.beta!r}"] = tensors["examples"]
-    clean = work.splits(plan.dataset, jobs.site.device)["test"][:EXAMPLES][0]
-    write_tensors(folder / "examples.safetensors", {"clean": clean, **images})
-    return {"architecture": chosen, "seed": plan.suite.seeds[0], "teachers": sorted(teachers)}
+    write_tensors(folder / "examples.safetensors", images)
+    return {"architecture": chosen, "seed": plan.suite.seeds[0], "teachers": teachers}
 
 
 def _provenance(plan: Plan, jobs: _Jobs) -> dict[str, Any]:
@@ -230,12 +243,12 @@ def _provenance(plan: Plan, jobs: _Jobs) -> dict[str, Any]:
     device = jobs.site.device
     return {
         "suite": plan.suite.name,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages if name != "gtn-bench"}},
+        "versions": {"python": platform.python_version(), **{name: installed(name) for name in packages}},
         "machine": {
             "platform": platform.platform(),
             "processor": platform.machine(),
             "cores": os.cpu_count(),
-            "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+            "device": _cuda_name(device),
         },
         "workers": jobs.workers,
         "teachers": {taught_by.label: taught_by.key(device) for taught_by in plan.teachers},
@@ -246,6 +259,21 @@ def _provenance(plan: Plan, jobs: _Jobs) -> dict[str, Any]:
 
 
 def _device(device: Device) -> str:
-    if device == "cuda" and not torch.cuda.is_available():
+    """`cpu` or `cuda`. Where there is no CUDA driver, torch need not be asked (it takes seconds to import)."""
+    if device == "cpu" or (device == "auto" and find_library("cuda") is None):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
         raise Mistake("device 'cuda' is not available here; use 'cpu' or 'auto'")
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    return "cpu"
+
+
+def _cuda_name(device: str) -> str:
+    if device == "cpu":
+        return "cpu"
+    import torch
+
+    return torch.cuda.get_device_name()

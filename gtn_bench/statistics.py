@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 ACCEPTED = "accepted"
 NO_TEACHER = "none"
@@ -18,7 +18,7 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     if len(values) < 2:
         return np.nan, np.nan
     mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * error
+    half = stdtrit(len(values) - 1, (1 + level) / 2) * error
     return float(np.clip(mean - half, 0, 1)), float(np.clip(mean + half, 0, 1))
 
 

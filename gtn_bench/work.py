@@ -6,27 +6,38 @@ that respects what builds on what.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import torch
 
-from gtn_bench.cache import Store
+from gtn_bench.cache import Site
 from gtn_bench.classifiers import Classifier
 from gtn_bench.datasets import Dataset, Split, SplitName
-from gtn_bench.perturbations.referee import judge, look_at
+from gtn_bench.perturbations.referee import EXAMPLES, MEASURED, judge, look_at
 from gtn_bench.planner import Cell, Learner, TaughtBy
-from gtn_bench.teaching import Lesson
-
-MEASURED = ("label", "clean_prediction", "prediction", "linf", "l2", "zero_gradient")
+from gtn_bench.teaching.generator import Lesson
 
 
-class Site(NamedTuple):
-    """Where work is done."""
+def reuse_memory() -> None:
+    """Keep freed memory in the process: glibc otherwise returns every large tensor to the system,
+    and asking for it again costs a third of a meta-step. Elsewhere nothing happens.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        for option, size in ((_M_MMAP_THRESHOLD, 2**30), (_M_TRIM_THRESHOLD, 2**31 - 1)):
+            libc.mallopt(option, size)
 
-    store: Store
-    device: str
+
+def release_memory() -> None:
+    """Give back what `reuse_memory` kept."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # malloc.h
 
 
 @functools.lru_cache(maxsize=2)
@@ -37,6 +48,8 @@ def splits(dataset: Dataset, device: str) -> dict[SplitName, Split]:
 
 def meta_train(site: Site, taught_by: TaughtBy, progress: Callable[[int], None]) -> None:
     """Leave the teacher: its lesson (images, labels, lr, momentum), its parameters, its history."""
+    if site.device == "cpu":
+        reuse_memory()
     dataset = taught_by.dataset
     train = splits(dataset, site.device)["train"]
     curriculum, history = taught_by.teacher(dataset, train, device=site.device, progress=progress)
@@ -52,6 +65,7 @@ def meta_train(site: Site, taught_by: TaughtBy, progress: Callable[[int], None])
         "torch": torch.__version__,
     }
     site.store.save("teachers", taught_by.key(site.device), tensors, about)
+    release_memory()
 
 
 def train(site: Site, learner: Learner) -> None:
@@ -91,7 +105,7 @@ def measure(site: Site, cells: Sequence[Cell]) -> None:
             error.add_note(f"at beta {cell.beta:g}")
             failed.append(error)
             continue
-        tensors = {name: getattr(outcome, name) for name in (*MEASURED, "examples")}
+        tensors = {name: getattr(outcome, name) for name in (*MEASURED, "examples")} | {"clean": x[:EXAMPLES]}
         about = {"forwards": outcome.forwards, "backwards": outcome.backwards, "seconds": outcome.seconds}
         site.store.save("cells", cell.key(site.device, learner_key), tensors, about)
     if failed:

@@ -7,17 +7,15 @@ Generative Teaching Networks of https://arxiv.org/abs/1912.07768.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from pydantic import BaseModel, Field
-from torch import nn
 
 from gtn_bench.datasets import Dataset
 from gtn_bench.description import Description, Mistake, PositiveInt
-from gtn_bench.learners.layers import Conv2d, FullBatchNorm, Linear, MeanBatchNorm, Normalize
 
-NORMS = {"mean": MeanBatchNorm, "full": FullBatchNorm}
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Conv(BaseModel):
@@ -59,6 +57,12 @@ class Architecture(Description):
 
     def __call__(self, dataset: Dataset, seed: int) -> nn.Module:
         """A freshly initialised network for the data set's shape, drawn from `seed` alone."""
+        import torch
+        from torch import nn
+
+        from gtn_bench.learners.layers import Conv2d, FullBatchNorm, Linear, MeanBatchNorm, Normalize
+
+        norm = {"mean": MeanBatchNorm, "full": FullBatchNorm}[self.batch_norm]
         channels, height, width = dataset.input_shape
         layers: list[nn.Module] = [Normalize(dataset.mean, dataset.std)]
         with torch.random.fork_rng(devices=[]):
@@ -70,14 +74,14 @@ class Architecture(Description):
                     height, width = -(-height // 2), -(-width // 2)
                 if conv.pool:
                     layers.append(nn.MaxPool2d(3, stride=2, padding=1))
-                layers += [NORMS[self.batch_norm](channels), nn.LeakyReLU(0.1)]
+                layers += [norm(channels), nn.LeakyReLU(0.1)]
             if self.global_pooling:
                 layers.append(nn.AdaptiveAvgPool2d(1))
                 height, width = 1, 1
             layers.append(nn.Flatten())
             features = channels * height * width
             for size in self.hidden:
-                layers += [Linear(features, size), NORMS[self.batch_norm](size), nn.LeakyReLU(0.1)]
+                layers += [Linear(features, size), norm(size), nn.LeakyReLU(0.1)]
                 features = size
             layers.append(Linear(features, dataset.num_classes, bias=True))
         return nn.Sequential(*layers)

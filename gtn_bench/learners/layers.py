@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
+
+from gtn_bench.datasets import Split
 
 
 class Normalize(nn.Module):
@@ -37,7 +40,7 @@ def _initialise(layer: Conv2d | Linear) -> None:
 
 
 class Conv2d(nn.Conv2d):
-    """Convolution with weight normalisation."""
+    """Convolution with weight normalisation, channels last: the layout that is fastest on CPU and GPU."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0, bias: bool = False
@@ -46,7 +49,8 @@ class Conv2d(nn.Conv2d):
         _initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = weight_normalised(self.weight, self.gain)
+        weight = weight_normalised(self.weight, self.gain).contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last)
         return F.conv2d(x, weight, self.bias, self.stride, self.padding)
 
 
@@ -72,6 +76,7 @@ class BatchStatistics(nn.Module):
 
     running_mean: Tensor
     running_var: Tensor
+    bias: Tensor
     differentiable = False
 
     def _keep(self, **statistics: Tensor) -> None:
@@ -120,6 +125,22 @@ def differentiable_statistics(network: nn.Module) -> nn.Module:
         if isinstance(module, BatchStatistics):
             module.differentiable = True
     return network
+
+
+@torch.no_grad()
+def estimate_statistics(
+    network: nn.Module, state: dict[str, Tensor], split: Split, samples: int | None = None
+) -> dict[str, Tensor]:
+    """Batch-norm statistics in training mode, averaged over one pass through the real images."""
+    network.train()
+    total = min(samples or len(split), len(split))
+    sums = {name: torch.zeros_like(value) for name, value in network.named_buffers() if "running" in name}
+    for index in torch.arange(total, device=split.labels.device).split(500):
+        tensors = dict(state)
+        functional_call(network, tensors, (split[index][0],))
+        for name in sums:
+            sums[name] += tensors[name] * (len(index) / total)
+    return sums
 
 
 def _all_but_channels(x: Tensor) -> list[int]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
-import torch
-from torch import Tensor
-
-from gtn_bench.classifiers import Classifier
 from gtn_bench.description import Beta, Description
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gtn_bench.classifiers import Classifier
 
 
 class Perturbation(Description):
@@ -61,6 +62,8 @@ class Perturbation(Description):
 
 def normal_like(x: Tensor, seeds: Tensor) -> Tensor:
     """Standard normal numbers in the shape of x (N, ...), row i from `seeds[i]` alone; the same on every device."""
+    import torch
+
     noise = torch.empty(x.shape, dtype=x.dtype)
     draw = torch.Generator()
     for row, seed in zip(noise, seeds.tolist(), strict=True):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import torch
-from scipy.ndimage import gaussian_filter1d
-from torch import Tensor
-
-from gtn_bench.classifiers import Classifier
 from gtn_bench.description import PositiveFloat
 from gtn_bench.perturbations.base import Perturbation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gtn_bench.classifiers import Classifier
 
 
 class Blur(Perturbation):
@@ -37,6 +36,10 @@ class Blur(Perturbation):
 
     def _matrix(self, size: int) -> Tensor:
         """(size, size) matrix that filters a column of pixels."""
+        import numpy as np
+        import torch
+        from scipy.ndimage import gaussian_filter1d
+
         identity = np.eye(size)
         return torch.from_numpy(
             gaussian_filter1d(identity, self.beta, axis=0, mode=self.padding, truncate=self.truncate)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from gtn_bench.classifiers import Classifier
 from gtn_bench.description import PositiveInt
 from gtn_bench.perturbations.base import Perturbation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gtn_bench.classifiers import Classifier
 
 
 class FGSM(Perturbation):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-from torch import Tensor
-
-from gtn_bench.classifiers import Classifier
 from gtn_bench.description import PositiveFloat, PositiveInt
 from gtn_bench.perturbations.base import Perturbation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gtn_bench.classifiers import Classifier
 
 
 class LBFGSPenalty(Perturbation):

@@ -7,15 +7,15 @@ import importlib
 import inspect
 import random
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-import torch
 from pydantic import model_validator
-from torch import Tensor
 
 from gtn_bench.description import Mistake, PositiveInt, did_you_mean
 from gtn_bench.perturbations.base import Perturbation
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Scalar = bool | int | float | str | None
 
@@ -87,6 +87,9 @@ class LibraryAttack(Perturbation):
 @contextlib.contextmanager
 def seeded(seeds: Tensor) -> Iterator[None]:
     """Global generators of torch, NumPy and Python set from the first seed, and put back after."""
+    import numpy as np
+    import torch
+
     seed = int(seeds[0])
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):

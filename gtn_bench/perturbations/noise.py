@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from gtn_bench.classifiers import Classifier
 from gtn_bench.perturbations.base import Perturbation, normal_like
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gtn_bench.classifiers import Classifier
 
 
 class Noise(Perturbation):

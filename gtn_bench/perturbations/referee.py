@@ -11,7 +11,8 @@ from torch import Tensor
 from gtn_bench.classifiers import Classifier
 from gtn_bench.perturbations.base import Perturbation
 
-EXAMPLES = 8  # perturbed images kept for the report
+EXAMPLES = 4  # perturbed images kept for the report
+MEASURED = ("label", "clean_prediction", "prediction", "linf", "l2", "zero_gradient")  # for each sample
 
 
 class BrokenPromise(RuntimeError):

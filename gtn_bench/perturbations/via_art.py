@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
-from gtn_bench.classifiers import Classifier, as_art
 from gtn_bench.perturbations.library import LibraryAttack, seeded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gtn_bench.classifiers import Classifier
 
 
 class ViaART(LibraryAttack):
@@ -23,6 +24,11 @@ class ViaART(LibraryAttack):
     handled = ("estimator", "classifier", "verbose", "summary_writer", "targeted", "batch_size")
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        import torch
+        from torch.nn import functional as F
+
+        from gtn_bench.classifiers import as_art
+
         attack = self.attack_class()
         here = {"verbose": False, "targeted": False, "batch_size": self.batch_size}
         known = inspect.signature(attack.__init__).parameters

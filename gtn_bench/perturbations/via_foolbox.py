@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from gtn_bench.classifiers import Classifier, as_foolbox
 from gtn_bench.perturbations.library import LibraryAttack, seeded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gtn_bench.classifiers import Classifier
 
 
 class ViaFoolbox(LibraryAttack):
@@ -24,6 +26,8 @@ class ViaFoolbox(LibraryAttack):
         return {**super()._parameters(), "epsilon": ...}
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        from gtn_bench.classifiers import as_foolbox
+
         settings: dict[str, Any] = {**self.params, self.drives: self.beta}
         epsilon = settings.pop("epsilon", None)
         with seeded(seeds):

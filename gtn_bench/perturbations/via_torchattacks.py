@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from gtn_bench.classifiers import Classifier, as_torchattacks
 from gtn_bench.perturbations.library import LibraryAttack, seeded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gtn_bench.classifiers import Classifier
 
 
 class ViaTorchattacks(LibraryAttack):
@@ -19,6 +23,8 @@ class ViaTorchattacks(LibraryAttack):
     handled = ("model",)
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        from gtn_bench.classifiers import as_torchattacks
+
         with seeded(seeds):
             attack = self.attack_class()(as_torchattacks(classifier), **self.params, **{self.drives: self.beta})
             found: Tensor = attack(x, y)

@@ -25,6 +25,10 @@ class Lesson(NamedTuple):
     lr: Tensor  # (T,)
     momentum: Tensor  # (T,)
 
+    def first(self, steps: int | None) -> Lesson:
+        """The lesson stopped after so many inner steps; all of it for None."""
+        return Lesson(*(part[:steps] for part in self))
+
 
 class LessonNorm(nn.Module):
     """Batch norm (learned gain and bias) of T batches at once, each by its own statistics.

@@ -119,13 +119,12 @@ def meta_gradient(
             learner, examinee, start, curriculum(block), Exam(*(part[block] for part in exam)), create_graph=True
         )
         loss = loss + losses.detach() / total
-        outputs, pulls = [losses], [torch.ones_like(losses) / total]
-        if cotangents is not None:
-            reached = [(out, pull) for out, pull in zip(end.tensors(), cotangents, strict=True) if out.requires_grad]
-            outputs += [out for out, _ in reached]
-            pulls += [pull for _, pull in reached]
+        # A scalar whose gradient is the block's vector-Jacobian product.
+        pulled_back = losses / total
+        for out, cotangent in zip(end.tensors(), cotangents, strict=True) if cotangents else ():
+            pulled_back = pulled_back + (out * cotangent).sum()
         pulled = torch.autograd.grad(
-            outputs, [*teachers, *start.tensors()], pulls, allow_unused=True, materialize_grads=True
+            pulled_back, [*teachers, *start.tensors()], allow_unused=True, materialize_grads=True
         )
         gradient = [old + new for old, new in zip(gradient, pulled[: len(teachers)], strict=True)]
         cotangents = pulled[len(teachers) :]

@@ -1,22 +1,21 @@
-"""Meta-training: the outer loop that makes a teacher good at teaching."""
+"""Teachers, and their meta-training: the outer loop that makes them good at teaching."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from gtn_bench.cache import seed_for
 from gtn_bench.datasets import Dataset, Split
 from gtn_bench.description import Description, Mistake, PositiveFloat, PositiveInt, choose
 from gtn_bench.learners import LEARNERS, Architecture
-from gtn_bench.learners.layers import differentiable_statistics
-from gtn_bench.teaching.generator import Curriculum
-from gtn_bench.teaching.inner_loop import Exam, meta_gradient
+
+if TYPE_CHECKING:
+    from gtn_bench.teaching.generator import Curriculum
 
 AnyArchitecture = Annotated[
     SerializeAsAny[Architecture], BeforeValidator(lambda entry: choose(LEARNERS, "architecture", entry))
@@ -83,6 +82,12 @@ class CurriculumGTN(Teacher):
     def __call__(
         self, dataset: Dataset, train: Split, *, device: str, progress: Callable[[int], None] = lambda _: None
     ) -> tuple[Curriculum, list[float]]:
+        import torch
+
+        from gtn_bench.learners.layers import differentiable_statistics
+        from gtn_bench.teaching.generator import Curriculum
+        from gtn_bench.teaching.inner_loop import Exam, meta_gradient
+
         seed = seed_for("teacher", dataset.identity(), self.identity())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

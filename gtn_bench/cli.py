@@ -1,0 +1,204 @@
+"""The command line. The only module that prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gtn_bench import __version__
+from gtn_bench.description import Mistake
+
+if TYPE_CHECKING:
+    from gtn_bench.planner import Plan
+    from gtn_bench.results import Results
+
+app = typer.Typer(help="Are networks trained on synthetic data less robust?", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+console = Console()
+errors = Console(stderr=True)
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Kind(StrEnum):
+    datasets = "datasets"
+    teachers = "teachers"
+    learners = "learners"
+    modes = "modes"
+    perturbations = "perturbations"
+    suites = "suites"
+
+
+Suite = Annotated[str, typer.Argument(metavar="SUITE", help="A YAML file, or the name of a shipped suite.")]
+Out = Annotated[Path | None, typer.Option(help="Output folder; by default results/<suite's name>.")]
+OnDevice = Annotated[Device, typer.Option(help="auto takes a GPU where there is one.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; by default one for each core.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most this many test images for each cell.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for another program.")]
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 some cells failed, 2 wrong usage or suite."""
+    try:
+        app()
+    except Mistake as mistake:
+        for line in str(mistake).splitlines():
+            errors.print(f"[red]error:[/] {_plain(line)}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("interrupted; what was finished is kept, the same command continues")
+        sys.exit(130)
+
+
+@app.command()
+def run(
+    suite: Suite,
+    out: Out = None,
+    device: OnDevice = Device.auto,
+    workers: Workers = None,
+    limit: Limit = None,
+    as_json: Json = False,
+) -> None:
+    """Train, attack and report everything in a suite; what is in the cache is not computed again."""
+    from gtn_bench import planner
+    from gtn_bench.suite import load
+
+    plan = planner.plan(load(suite), limit)
+    folder = out or Path("results") / plan.suite.name
+    results = _run(plan, folder, device.value, workers, quiet=as_json)
+
+    from gtn_bench.reporting import report as write_report
+
+    page = write_report(folder)
+    failed = int((results.summary["status"] != "done").sum())
+    if as_json:
+        print(json.dumps({"folder": str(folder), "report": str(page), "cells": len(results.summary), "failed": failed}))
+    else:
+        _print_overview(results)
+        console.print(f"report: {_plain(str(page))}", soft_wrap=True)
+    if failed:
+        errors.print(f"[red]{failed} of {len(results.summary)} cells failed[/]; the report says which")
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(out: Out = None, device: OnDevice = Device.auto, workers: Workers = None, as_json: Json = False) -> None:
+    """Run the demo suite: handwritten digits, a teacher meta-trained for real, three modes, four perturbations."""
+    run("demo", out, device, workers, None, as_json)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of a run.")]) -> None:
+    """Draw the figures and write report.md of an output folder again."""
+    from gtn_bench.reporting import report as write_report
+
+    console.print(f"report: {_plain(str(write_report(folder)))}", soft_wrap=True)
+
+
+@app.command()
+def validate(suite: Suite, as_json: Json = False) -> None:
+    """Check a suite without running it; exit code 2 and one line for each mistake."""
+    from gtn_bench import planner
+    from gtn_bench.suite import load
+
+    plan = planner.plan(load(suite))
+    counts = {"teachers": len(plan.teachers), "learners": len(plan.learners), "cells": len(plan.cells)}
+    if as_json:
+        print(json.dumps({"name": plan.suite.name, **counts}))
+    else:
+        console.print(f"{plan.suite.name}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+
+
+@app.command("list")
+def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND", help=", ".join(Kind))], as_json: Json = False) -> None:
+    """List what a suite can name."""
+    from gtn_bench import planner
+    from gtn_bench.suite import suites
+
+    if kind is Kind.suites:
+        rows = [{"name": name, "about": str(path)} for name, path in suites().items()]
+    else:
+        rows = planner.catalogue(kind.value)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        console.print(f"[bold]{_plain(row.pop('name'))}[/]  {_plain(row.pop('about'))}", highlight=False)
+        for what, value in row.items():
+            if value and value != "-":
+                console.print(f"    [dim]{what}:[/] {_plain(value)}", highlight=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of suites, for editors."""
+    from gtn_bench.schema import suite_schema
+
+    print(json.dumps(suite_schema(), indent=2))
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def _run(plan: Plan, folder: Path, device: Any, workers: int | None, *, quiet: bool) -> Results:
+    """Run with a progress bar for each stage: what is done, what has passed, what is left."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from gtn_bench import runner
+
+    columns = (
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("elapsed"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+    )
+    with Progress(*columns, console=errors, disable=quiet) as bars:
+        return runner.run(plan, folder, device=device, workers=workers, progress=_teller(bars))
+
+
+def _teller(bars: Any) -> Callable[[str, int, int], None]:
+    tasks: dict[str, Any] = {}
+
+    def tell(stage: str, done: int, total: int) -> None:
+        if stage not in tasks:
+            for task in tasks.values():
+                bars.stop_task(task)
+            tasks[stage] = bars.add_task(stage, total=total, completed=done)
+        bars.update(tasks[stage], completed=done)
+
+    return tell
+
+
+def _print_overview(results: Results) -> None:
+    """Mode x perturbation: clean accuracy and area under each curve."""
+    from gtn_bench import statistics
+
+    overview = statistics.overview(results.summary, results.curves)
+    if overview.empty:
+        return
+    table = Table(*overview.columns, title="mean accuracy over each sweep", title_justify="left", box=None, pad_edge=False)
+    for row in overview.itertuples(index=False):
+        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else _plain(str(value)) for value in row))
+    console.print(table)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")

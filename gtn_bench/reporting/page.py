@@ -1,0 +1,118 @@
+"""The page: report.md with its tables and figures, from an output folder."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from gtn_bench import statistics, suite
+from gtn_bench.cache import write_atomically
+from gtn_bench.results import Results
+
+
+def report(folder: str | Path) -> Path:
+    """Write `figures/` and `report.md` into the output folder of a run; the path of the page.
+
+    Reads the tables, the resolved suite and the example images in the folder and nothing else.
+    """
+    results = Results(Path(folder))
+    resolved = suite.load(results.folder / "suite.yaml")
+    summary, curves = results.summary, results.curves
+    done = summary[summary["status"] == "done"]
+    figures = _draw(results) if len(done) else {}
+    failed = summary[summary["status"] != "done"]
+    context = {
+        "suite": resolved,
+        "provenance": results.provenance,
+        "overview": _overview(summary, curves),
+        "pooled": (curves["architecture"] == statistics.ACCEPTED).any(),
+        "acceptance": _table(statistics.acceptance(summary, resolved.acceptance)) if len(done) else "",
+        "figures": figures,
+        "cells": len(summary),
+        "failed": _table(failed[["teacher", "architecture", "mode", "seed", "perturbation", "beta"]]) if len(failed) else "",
+        "errors": _last_lines(results.provenance["errors"]),
+    }
+    template = files("gtn_bench.reporting").joinpath("report.md.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    page = results.folder / "report.md"
+    write_atomically(page, environment.from_string(template).render(context).encode())
+    return page
+
+
+def _draw(results: Results) -> dict[str, dict[str, Any]]:
+    """Draw all figures; for each perturbation the names of its files."""
+    from gtn_bench.reporting import figures
+
+    folder = results.folder / "figures"
+    folder.mkdir(exist_ok=True)
+    curves, axes = results.curves, results.provenance["perturbations"]
+    colours = figures.style(list(results.summary["mode"].unique()))
+    drawn: dict[str, dict[str, Any]] = {}
+    for perturbation, part in curves.groupby("perturbation", sort=False):
+        name, axis = str(perturbation), axes[perturbation]
+        names = {"axis": axis}
+        alone = part.loc[part["architecture"] != statistics.ACCEPTED, "architecture"].nunique() == 1
+        if (part["architecture"] == statistics.ACCEPTED).any() and not alone:
+            figures.save(figures.curves_figure(part, axis, colours, pooled=True), folder / name)
+            names["curves"] = name
+            figures.save(figures.curves_figure(part, axis, colours, pooled=False), folder / f"{name}-architectures")
+            names["architectures"] = f"{name}-architectures"
+        else:
+            figures.save(figures.curves_figure(part, axis, colours, pooled=False), folder / name)
+            names["curves"] = name
+        strip = _strip(results, name)
+        if strip:
+            figures.save(figures.strip_figure(**strip, axis=axis), folder / f"{name}-examples")
+            names["examples"] = f"{name}-examples"
+        drawn[name] = names
+    return drawn
+
+
+def _strip(results: Results, perturbation: str) -> dict[str, Any] | None:
+    """The first test image under one perturbation, as the learners of the examples see it."""
+    about = results.provenance["examples"]
+    images: dict[str, dict[float, Any]] = {}
+    for key, value in results.examples.items():
+        name, _, rest = key.partition("/")
+        mode, _, beta = rest.partition("/")
+        if name == perturbation:
+            images.setdefault(mode, {})[float(beta)] = value[0]
+    if not images:
+        return None
+    seen = results.select(
+        perturbation=perturbation, architecture=about["architecture"], seed=about["seed"], sample=0
+    )
+    seen = seen[seen["teacher"].isin(about["teachers"])]
+    return {
+        "clean": results.examples["clean"][0],
+        "perturbed": images,
+        "predictions": seen,
+        "label": int(seen["label"].iloc[0]),
+    }
+
+
+def _overview(summary: pd.DataFrame, curves: pd.DataFrame) -> str:
+    return _table(statistics.overview(summary, curves)) if len(curves) else ""
+
+
+def _table(frame: pd.DataFrame) -> str:
+    """A Markdown table; numbers with three decimals, truth values in words."""
+    words = {True: "yes", False: "no"}
+    text = [
+        [f"{value:.3f}" if isinstance(value, float) else str(words.get(value, value) if isinstance(value, bool) else value) for value in row]
+        for row in frame.astype(object).to_numpy().tolist()
+    ]
+    rows = [[str(column) for column in frame.columns], ["---"] * len(frame.columns), *text]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _last_lines(errors: list[dict[str, Any]]) -> list[str]:
+    """Each different error once, in one line."""
+    lines = [error["traceback"].strip().splitlines()[-1].strip() for error in errors]
+    return list(dict.fromkeys(lines))
+
+

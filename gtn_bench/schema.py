@@ -1,0 +1,69 @@
+"""The JSON schema of suites: for editors that complete and check while one writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gtn_bench.description import Description
+from gtn_bench.perturbations import LibraryAttack
+from gtn_bench.planner import TABLES
+from gtn_bench.suite import Suite
+
+
+def suite_schema() -> dict[str, Any]:
+    """Draft 2020-12 schema of a suite file, with every name of every table and its fields."""
+    schema = Suite.model_json_schema(mode="validation")
+    definitions: dict[str, Any] = {}
+    refs = {
+        key: {"anyOf": [_entry(cls, definitions, key) for cls in table.values()]} for key, (_, table) in TABLES.items()
+    }
+    properties = schema["properties"]
+    properties["dataset"] = _or_name(refs["datasets"], "datasets")
+    for key, table in (("teachers", "teachers"), ("architectures", "learners"), ("modes", "modes")):
+        properties[key]["items"] = _or_name(refs[table], table)
+    properties["perturbations"]["items"] = refs["perturbations"]
+    schema["$defs"] = {**definitions, "sweep": _SWEEP}
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return schema
+
+
+_NUMBERS = {"type": "array", "prefixItems": [{"type": "number"}, {"type": "number"}, {"type": "integer"}], "minItems": 3}
+_SWEEP = {
+    "description": "Strengths to try: a list, or evenly spaced numbers [first, last, count].",
+    "anyOf": [
+        {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 1},
+        *(
+            {"type": "object", "properties": {kind: _NUMBERS}, "required": [kind], "additionalProperties": False}
+            for kind in ("linspace", "geomspace")
+        ),
+    ],
+}
+
+
+def _or_name(entry: dict[str, Any], table: str) -> dict[str, Any]:
+    """A bare name stands for an entry without fields."""
+    return {"anyOf": [{"enum": list(TABLES[table][1])}, entry]}
+
+
+def _entry(cls: type[Description], definitions: dict[str, Any], table: str) -> dict[str, Any]:
+    """The schema of one description: its name, an optional label, its fields."""
+    fields = cls.model_json_schema(ref_template="#/$defs/{model}")
+    definitions.update(fields.pop("$defs", {}))
+    properties, required = dict(fields["properties"]), set(fields.get("required", ()))
+    named: dict[str, Any] = {"const": cls.name}
+    if issubclass(cls, LibraryAttack):
+        named = {"type": "string", "pattern": rf"^{cls.name}\.[A-Za-z]\w*$"}
+        properties.pop("attack")
+        required.discard("attack")
+    if table == "perturbations":
+        properties |= {"beta": {"$ref": "#/$defs/sweep"}, "samples": {"type": "integer", "exclusiveMinimum": 0}}
+    if "architecture" in properties:
+        properties["architecture"] = {"anyOf": [{"enum": list(TABLES["learners"][1])}, {"type": "object"}]}
+    definitions[f"{table}.{cls.name}"] = {
+        "type": "object",
+        "description": cls.summary(),
+        "properties": {"name": named, "label": {"type": "string"}, **properties},
+        "required": sorted({"name", *required}),
+        "additionalProperties": False,
+    }
+    return {"$ref": f"#/$defs/{table}.{cls.name}"}
