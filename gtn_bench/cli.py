@@ -188,16 +188,18 @@ def _teller(bars: Any) -> Callable[[str, int, int], None]:
 
 
 def _print_overview(results: Results) -> None:
-    """Mode x perturbation: clean accuracy and area under each curve."""
+    """Clean accuracy and mean accuracy over each sweep, a column for each mode."""
     from gtn_bench import statistics
 
-    overview = statistics.overview(results.summary, results.curves)
-    if overview.empty:
-        return
-    table = Table(*overview.columns, title="mean accuracy over each sweep", title_justify="left", box=None, pad_edge=False)
-    for row in overview.itertuples(index=False):
-        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else _plain(str(value)) for value in row))
-    console.print(table)
+    overview = statistics.overview(results.summary, results.acceptance)
+    for (teacher, architecture), part in overview.groupby(["teacher", "architecture"], sort=False):
+        what = "accepted architectures" if architecture == statistics.ACCEPTED else str(architecture)
+        title = what if teacher == statistics.NO_TEACHER else f"{what}, teacher {teacher}"
+        table = Table("mean accuracy", *part["mode"], title=_plain(title), title_justify="left", box=None, pad_edge=False)
+        for measure in part.columns[3:]:
+            name = "clean" if measure == "clean accuracy" else f"over {measure}"
+            table.add_row(_plain(name), *(f"{value:.3f}" for value in part[measure]))
+        console.print(table)
 
 
 def _plain(text: str) -> str:

@@ -124,6 +124,11 @@ class Results:
         filters = [(column, "==", value) for column, value in where.items()]
         return pd.read_parquet(self.folder / "samples.parquet", filters=filters or None)
 
+    @property
+    def acceptance(self) -> float:
+        """The clean accuracy above which an architecture is accepted."""
+        return float(self.provenance["acceptance"])
+
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Versions, machine, keys, the meaning of every beta, and the traceback of every failed cell."""

@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import joblib
 import pandas as pd
 
 from gtn_bench import statistics
@@ -138,9 +137,13 @@ class _Jobs:
         """Do all works; each stands for some parts, and a part that was not left in the store has failed."""
         done = total - sum(len(keys) for keys in parts.values())
         self.progress(stage, done, total)
+        if not works:
+            return
+        import joblib
+
         calls = (joblib.delayed(_one)(task, self.site, name, item) for name, item in works.items())
         pool = joblib.Parallel(n_jobs=self.workers, return_as="generator_unordered", batch_size=1)
-        for name, error in pool(calls) if works else ():
+        for name, error in pool(calls):
             for key in parts[name]:
                 if error and not self.site.store.holds(stage, key):
                     self.failures[key] = error
@@ -243,6 +246,7 @@ def _provenance(plan: Plan, jobs: _Jobs) -> dict[str, Any]:
     device = jobs.site.device
     return {
         "suite": plan.suite.name,
+        "acceptance": plan.suite.acceptance,
         "versions": {"python": platform.python_version(), **{name: installed(name) for name in packages}},
         "machine": {
             "platform": platform.platform(),

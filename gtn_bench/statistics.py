@@ -91,20 +91,26 @@ def curves(summary: pd.DataFrame, threshold: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def overview(summary: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
+def overview(summary: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """One row for each teacher and mode: clean accuracy, and the area under each perturbation's curve.
 
-    Over the accepted architectures of the teacher; over each architecture by itself where none is accepted.
+    Pooled over the accepted architectures; over each architecture by itself where none is accepted.
     """
-    pooled = points[points["architecture"] == ACCEPTED]
-    chosen = pooled if len(pooled) else for_each_teacher(points)
+    points = curves(summary, threshold)
     clean = for_each_teacher(clean_accuracies(summary))
+    pooled = points[points["architecture"] == ACCEPTED]
+    if len(pooled):
+        points = pooled
+        pairs = acceptance(summary, threshold).query(ACCEPTED)[["teacher", "architecture"]]
+        clean = clean.merge(pairs, on=["teacher", "architecture"]).assign(architecture=ACCEPTED)
+    else:
+        points = for_each_teacher(points)
+    names = ["teacher", "architecture", "mode"]
+    means = clean.groupby(names)["clean_accuracy"].mean()
     rows = []
-    for (teacher, architecture, mode), group in chosen.groupby(["teacher", "architecture", "mode"], sort=False):
-        row = {"teacher": teacher, "architecture": architecture, "mode": mode}
-        mine = clean[(clean["teacher"] == teacher) & (clean["mode"] == mode)]
-        row["clean accuracy"] = mine["clean_accuracy"].mean()
+    for name, group in points.groupby(names, sort=False):
+        row = {**dict(zip(names, name, strict=True)), "clean accuracy": means[name]}
         for perturbation, curve in group.groupby("perturbation", sort=False):
             row[str(perturbation)] = area(curve["beta"].to_numpy(), curve["accuracy"].to_numpy())
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*names, "clean accuracy", *points["perturbation"].unique()])

@@ -138,7 +138,8 @@ def strip_figure(
 
 def save(figure: Figure, path: Path) -> None:
     """`path`.png and `path`.svg, the same bytes for the same figure."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout is found; finding it again would cost as much as drawing
     figure.savefig(path.with_suffix(".png"), dpi=160, metadata={"Software": None})
-    figure.set_layout_engine("none")  # the layout is found; finding it again costs as much as drawing
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     plt.close(figure)

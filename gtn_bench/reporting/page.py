@@ -28,9 +28,9 @@ def report(folder: str | Path) -> Path:
     context = {
         "suite": resolved,
         "provenance": results.provenance,
-        "overview": _overview(summary, curves),
+        "overview": _table(statistics.overview(summary, results.acceptance)) if len(done) else "",
         "pooled": (curves["architecture"] == statistics.ACCEPTED).any(),
-        "acceptance": _table(statistics.acceptance(summary, resolved.acceptance)) if len(done) else "",
+        "acceptance": _table(statistics.acceptance(summary, results.acceptance)) if len(done) else "",
         "figures": figures,
         "cells": len(summary),
         "failed": _table(failed[["teacher", "architecture", "mode", "seed", "perturbation", "beta"]]) if len(failed) else "",
@@ -51,6 +51,7 @@ def _draw(results: Results) -> dict[str, dict[str, Any]]:
     folder.mkdir(exist_ok=True)
     curves, axes = results.curves, results.provenance["perturbations"]
     colours = figures.style(list(results.summary["mode"].unique()))
+    strips = _strips(results)
     drawn: dict[str, dict[str, Any]] = {}
     for perturbation, part in curves.groupby("perturbation", sort=False):
         name, axis = str(perturbation), axes[perturbation]
@@ -64,39 +65,32 @@ def _draw(results: Results) -> dict[str, dict[str, Any]]:
         else:
             figures.save(figures.curves_figure(part, axis, colours, pooled=False), folder / name)
             names["curves"] = name
-        strip = _strip(results, name)
-        if strip:
-            figures.save(figures.strip_figure(**strip, axis=axis), folder / f"{name}-examples")
+        if name in strips:
+            figures.save(figures.strip_figure(**strips[name], axis=axis), folder / f"{name}-examples")
             names["examples"] = f"{name}-examples"
         drawn[name] = names
     return drawn
 
 
-def _strip(results: Results, perturbation: str) -> dict[str, Any] | None:
-    """The first test image under one perturbation, as the learners of the examples see it."""
+def _strips(results: Results) -> dict[str, dict[str, Any]]:
+    """For each perturbation the first test image at every strength, as the learners of the examples see it."""
     about = results.provenance["examples"]
-    images: dict[str, dict[float, Any]] = {}
-    for key, value in results.examples.items():
-        name, _, rest = key.partition("/")
-        mode, _, beta = rest.partition("/")
-        if name == perturbation:
-            images.setdefault(mode, {})[float(beta)] = value[0]
-    if not images:
-        return None
-    seen = results.select(
-        perturbation=perturbation, architecture=about["architecture"], seed=about["seed"], sample=0
-    )
+    seen = results.select(architecture=about["architecture"], seed=about["seed"], sample=0)
     seen = seen[seen["teacher"].isin(about["teachers"])]
+    images: dict[str, dict[str, dict[float, Any]]] = {}
+    for key, value in results.examples.items():
+        if key != "clean":
+            perturbation, mode, beta = key.split("/")
+            images.setdefault(perturbation, {}).setdefault(mode, {})[float(beta)] = value[0]
     return {
-        "clean": results.examples["clean"][0],
-        "perturbed": images,
-        "predictions": seen,
-        "label": int(seen["label"].iloc[0]),
+        perturbation: {
+            "clean": results.examples["clean"][0],
+            "perturbed": perturbed,
+            "predictions": seen[seen["perturbation"] == perturbation],
+            "label": int(seen["label"].iloc[0]),
+        }
+        for perturbation, perturbed in images.items()
     }
-
-
-def _overview(summary: pd.DataFrame, curves: pd.DataFrame) -> str:
-    return _table(statistics.overview(summary, curves)) if len(curves) else ""
 
 
 def _table(frame: pd.DataFrame) -> str:

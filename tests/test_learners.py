@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from gtn_bench.datasets import CIFAR10, DATASETS, MNIST, USPS, Dataset, Digits
+from gtn_bench.learners import LEARNERS
+from gtn_bench.learners.folding import fold
+from gtn_bench.learners.layers import (
+    BatchStatistics,
+    Conv2d,
+    FullBatchNorm,
+    Linear,
+    MeanBatchNorm,
+    differentiable_statistics,
+    estimate_statistics,
+    weight_normalised,
+)
+
+NAMES = {
+    "base",
+    "base_fc",
+    "linear",
+    "base_larger",
+    "base_larger2",
+    "base_larger3",
+    "base_larger3_global_pooling",
+    "base_larger4",
+    "base_larger4_global_pooling",
+}
+
+
+def test_the_nine_architectures_of_the_study() -> None:
+    assert set(LEARNERS) == NAMES
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+@pytest.mark.parametrize("dataset", [Digits(), MNIST(), USPS(), CIFAR10()], ids=lambda dataset: dataset.name)
+def test_shapes_follow_from_the_data_set(name: str, dataset: Dataset) -> None:
+    network = LEARNERS[name]()(dataset, seed=0)
+    for mode in (True, False):
+        logits = network.train(mode)(torch.rand(2, *dataset.input_shape))
+        assert logits.shape == (2, dataset.num_classes) and logits.isfinite().all()
+
+
+def layer_sizes(name: str) -> list[tuple[int, ...]]:
+    """(outputs, inputs, kernel) of the weighted layers, for MNIST."""
+    modules = LEARNERS[name]()(MNIST(), seed=0).modules()
+    return [tuple(module.weight.shape) for module in modules if isinstance(module, Conv2d | Linear)]
+
+
+def test_layers_are_those_of_the_study() -> None:
+    assert layer_sizes("linear") == [(256, 784), (128, 256), (10, 128)]
+    assert layer_sizes("base") == [(64, 1, 3, 3), (128, 64, 3, 3), (10, 128)]
+    assert layer_sizes("base_larger") == [(64, 1, 3, 3), (128, 64, 3, 3), (256, 128 * 49), (10, 256)]
+    assert layer_sizes("base_fc") == layer_sizes("base_larger")
+    assert [size[0] for size in layer_sizes("base_larger2")] == [64, 128, 128, 256, 256, 10]
+    assert [size[2:] for size in layer_sizes("base_larger3")[:6]] == [(3, 3), (1, 1)] * 3
+    assert len(layer_sizes("base_larger4")) == len(layer_sizes("base_larger3")) + 2
+
+
+def test_same_seed_same_weights_and_the_global_generator_is_left_alone() -> None:
+    before = torch.random.get_rng_state()
+    one, same, other = (LEARNERS["base_larger3"]()(Digits(), seed=seed).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["1.weight"], other["1.weight"])
+
+
+def test_weight_normalisation_keeps_the_gain_as_norm() -> None:
+    weight, gain = torch.randn(5, 3, 3, 3), torch.rand(5) + 0.5
+    assert torch.allclose(weight_normalised(weight, gain).flatten(1).norm(dim=1), gain)
+    layer = Conv2d(3, 5, 3)
+    assert torch.allclose(weight_normalised(layer.weight, layer.gain), layer.weight, atol=1e-6)
+
+
+def test_full_batch_norm_is_torchs() -> None:
+    ours, theirs = FullBatchNorm(4).double(), nn.BatchNorm2d(4, momentum=1.0).double()
+    gain, bias = torch.rand(4).double() + 0.5, torch.randn(4).double()
+    for norm, names in ((ours, ("gain", "bias")), (theirs, ("weight", "bias"))):
+        norm.load_state_dict({names[0]: gain, names[1]: bias}, strict=False)
+    x, unseen = torch.randn(8, 4, 3, 3).double(), torch.randn(2, 4, 3, 3).double()
+    assert torch.allclose(ours(x), theirs(x), atol=1e-9)
+    theirs.running_var.mul_((8 * 9 - 1) / (8 * 9))  # torch keeps the unbiased variance
+    assert torch.allclose(ours.eval()(unseen), theirs.eval()(unseen), atol=1e-9)
+
+
+def test_mean_batch_norm_subtracts_the_batch_then_the_kept_mean() -> None:
+    norm, x = MeanBatchNorm(3), torch.randn(6, 3, 2, 2)
+    assert torch.allclose(norm(x), x - x.mean((0, 2, 3), keepdim=True), atol=1e-6)
+    unseen = torch.randn(1, 3, 2, 2)
+    assert torch.allclose(norm.eval()(unseen), unseen - x.mean((0, 2, 3), keepdim=True), atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", [MeanBatchNorm, FullBatchNorm])
+def test_statistics_carry_gradients_only_when_asked(norm: type[BatchStatistics]) -> None:
+    for differentiable in (False, True):
+        layer = norm(2)
+        if differentiable:
+            differentiable_statistics(layer)
+        x = torch.randn(4, 2, requires_grad=True)
+        state = {**dict(layer.named_parameters()), **dict(layer.named_buffers())}
+        functional_call(layer, state, (x,))
+        assert state["running_mean"].requires_grad is differentiable
+        assert not layer.running_mean.requires_grad  # the module itself is untouched
+
+
+def test_estimated_statistics_are_those_of_the_whole_set() -> None:
+    train = Digits()()["train"]
+    network = LEARNERS["linear"]()(Digits(), seed=0).train()
+    state = dict(network.state_dict())
+    estimate = estimate_statistics(network, state, train)
+    network(train[:][0])
+    first = "3.running_mean"  # the first norm sees the data through fixed weights: its mean is exact
+    assert torch.allclose(estimate[first], network.state_dict()[first], atol=1e-5)
+    assert set(estimate) == {name for name in state if "running" in name}
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_folding_keeps_logits_and_gradients(name: str) -> None:
+    network = LEARNERS[name]()(Digits(), seed=0).double()
+    draw = torch.Generator().manual_seed(0)
+    for key, value in network.state_dict().items():
+        if "running_var" in key:
+            value.uniform_(0.5, 2, generator=draw)
+        elif value.ndim == 1:  # gains, biases and means, of both signs
+            value.add_(torch.randn(value.shape, generator=draw, dtype=value.dtype))
+    network.eval()
+    x = torch.rand(7, 1, 8, 8, generator=draw, dtype=torch.float64, requires_grad=True)
+    logits = [net(x) for net in (network, fold(network))]
+    assert (logits[0] - logits[1]).abs().max() < 1e-9 * logits[0].abs().max()
+    gradients = [torch.autograd.grad(out.square().sum(), x)[0] for out in logits]
+    assert (gradients[0] - gradients[1]).abs().max() < 1e-9 * gradients[0].abs().max()
+
+
+def test_folding_survives_a_negative_gain_behind_pooling() -> None:
+    network = LEARNERS["base"](batch_norm="full")(Digits(), seed=0).double().eval()
+    for module in network:
+        if isinstance(module, FullBatchNorm):
+            module.gain.data[::2] = -1.0
+    x = torch.rand(5, 1, 8, 8, dtype=torch.float64)
+    assert torch.allclose(network(x), fold(network)(x), atol=1e-9)
+
+
+def test_facts_of_the_data_sets() -> None:
+    for dataset in (cls() for cls in DATASETS.values()):
+        assert len(dataset.mean) == len(dataset.std) == dataset.input_shape[0]
+        assert min(dataset.sizes) > 0 and dataset.source.startswith("http")
