@@ -36,7 +36,7 @@ def cache_folder() -> Path:
 
 def digest(content: Any) -> str:
     """SHA-256 of plain data, independent of the order of keys; 32 hexadecimal digits of it."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -31,7 +31,9 @@ class Mistake(ValueError):
 class Description(BaseModel):
     """Base of everything a suite can name: keyword-only, frozen, strictly typed, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, ser_json_inf_nan="constants"
+    )
 
     name: ClassVar[str]
     source: ClassVar[str] = ""
@@ -51,10 +53,12 @@ class Description(BaseModel):
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the nearest known name, else the list of them."""
+    """`; did you mean 'x'?` for the nearest known name, else the list of them if it is short."""
     known = sorted(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known)}"
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; known: {', '.join(known)}" if 0 < len(known) <= 12 else ""
 
 
 def lookup(table: Mapping[str, type[D]], kind: str, name: str) -> type[D]:
@@ -101,11 +105,17 @@ def explain(error: ValidationError, cls: type[BaseModel], path: str, also: Itera
     """One line for each mistake: where it is, what was expected, what came."""
     who = f"'{cls.name}' " if getattr(cls, "name", None) else ""
     lines = []
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    for detail in details:
+        inside = [other for other in details if other["loc"][:-1] == detail["loc"]]
+        if detail["type"] == "too_short" and inside:
+            continue  # its entries are wrong, not missing
         # Pydantic names the member of a union that was tried; a file has no such place.
         place = [part for part in detail["loc"] if not str(part).startswith("function-")]
         where = join(path, *place)
-        what = who + _expectation(detail, [*cls.model_fields, *also])
+        what = _expectation(detail, [*cls.model_fields, *also])
+        if not isinstance(detail.get("ctx", {}).get("error"), Mistake):  # which says itself who it is
+            what = who + what
         lines.append(f"{where}: {what}" if where else what)
     return list(dict.fromkeys(lines))
 
@@ -145,7 +155,9 @@ def _expectation(detail: Any, known: list[str]) -> str:
     bounds |= {"less_than": ("lt", "less than"), "less_than_equal": ("le", "at most")}
     if kind in bounds:
         bound, words = bounds[kind]
-        return f"expects a number {words} {context[bound]}, got {got!r}"
+        return f"expects a number {words} {context[bound]:g}, got {got!r}"
     if kind == "too_short":
-        return f"expects at least {context['min_length']} entries, got {context['actual_length']}"
+        return "expects at least one entry, got none"
+    if kind == "string_pattern_mismatch":
+        return f"expects letters, digits, '.', '_', '+' or '-', got {got!r}"
     return f"expects {_TYPES.get(kind, detail['msg'])}, got {got!r}"

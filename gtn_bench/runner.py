@@ -6,13 +6,14 @@ interrupted continues where it stopped, and a changed suite computes only what c
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from ctypes.util import find_library
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,61 +99,57 @@ class _Jobs:
             if not self.site.store.holds("teachers", key):
                 from gtn_bench import work
 
-                work.splits(plan.dataset, self.site.device)
-                error = _guarded(work.meta_train, self.site, taught_by, _from(self.progress, "teachers", before, total))
-                self.failures |= {key: error} if error else {}
+                tell = functools.partial(self._tell_teacher, before, total)
+                self.failures |= _guarded(work.meta_train, [key], self.site, taught_by, tell)
             before += taught_by.teacher.meta_steps
             self.progress("teachers", before, total)
+
+    def _tell_teacher(self, before: int, total: int, step: int) -> None:
+        self.progress("teachers", before + step, total)
 
     def train(self, plan: Plan) -> None:
         """Learners, side by side."""
         learners = {learner.key(self.site.device): learner for learner in plan.learners}
-        missing = {
-            key: learner
+        works = [
+            ([key], learner)
             for key, learner in learners.items()
             if not self.site.store.holds("learners", key)
             and not (learner.taught_by and learner.taught_by.key(self.site.device) in self.failures)
-        }
-        if missing:
+        ]
+        if works:
             from gtn_bench import work
 
             work.splits(plan.dataset, self.site.device)  # downloaded once, before any worker asks for it
-        self._side_by_side("learners", "train", missing, {key: [key] for key in missing}, len(learners))
+        self._side_by_side("learners", "train", works, len(learners))
 
     def measure(self, plan: Plan) -> None:
         """Cells, side by side in sweeps: one learner, one perturbation."""
-        sweeps: dict[str, list[Cell]] = defaultdict(list)
-        parts: dict[str, list[str]] = defaultdict(list)
+        sweeps: dict[tuple[str, str], tuple[list[str], list[Cell]]] = defaultdict(lambda: ([], []))
         for cell in plan.cells:
             keys = self.keys(cell)
             if not self.failure(keys) and not self.site.store.holds("cells", keys[0]):
-                sweep = f"{keys[1]} {cell.perturbation_label}"
-                sweeps[sweep].append(cell)
-                parts[sweep].append(keys[0])
-        self._side_by_side("cells", "measure", sweeps, parts, len(plan.cells))
+                parts, cells = sweeps[keys[1], cell.perturbation_label]
+                parts.append(keys[0])
+                cells.append(cell)
+        self._side_by_side("cells", "measure", list(sweeps.values()), len(plan.cells))
 
-    def _side_by_side(
-        self, stage: str, task: str, works: Mapping[str, object], parts: Mapping[str, list[str]], total: int
-    ) -> None:
-        """Do all works; each stands for some parts, and a part that was not left in the store has failed."""
-        done = total - sum(len(keys) for keys in parts.values())
+    def _side_by_side(self, stage: str, task: str, works: Sequence[tuple[list[str], object]], total: int) -> None:
+        """Do all works; each is a list of the keys it leaves in the store, and what the task takes."""
+        done = total - sum(len(parts) for parts, _ in works)
         self.progress(stage, done, total)
         if not works:
             return
         import joblib
 
-        calls = (joblib.delayed(_one)(task, self.site, name, item) for name, item in works.items())
-        pool = joblib.Parallel(n_jobs=self.workers, return_as="generator_unordered", batch_size=1)
-        for name, error in pool(calls):
-            for key in parts[name]:
-                if error and not self.site.store.holds(stage, key):
-                    self.failures[key] = error
-            done += len(parts[name])
+        calls = (joblib.delayed(_one)(task, parts, self.site, item) for parts, item in works)
+        for parts, failures in joblib.Parallel(self.workers, return_as="generator_unordered", batch_size=1)(calls):
+            self.failures |= failures
+            done += len(parts)
             self.progress(stage, done, total)
 
 
-def _one(task: str, site: Site, name: str, item: object) -> tuple[str, str | None]:
-    """One work in one thread, in this process or another: its name, and its traceback if it failed."""
+def _one(task: str, parts: list[str], site: Site, item: object) -> tuple[list[str], dict[str, str]]:
+    """One work in one thread, in this process or another: its parts, and the tracebacks of those that failed."""
     import torch
 
     from gtn_bench import work
@@ -161,24 +158,19 @@ def _one(task: str, site: Site, name: str, item: object) -> tuple[str, str | Non
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return name, _guarded(getattr(work, task), site, item)
+        return parts, _guarded(getattr(work, task), parts, site, item)
     finally:
         torch.set_num_threads(threads)
 
 
-def _from(progress: Progress, stage: str, before: int, total: int) -> Callable[[int], None]:
-    return lambda step: progress(stage, before + step, total)
-
-
-def _guarded(task: Callable[..., None], *arguments: Any) -> str | None:
-    """Do it; the traceback if it failed. What is the user's to mend ends the run."""
+def _guarded(task: Callable[..., dict[str, str] | None], parts: list[str], *arguments: Any) -> dict[str, str]:
+    """Do it; the tracebacks of the parts that failed. What is the user's to mend ends the run."""
     try:
-        task(*arguments)
+        return task(*arguments) or {}
     except Mistake:
         raise
     except Exception:
-        return traceback.format_exc()
-    return None
+        return dict.fromkeys(parts, traceback.format_exc())
 
 
 def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:

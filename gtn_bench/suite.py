@@ -21,7 +21,7 @@ Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 class Entry(BaseModel):
     """A name from one of the tables, an optional label for the results, and the fields of what is named."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, ser_json_inf_nan="constants")
 
     name: str
     label: Label | None = None
@@ -103,7 +103,7 @@ class Suite(BaseModel):
     mode needs one; every learner is put under every perturbation at every strength.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="constants")
 
     name: Label
     description: str = ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import traceback
 from collections.abc import Callable, Sequence
 
 import torch
@@ -87,8 +88,11 @@ def train(site: Site, learner: Learner) -> None:
     site.store.save("learners", learner.key(site.device), state, about)
 
 
-def measure(site: Site, cells: Sequence[Cell]) -> None:
-    """Leave what happened to each test image in each of the cells, all of one learner and one length."""
+def measure(site: Site, cells: Sequence[Cell]) -> dict[str, str]:
+    """Leave what happened to each test image in each of the cells, all of one learner and one length.
+
+    Returns the traceback of every cell that failed, by its key; the others are not touched by it.
+    """
     learner, samples = cells[0].learner, cells[0].samples
     learner_key = learner.key(site.device)
     network = learner.architecture(learner.dataset, learner.initial_seed).to(site.device)
@@ -96,17 +100,16 @@ def measure(site: Site, cells: Sequence[Cell]) -> None:
     classifier = Classifier(network, learner.dataset.input_shape, learner.dataset.num_classes)
     x, y = splits(learner.dataset, site.device)["test"][:samples]
     clean = look_at(classifier, x, y)
-    failed = []
+    failures = {}
     for cell in cells:
+        key = cell.key(site.device, learner_key)
         seeds = cell.noise_seed + torch.arange(samples)
         try:
             outcome = judge(cell.perturbation, classifier, clean, x, y, seeds)
-        except Exception as error:
-            error.add_note(f"at beta {cell.beta:g}")
-            failed.append(error)
+        except Exception:
+            failures[key] = traceback.format_exc()
             continue
         tensors = {name: getattr(outcome, name) for name in (*MEASURED, "examples")} | {"clean": x[:EXAMPLES]}
         about = {"forwards": outcome.forwards, "backwards": outcome.backwards, "seconds": outcome.seconds}
-        site.store.save("cells", cell.key(site.device, learner_key), tensors, about)
-    if failed:
-        raise ExceptionGroup(f"{cells[0].perturbation_label} failed at {len(failed)} of {len(cells)} strengths", failed)
+        site.store.save("cells", key, tensors, about)
+    return failures

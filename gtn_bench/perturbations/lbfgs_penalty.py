@@ -45,13 +45,17 @@ class LBFGSPenalty(Perturbation):
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         x_adv = x
         for _ in range(self.steps):
-            delta = x_adv - x
-            grad = classifier.loss_gradient(x_adv, y)
-            if self.penalty == "batch":
-                grad = grad / len(x) - delta / (self.beta * delta.norm().clamp_min(1e-12))
-            else:
-                norms = delta.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
-                grad = grad - delta / (self.beta * norms)
-            ascent = grad.sign() if self.step == "sign" else grad
-            x_adv = (x_adv + self.step_size * ascent).clamp(0, 1)
+            x_adv = self.climb(classifier, x, x_adv, y)
         return x_adv
+
+    def climb(self, classifier: Classifier, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
+        """One step up the objective from x_adv, inside the box."""
+        delta = x_adv - x
+        grad = classifier.loss_gradient(x_adv, y)
+        if self.penalty == "sample":
+            norm = delta.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        else:
+            norm, grad = delta.norm(), grad / len(x)
+        grad = grad - delta / (self.beta * norm.clamp_min(1e-12))
+        ascent = grad.sign() if self.step == "sign" else grad
+        return (x_adv + self.step_size * ascent).clamp(0, 1)

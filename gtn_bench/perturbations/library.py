@@ -7,9 +7,9 @@ import importlib
 import inspect
 import random
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import model_validator
+from pydantic import PlainValidator, WithJsonSchema, model_validator
 
 from gtn_bench.description import Mistake, PositiveInt, did_you_mean
 from gtn_bench.perturbations.base import Perturbation
@@ -17,7 +17,19 @@ from gtn_bench.perturbations.base import Perturbation
 if TYPE_CHECKING:
     from torch import Tensor
 
-Scalar = bool | int | float | str | None
+
+def _scalar(value: object) -> object:
+    """Infinity is a value here: ART's name of the maximum norm."""
+    if not isinstance(value, bool | int | float | str | None) or value != value:
+        raise ValueError(f"expects a number, a text, true, false or null, got {value!r}")
+    return value
+
+
+Scalar = Annotated[
+    bool | int | float | str | None,
+    PlainValidator(_scalar),
+    WithJsonSchema({"type": ["boolean", "number", "string", "null"]}),
+]
 
 
 class LibraryAttack(Perturbation):
@@ -57,7 +69,7 @@ class LibraryAttack(Perturbation):
         if self.drives in self.params:
             raise Mistake(f"{who}: '{self.drives}' is driven by beta and cannot be set in params")
         for name, default in accepted.items():
-            if name not in self.params and name != self.drives and isinstance(default, Scalar):
+            if name not in self.params and name != self.drives and isinstance(default, bool | int | float | str | None):
                 self.params[name] = default
         return self
 

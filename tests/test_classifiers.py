@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gtn_bench.classifiers import Classifier, ViewMismatch, as_art, as_foolbox, as_torchattacks, check_view
+
+VIEWS = {"ART PyTorchClassifier": as_art, "foolbox PyTorchModel": as_foolbox, "torchattacks Attack": as_torchattacks}
+
+
+def test_a_classifier_is_frozen_and_stays_in_evaluation_mode(network: nn.Module) -> None:
+    classifier = Classifier(network.train(), (1, 8, 8), 10).train()
+    assert not any(module.training for module in classifier.modules())
+    assert not any(parameter.requires_grad for parameter in classifier.parameters())
+
+
+def test_it_computes_what_the_network_computes(network: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+    network.eval()
+    x, _ = digits
+    assert torch.allclose(Classifier(network, (1, 8, 8), 10)(x), network(x), atol=1e-5)
+
+
+def test_it_counts_images(classifier: Classifier, digits: tuple[Tensor, Tensor]) -> None:
+    x, y = digits
+    classifier.predict(x)
+    assert (classifier.forwards, classifier.backwards) == (60, 0)
+    classifier.loss_gradient(x[:7], y[:7])
+    assert (classifier.forwards, classifier.backwards) == (67, 7)
+
+
+def test_loss_gradients_do_not_depend_on_the_batch(classifier: Classifier, digits: tuple[Tensor, Tensor]) -> None:
+    x, y = digits
+    together, alone = classifier.loss_gradient(x, y), classifier.loss_gradient(x[3:4], y[3:4])
+    assert torch.allclose(together[3:4], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_pass_their_check_and_are_not_counted(view: str, classifier: Classifier) -> None:
+    VIEWS[view](classifier)
+    assert (classifier.forwards, classifier.backwards) == (0, 0)
+
+
+def test_library_predictions_are_counted(classifier: Classifier, digits: tuple[Tensor, Tensor]) -> None:
+    as_art(classifier).predict(digits[0].numpy())
+    as_foolbox(classifier)(digits[0])
+    assert classifier.forwards == 120
+
+
+def test_a_view_that_normalises_twice_is_an_error(classifier: Classifier) -> None:
+    def gradient(x: Tensor, y: Tensor) -> Tensor:
+        return classifier.loss_gradient(x, y)
+
+    with pytest.raises(ViewMismatch, match=r"^doubled: its logits differ from the learner's by [\d.]+ \(allowed 1e-05\)$"):
+        check_view("doubled", classifier, lambda x: classifier((x - 0.3) / 0.4), gradient)
+    with pytest.raises(ViewMismatch, match=r"^averaged: its input gradients differ from the learner's by"):
+        check_view("averaged", classifier, classifier, lambda x, y: gradient(x, y) / len(x))
+    with pytest.raises(ViewMismatch, match="its logits differ from the learner's by nan"):
+        check_view("broken", classifier, lambda x: classifier(x) * torch.nan, gradient)
+
+
+def test_gradients_are_those_of_autograd_on_the_plain_network(network: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+    x, y = digits
+    leaf = x.clone().requires_grad_()
+    expected = torch.autograd.grad(F.cross_entropy(network.eval()(leaf), y, reduction="sum"), leaf)[0]
+    assert torch.allclose(Classifier(network, (1, 8, 8), 10).loss_gradient(x, y), expected, atol=1e-4)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY
+
+from gtn_bench import cli
+from gtn_bench.suite import suites
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit code of `gtn-bench ARGUMENTS` in this process."""
+    monkeypatch.setattr(sys, "argv", ["gtn-bench", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return int(stopped.value.code or 0)
+
+
+def test_run_report_and_json(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GTN_BENCH_CACHE", str(tmp_path / "store"))
+    out = tmp_path / "out"
+    assert call(monkeypatch, "run", str(tiny), "--out", str(out), "--workers", "1", "--device", "cpu") == 0
+    printed = capsys.readouterr()
+    assert "clean" in printed.out and "over fgsm" in printed.out and str(out / "report.md") in printed.out
+    assert "cells" in printed.err  # progress does not get in the way of the answer
+
+    assert call(monkeypatch, "run", str(tiny), "--out", str(out), "--json") == 0
+    printed = capsys.readouterr()
+    answer = {"folder": str(out), "report": str(out / "report.md"), "cells": 42, "failed": 0}
+    assert json.loads(printed.out) == answer and not printed.err
+
+    (out / "report.md").unlink()
+    assert call(monkeypatch, "report", str(out)) == 0
+    assert (out / "report.md").is_file()
+
+
+def test_failed_cells_exit_with_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GTN_BENCH_CACHE", str(tmp_path / "store"))
+    suite = tmp_path / "broken.yaml"
+    suite.write_text(TINY.replace("meta_steps: 2", "meta_steps: 2, inner_lr: 1.0e+30"))
+    assert call(monkeypatch, "run", str(suite), "--out", str(tmp_path / "out"), "--workers", "1", "--limit", "5") == 1
+    assert "28 of 42 cells failed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["run", "dmeo"], "error: unknown suite 'dmeo'; did you mean 'demo'?"),
+        (["validate", "nothing/here.yaml"], "error: nothing/here.yaml: no such file"),
+        (["report", "nothing"], "error: nothing: expects the output folder of a run, found no summary.csv in it"),
+        (["list", "attacks"], "Invalid value for 'KIND'"),
+        (["run", "demo", "--limit", "0"], "Invalid value for '--limit'"),
+        (["frobnicate"], "No such command 'frobnicate'"),
+    ],
+)
+def test_wrong_usage_exits_with_2(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, *arguments) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_bad_suite_is_one_line_and_nothing_is_trained(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("gtn_bench.runner.run", lambda *_, **__: pytest.fail("trained"))
+    tiny.write_text(TINY.replace("name: blur", "name: blurr"))
+    assert call(monkeypatch, "run", str(tiny)) == 2
+    expected = "error: tiny.yaml: perturbations[3].name: unknown perturbation 'blurr'; did you mean 'blur'?\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_validate(tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "validate", str(tiny)) == 0
+    assert capsys.readouterr().out == "tiny: 1 teachers, 6 learners, 42 cells\n"
+    assert call(monkeypatch, "validate", str(tiny), "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"name": "tiny", "teachers": 1, "learners": 6, "cells": 42}
+
+
+@pytest.mark.parametrize("kind", cli.Kind)
+def test_list(kind: cli.Kind, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "list", kind) == 0
+    table = capsys.readouterr().out
+    assert call(monkeypatch, "list", kind, "--json") == 0
+    rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    assert rows and all(row["name"] in table for row in rows)
+
+
+def test_schema(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "schema") == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "Suite"
+
+
+def test_help_needs_no_torch_and_names_every_command() -> None:
+    answer = subprocess.run([sys.executable, "-m", "gtn_bench", "--help"], capture_output=True, text=True)
+    assert answer.returncode == 0
+    assert all(command in answer.stdout for command in ("run", "demo", "report", "validate", "list", "schema"))
+
+
+def test_the_demo_is_what_the_study_asks() -> None:
+    assert {"demo", "mnist-smoke"} <= set(suites())

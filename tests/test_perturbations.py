@@ -1,0 +1,277 @@
+"""Every perturbation of the table against every invariant, then each against its own truth."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from oracles import line
+from scipy.ndimage import gaussian_filter
+from torch import Tensor, nn
+
+from gtn_bench.classifiers import Classifier
+from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
+from gtn_bench.perturbations.base import normal_like
+from gtn_bench.perturbations.referee import BrokenPromise, judge, look_at
+
+EXAMPLES: list[Perturbation] = [
+    PERTURBATIONS["fgsm"](beta=0.02, steps=3),
+    PERTURBATIONS["lbfgs-penalty"](beta=1.0, steps=3),
+    PERTURBATIONS["lbfgs-penalty"](beta=1.0, steps=3, step="gradient"),
+    PERTURBATIONS["lbfgs-penalty"](beta=1.0, steps=3, penalty="batch"),
+    PERTURBATIONS["noise"](beta=0.3),
+    PERTURBATIONS["blur"](beta=1.0),
+    PERTURBATIONS["art"](attack="BasicIterativeMethod", drives="eps", beta=0.1, params={"eps_step": 0.05, "max_iter": 3}),
+    PERTURBATIONS["foolbox"](attack="LinfPGD", drives="epsilon", beta=0.1, params={"steps": 3}),
+    PERTURBATIONS["torchattacks"](attack="PGD", drives="eps", beta=0.1, params={"alpha": 0.05, "steps": 3}),
+]
+LIBRARY = [p for p in EXAMPLES if isinstance(p, LibraryAttack)]
+
+
+def label(perturbation: Perturbation) -> str:
+    return " ".join([perturbation.name, *(str(value) for value in perturbation.identity().values() if isinstance(value, str))][1:])
+
+
+every = pytest.mark.parametrize("perturbation", EXAMPLES, ids=label)
+Digits = tuple[Tensor, Tensor]
+SEEDS = torch.arange(60)
+
+
+def test_every_perturbation_of_the_table_is_examined() -> None:
+    assert {perturbation.name for perturbation in EXAMPLES} == set(PERTURBATIONS)
+
+
+@every
+def test_shape_dtype_and_finite(perturbation: Perturbation, classifier: Classifier, digits: Digits) -> None:
+    x, y = digits
+    x_adv = perturbation(classifier, x, y, SEEDS)
+    assert (x_adv.shape, x_adv.dtype, x_adv.device) == (x.shape, x.dtype, x.device)
+    assert x_adv.isfinite().all()
+    assert not torch.equal(x_adv, x)
+
+
+@every
+def test_inputs_classifier_and_generators_stay_as_they_were(
+    perturbation: Perturbation, classifier: Classifier, digits: Digits
+) -> None:
+    x, y, seeds = digits[0].clone(), digits[1].clone(), SEEDS.clone()
+    state = copy.deepcopy(classifier.state_dict())
+    generators = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    perturbation(classifier, x, y, seeds)
+    assert torch.equal(x, digits[0]) and torch.equal(y, digits[1]) and torch.equal(seeds, SEEDS)
+    assert all(torch.equal(state[name], value) for name, value in classifier.state_dict().items())
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in classifier.parameters())
+    assert not any(module.training for module in classifier.modules())
+    assert torch.equal(generators[0], torch.random.get_rng_state())
+    assert np.array_equal(generators[1], np.random.get_state()[1])
+
+
+@every
+def test_same_seeds_same_result(perturbation: Perturbation, classifier: Classifier, digits: Digits) -> None:
+    one, two = (perturbation(classifier, *digits, SEEDS) for _ in range(2))
+    assert torch.equal(one, two)
+
+
+def depends_on_the_batch(perturbation: Perturbation) -> bool:
+    """Declared: one norm over the batch, or a library's random start for the whole batch."""
+    return perturbation.chunk is None or getattr(perturbation, "params", {}).get("random_start", False)
+
+
+@pytest.mark.parametrize("perturbation", [p for p in EXAMPLES if not depends_on_the_batch(p)], ids=label)
+def test_an_image_alone_is_its_row_in_the_batch(perturbation: Perturbation, classifier: Classifier, digits: Digits) -> None:
+    x, y = digits
+    together = perturbation(classifier, x, y, SEEDS)
+    alone = perturbation(classifier, x[5:6], y[5:6], SEEDS[5:6])
+    assert torch.allclose(together[5:6], alone, atol=1e-6)
+
+
+@every
+def test_the_referee_is_content(perturbation: Perturbation, classifier: Classifier, digits: Digits) -> None:
+    x, y = digits
+    clean = look_at(classifier, x, y)
+    outcome = judge(perturbation, classifier, clean, x, y, SEEDS)
+    assert torch.equal(outcome.label, y)
+    assert (outcome.examples >= 0).all() and (outcome.examples <= 1).all()
+    assert (outcome.l2 <= outcome.linf * 8 + 1e-6).all() and (outcome.linf <= outcome.l2 + 1e-6).all()
+    queries = (outcome.forwards, outcome.backwards)
+    assert min(queries) >= 3 if perturbation.uses_gradient else queries == (0, 0)
+
+
+@pytest.mark.parametrize("name", ["fgsm", "noise", "blur"])
+def test_strength_zero_is_the_identity(name: str, classifier: Classifier, digits: Digits) -> None:
+    assert torch.equal(PERTURBATIONS[name](beta=0.0)(classifier, *digits, SEEDS), digits[0])
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        lambda epsilon: PERTURBATIONS["fgsm"](beta=epsilon / 10, steps=10),
+        lambda epsilon: PERTURBATIONS["art"](
+            attack="BasicIterativeMethod", drives="eps", beta=epsilon, params={"eps_step": 0.002, "max_iter": 40}
+        ),
+        lambda epsilon: PERTURBATIONS["foolbox"](
+            attack="LinfBasicIterativeAttack", drives="epsilon", beta=epsilon, params={"steps": 40}
+        ),
+        lambda epsilon: PERTURBATIONS["torchattacks"](
+            attack="BIM", drives="eps", beta=epsilon, params={"alpha": 0.002, "steps": 40}
+        ),
+    ],
+    ids=["fgsm", "art", "foolbox", "torchattacks"],
+)
+def test_attacks_on_a_line_need_the_exact_distance(attack: Callable[[float], Perturbation]) -> None:
+    """Fails at 0.98 of a sample's exact distance to the boundary, succeeds at 1.02 of it."""
+    classifier, x, y, distance = line(torch.float32)
+    nearest = distance.argsort()[10:14]
+    for sample in nearest.tolist():
+        one = slice(sample, sample + 1)
+        for factor, fooled in ((0.98, False), (1.02, True)):
+            x_adv = attack(factor * float(distance[sample]))(classifier, x[one], y[one], SEEDS[one])
+            assert (classifier.predict(x_adv) != y[one]).item() is fooled, (sample, factor)
+
+
+def test_fgsm_is_the_basic_iterative_method_of_the_libraries(network: nn.Module, digits: Digits) -> None:
+    """Steps of beta without a ball are those within a ball of steps * beta, wherever no gradient is exactly zero."""
+    x, y = digits[0], digits[1]
+    classifier = Classifier(network, (1, 8, 8), 10)
+    ours = PERTURBATIONS["fgsm"](beta=0.01, steps=5)(classifier, x, y, SEEDS)
+    theirs = {
+        "art": {"attack": "BasicIterativeMethod", "drives": "eps", "params": {"eps_step": 0.01, "max_iter": 5}},
+        "foolbox": {"attack": "LinfBasicIterativeAttack", "drives": "epsilon", "params": {"abs_stepsize": 0.01, "steps": 5}},
+        "torchattacks": {"attack": "BIM", "drives": "eps", "params": {"alpha": 0.01, "steps": 5}},
+    }
+    for name, fields in theirs.items():
+        x_adv = PERTURBATIONS[name](beta=0.05, **fields)(classifier, x, y, SEEDS)
+        # Where rounding decides the sign of a vanishing gradient, single pixels may part.
+        same = (ours - x_adv).abs() < 1e-5
+        assert same.float().mean() > 0.995, name
+        assert (classifier.predict(ours) == classifier.predict(x_adv)).float().mean() > 0.98, name
+
+
+@pytest.mark.parametrize("padding", ["reflect", "mirror", "nearest", "wrap", "constant"])
+@pytest.mark.parametrize("sigma", [0.01, 0.3, 1.0, 2.2, 5.0])
+def test_blur_is_scipys(sigma: float, padding: str, classifier: Classifier) -> None:
+    x = torch.rand(3, 2, 12, 9)
+    ours = PERTURBATIONS["blur"](beta=sigma, padding=padding)(classifier, x, x[:, 0, 0, 0].long(), SEEDS[:3])
+    for ours_image, image in zip(ours.flatten(0, 1).numpy(), x.flatten(0, 1).double().numpy(), strict=True):
+        assert np.abs(ours_image - gaussian_filter(image, sigma, mode=padding, truncate=3.5)).max() < 1e-6
+
+
+def test_noise_is_normal_scaled_by_beta_and_apart_for_every_seed() -> None:
+    x = torch.zeros(200, 1, 16, 16)
+    noise = normal_like(x, torch.arange(200))
+    assert abs(noise.mean()) < 0.02 and abs(noise.std() - 1) < 0.02
+    assert abs((noise**4).mean() - 3) < 0.15
+    rows = noise.flatten(1)
+    correlation = (rows @ rows.T / rows.shape[1]).fill_diagonal_(0)
+    assert correlation.abs().max() < 6 / 16
+
+
+def test_penalty_is_the_written_objective(network: nn.Module, digits: Digits) -> None:
+    """One step of each reading against autograd on cross-entropy - ||x_adv - x|| / beta, in float64."""
+    x, y = digits[0][:6].double(), digits[1][:6]
+    classifier = Classifier(copy.deepcopy(network).double(), (1, 8, 8), 10)
+    start = (x + 0.1 * torch.randn_like(x)).clamp(0.2, 0.8)
+    beta, size = 0.7, 1e-3
+    for penalty in ("sample", "batch"):
+        point = start.clone().requires_grad_()
+        change = (point - x).flatten(1)
+        loss = nn.functional.cross_entropy(classifier(point), y, reduction="sum" if penalty == "sample" else "mean")
+        loss = loss - (change.norm(dim=1).sum() if penalty == "sample" else change.norm()) / beta
+        grad = torch.autograd.grad(loss, point)[0]
+        for step, ascent in (("sign", grad.sign()), ("gradient", grad)):
+            attack = PERTURBATIONS["lbfgs-penalty"](beta=beta, step_size=size, steps=1, step=step, penalty=penalty)
+            expected = (start + size * ascent).clamp(0, 1)
+            assert torch.allclose(attack.climb(classifier, x, start, y), expected, atol=1e-12), (penalty, step)
+
+
+def test_units_normalized_are_multiples_of_the_deviation() -> None:
+    """The study's strengths, in normalised values, as the same attack on pixels."""
+    std = 0.3081
+    assert PERTURBATIONS["fgsm"](beta=0.02).in_pixels(std).beta == pytest.approx(0.02 * std)
+    assert PERTURBATIONS["noise"](beta=1.6).in_pixels(std).beta == pytest.approx(1.6 * std)
+    assert PERTURBATIONS["blur"](beta=5.0).in_pixels(std).beta == 5.0
+    sign = PERTURBATIONS["lbfgs-penalty"](beta=20.0).in_pixels(std)
+    assert (sign.beta, sign.step_size) == pytest.approx((20 * std, 0.02 * std))
+    gradient = PERTURBATIONS["lbfgs-penalty"](beta=20.0, step="gradient").in_pixels(std)
+    assert (gradient.beta, gradient.step_size) == pytest.approx((20 * std, 0.02 * std**2))
+
+
+@pytest.mark.parametrize("step", ["sign", "gradient"])
+@pytest.mark.parametrize("penalty", ["sample", "batch"])
+def test_normalized_attack_is_the_attack_on_normalised_images(step: str, penalty: str) -> None:
+    """Climbing on z = x / std with the study's numbers is climbing on x with the scaled ones."""
+    std = 0.3
+    _, x, y, _ = line()
+    w = torch.linspace(-1, 1, 16, dtype=torch.float64)
+
+    class OnPixels(nn.Module):
+        def __init__(self, scale: float) -> None:
+            super().__init__()
+            self.scale = scale
+            self.w = nn.Parameter(w)
+
+        def forward(self, x: Tensor) -> Tensor:
+            margin = (x / self.scale).flatten(1) @ self.w
+            return torch.stack([-margin, margin], dim=1)
+
+    study = PERTURBATIONS["lbfgs-penalty"](beta=2.0, steps=4, step_size=0.01, step=step, penalty=penalty)
+    on_pixels = study.in_pixels(std)(Classifier(OnPixels(std), (1, 4, 4), 2), x, y, SEEDS[:40])
+    on_normalised = study.model_copy()(Classifier(OnPixels(1.0), (1, 4, 4), 2), x / std / 4, y, SEEDS[:40])
+    # The box differs; images are kept clear of it.
+    assert ((on_pixels > 0) & (on_pixels < 1)).all() and ((on_normalised > 0) & (on_normalised < 1)).all()
+    unscaled = study.in_pixels(std)(Classifier(OnPixels(std), (1, 4, 4), 2), x / 4, y, SEEDS[:40])
+    assert torch.allclose(unscaled / std, on_normalised, atol=1e-9)
+
+
+class Cheat(Perturbation):
+    """Returns what it is told to."""
+
+    name = "cheat"
+    meaning = "nothing"
+    how: str
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        if self.how == "out of the box":
+            return x + 5
+        if self.how == "nan":
+            x[1] = torch.nan
+            return x
+        return x[:, :, :4]
+
+
+def test_the_referee_clips_and_refuses(classifier: Classifier, digits: Digits) -> None:
+    x, y = digits
+    clean = look_at(classifier, x, y)
+    outcome = judge(Cheat(beta=1.0, how="out of the box"), classifier, clean, x, y, SEEDS)
+    assert torch.equal(outcome.examples, torch.ones_like(outcome.examples)) and outcome.linf.max() <= 1
+    with pytest.raises(BrokenPromise, match="'cheat' returned non-finite pixels in 1 of 60 images"):
+        judge(Cheat(beta=1.0, how="nan"), classifier, clean, x, y, SEEDS)
+    with pytest.raises(BrokenPromise, match=r"'cheat' returned shape \(60, 1, 4, 8\), expected \(60, 1, 8, 8\)"):
+        judge(Cheat(beta=1.0, how="cropped"), classifier, clean, x, y, SEEDS)
+
+
+def test_vanished_gradients_are_seen(network: nn.Module, digits: Digits) -> None:
+    """Logits scaled by 1e4 leave every decision as it is and float32 gradients at zero."""
+    x, y = digits
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.network(x) * 1e4
+
+    vanished = look_at(Classifier(Scaled(), (1, 8, 8), 10), x, y).zero_gradient
+    right = Classifier(network, (1, 8, 8), 10).predict(x) == y
+    assert vanished[right].float().mean() > 0.9 and not vanished[~right].any()
+    assert not look_at(Classifier(network, (1, 8, 8), 10), x, y).zero_gradient.all()
+
+
+@pytest.mark.parametrize("attack", LIBRARY, ids=lambda attack: attack.name)
+def test_library_defaults_are_written_out(attack: LibraryAttack) -> None:
+    assert set(attack.params) > {"steps"} or set(attack.params) > {"max_iter"}
+    assert attack.drives not in attack.params

@@ -1,0 +1,232 @@
+"""A whole suite, small: what lands on disk, and what happens when it is interrupted, changed or broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import TINY
+
+import gtn_bench
+from gtn_bench import cache, results, runner, suite
+from gtn_bench.perturbations import PERTURBATIONS
+from gtn_bench.perturbations.referee import MEASURED
+from gtn_bench.results import CURVE_COLUMNS, IDENTITY, SUMMARY_COLUMNS, Results
+
+
+def run(text: str, out: Path, store: Path, **options: Any) -> Results:
+    return gtn_bench.run(gtn_bench.plan(suite.parse(text)), out, cache=store, workers=1, device="cpu", **options)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Results:
+    return run(TINY, tmp_path_factory.mktemp("out"), store)
+
+
+def test_the_output_folder(tiny_run: Results) -> None:
+    files = {path.name for path in tiny_run.folder.iterdir()}
+    tables = {"samples.parquet", "summary.csv", "curves.csv", "examples.safetensors"}
+    assert files == tables | {"suite.yaml", "suite.schema.json", "provenance.json"}
+    assert list(tiny_run.summary.columns) == SUMMARY_COLUMNS and list(tiny_run.curves.columns) == CURVE_COLUMNS
+    assert tuple(results.MEASURED) == MEASURED
+    assert yaml.safe_load((tiny_run.folder / "suite.yaml").read_text())["modes"][2]["batch_size"] == 128
+
+
+def test_one_row_for_each_planned_cell(tiny_run: Results) -> None:
+    cells = gtn_bench.plan(suite.parse(TINY)).cells
+    planned = [(cell.learner.mode_label, cell.learner.seed, cell.perturbation_label, cell.beta) for cell in cells]
+    rows = tiny_run.summary[["mode", "seed", "perturbation", "beta"]].itertuples(index=False, name=None)
+    assert list(rows) == planned
+    assert (tiny_run.summary["status"] == "done").all() and (tiny_run.summary["grade"] == "unknown").all()
+
+
+def test_accuracies_are_those_of_the_samples(tiny_run: Results) -> None:
+    samples = tiny_run.samples
+    right = samples.assign(
+        accuracy=samples["prediction"] == samples["label"],
+        clean_accuracy=samples["clean_prediction"] == samples["label"],
+        n=1,
+    )
+    groups = right.groupby(IDENTITY, sort=False, observed=True)
+    again = groups.agg({"n": "sum", "clean_accuracy": "mean", "accuracy": "mean", "linf": "mean", "l2": "mean"})
+    expected = tiny_run.summary.set_index(IDENTITY)
+    assert len(again) == len(expected)
+    assert (again["n"].to_numpy() == expected["n"].to_numpy()).all()
+    assert (again["accuracy"].to_numpy() == expected["accuracy"].to_numpy()).all()
+    assert (again["clean_accuracy"].to_numpy() == expected["clean_accuracy"].to_numpy()).all()
+    assert np.allclose(again["linf"], expected["mean_linf"], rtol=1e-5)
+    assert np.allclose(again["l2"], expected["mean_l2"], rtol=1e-5)
+
+
+def test_strength_zero_is_clean_and_queries_are_counted(tiny_run: Results) -> None:
+    zero = tiny_run.summary[tiny_run.summary["beta"] == 0]
+    assert (zero["accuracy"] == zero["clean_accuracy"]).all() and (zero["mean_linf"] == 0).all()
+    queries = tiny_run.summary.groupby("perturbation")[["forwards", "backwards"]].first()
+    assert queries.loc["fgsm"].tolist() == [2, 2] and queries.loc["noise"].tolist() == [0, 0]
+
+
+def without_seconds(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "summary.csv", dtype=str).drop(columns="seconds")
+
+
+def test_a_cold_run_repeats_itself_and_workers_do_not_matter(tiny_run: Results, tmp_path: Path) -> None:
+    plan = gtn_bench.plan(suite.parse(TINY))
+    gtn_bench.run(plan, tmp_path / "out", cache=tmp_path / "store", workers=2, device="cpu")
+    pd.testing.assert_frame_equal(without_seconds(tmp_path / "out"), without_seconds(tiny_run.folder))
+    assert (tmp_path / "out" / "curves.csv").read_bytes() == (tiny_run.folder / "curves.csv").read_bytes()
+
+
+def test_from_the_cache_nothing_is_computed(
+    tiny_run: Results, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for work in ("meta_train", "train", "measure"):
+        monkeypatch.setattr(f"gtn_bench.work.{work}", lambda *_: pytest.fail("computed again"))
+    told: list[tuple[str, int, int]] = []
+    run(TINY, tmp_path, store, progress=lambda *what: told.append(what))
+    assert (tmp_path / "summary.csv").read_bytes() == (tiny_run.folder / "summary.csv").read_bytes()
+    assert told == [("teachers", 2, 2), ("learners", 6, 6), ("cells", 42, 42)]
+
+
+def test_adding_a_perturbation_changes_no_other_number(tiny_run: Results, tmp_path: Path, store: Path) -> None:
+    more = TINY.replace("  - {name: noise", "  - {name: blur, label: soft, samples: 30, beta: [0.5]}\n  - {name: noise")
+    new = run(more, tmp_path, store)
+    assert len(new.summary) == len(tiny_run.summary) + 6
+    old = new.summary[new.summary["perturbation"] != "soft"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(old, tiny_run.summary)
+
+
+def test_limit_takes_the_first_images(tiny_run: Results, tmp_path: Path, store: Path) -> None:
+    limited = gtn_bench.run(gtn_bench.plan(suite.parse(TINY), limit=10), tmp_path, cache=store, workers=1)
+    assert (limited.summary["n"] == 10).all()
+    whole = tiny_run.samples[tiny_run.samples["sample"] < 10].reset_index(drop=True)
+    columns = [*IDENTITY, "sample", "label", "prediction"]
+    pd.testing.assert_frame_equal(limited.samples[columns].reset_index(drop=True), whole[columns])
+
+
+def test_progress_rises_to_its_total(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    run(TINY, tmp_path / "out", tmp_path / "store", progress=lambda *what: told.append(what))
+    for stage, total in (("teachers", 2), ("learners", 6), ("cells", 42)):
+        done = [part for name, part, whole in told if name == stage and whole == total]
+        assert done == sorted(done) and done[-1] == total and len(done) > 2
+
+
+class Crash(PERTURBATIONS["noise"]):  # type: ignore[misc]
+    """Fails at every strength above 0.2."""
+
+    name = "crash"
+
+    def __call__(self, classifier: Any, x: Any, y: Any, seeds: Any) -> Any:
+        if self.beta > 0.2:
+            raise RuntimeError(f"no strength {self.beta}")
+        return super().__call__(classifier, x, y, seeds)
+
+
+def test_a_cell_that_fails_is_an_error_row(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PERTURBATIONS, "crash", Crash)
+    broken = run(TINY + "  - {name: crash, samples: 20, beta: [0.1, 0.5]}\n", tmp_path, store)
+    rows = broken.summary[broken.summary["perturbation"] == "crash"]
+    assert rows["status"].tolist() == ["done", "error"] * 6
+    failed = rows[rows["status"] == "error"]
+    assert failed["accuracy"].isna().all() and (failed["beta"] == 0.5).all()
+    assert (broken.summary["status"] == "error").sum() == 6 == len(broken.provenance["errors"])
+    assert "RuntimeError: no strength 0.5" in broken.provenance["errors"][0]["traceback"]
+    assert not (broken.samples["perturbation"].eq("crash") & broken.samples["beta"].eq(0.5)).any()
+    assert gtn_bench.report(tmp_path).read_text().count("no strength 0.5") == 1
+
+
+def test_a_teacher_that_diverges_fails_its_learners_alone(tmp_path: Path, store: Path) -> None:
+    broken = run(TINY.replace("meta_steps: 2", "meta_steps: 2, inner_lr: 1.0e+30"), tmp_path, store)
+    status = broken.summary.groupby("mode")["status"].unique().map(list).to_dict()
+    assert status == {"2_gtn": ["error"], "gtn": ["error"], "vanilla": ["done"]}
+    assert "the meta-loss is nan at meta-step 0" in broken.provenance["errors"][0]["traceback"]
+    assert "2_gtn" in gtn_bench.report(tmp_path).read_text()
+
+
+def test_killed_and_started_again_it_continues(tiny_run: Results, tmp_path: Path) -> None:
+    """A real kill, at several points; the numbers are those of an uninterrupted run and nothing finished is repeated."""
+    path, store = tmp_path / "tiny.yaml", tmp_path / "store"
+    path.write_text(TINY)
+    command = [sys.executable, "-m", "gtn_bench", "run", str(path), "--out", str(tmp_path / "out"), "--workers", "1"]
+    environment = os.environ | {"GTN_BENCH_CACHE": str(store)}
+    for finished in (1, 15):
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list(store.rglob("*.safetensors"))) < finished:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (tmp_path / "out" / "summary.csv").exists()
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*.safetensors")}
+    assert 15 <= len(before) < 49  # one teacher, six learners, 42 cells
+    run(TINY, tmp_path / "out", store)
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    pd.testing.assert_frame_equal(without_seconds(tmp_path / "out"), without_seconds(tiny_run.folder))
+
+
+def test_files_appear_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    cache.write_atomically(path, b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        cache.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_teachers_are_kept_with_their_provenance(tiny_run: Results, store: Path) -> None:
+    tensors, about = cache.Store(store).load("teachers", tiny_run.provenance["teachers"]["t"])
+    assert tensors["images"].shape == (3, 20, 1, 8, 8) and tensors["lr"].shape == (3,)
+    assert "curriculum.latents" in tensors and "curriculum.generator.paint.weight" in tensors
+    assert about["teacher"]["meta_steps"] == 2 and len(about["history"]) == 2 and about["dataset"] == {"name": "digits"}
+
+
+def test_the_report_needs_no_torch_and_can_be_made_again(tiny_run: Results) -> None:
+    gtn_bench.report(tiny_run.folder)
+    page = tiny_run.folder / "report.md"
+    first = page.read_bytes()
+    figures = {path.name: path.read_bytes() for path in (tiny_run.folder / "figures").iterdir()}
+    page.unlink()
+    code = f"import sys, gtn_bench; gtn_bench.report({str(tiny_run.folder)!r}); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert page.read_bytes() == first
+    assert {path.name: path.read_bytes() for path in (tiny_run.folder / "figures").iterdir()} == figures
+    assert {f"{name}.{kind}" for name in ("fgsm", "noise", "blur", "fgsm-examples") for kind in ("png", "svg")} <= set(figures)
+    for line in first.decode().splitlines():
+        if line.startswith("!["):
+            assert (tiny_run.folder / line[line.index("(") + 1 : -1]).is_file()
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(gtn_bench.Mistake, match=r"expects the output folder of a run, found no summary.csv in it$"):
+        gtn_bench.report(tmp_path)
+
+
+def test_an_absent_gpu_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(gtn_bench.Mistake, match="device 'cuda' is not available here; use 'cpu' or 'auto'"):
+        runner.run(gtn_bench.plan(suite.parse(TINY)), tmp_path, device="cuda")
+
+
+def test_public_names() -> None:
+    assert all(getattr(gtn_bench, name).__doc__ for name in gtn_bench.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'runn'"):
+        gtn_bench.runn  # noqa: B018
+    assert json.dumps(gtn_bench.__version__)
