@@ -1,12 +1,12 @@
 """gtn-bench: are networks trained on synthetic data less robust?
 
-    import gtn_bench
+import gtn_bench
 
-    suite = gtn_bench.load("demo")              # or a path to a YAML file
-    plan = gtn_bench.plan(suite)                # every mistake in it is reported here
-    results = gtn_bench.run(plan, "results")    # cached by content, continues by itself
-    print(results.curves)
-    gtn_bench.report("results")                 # figures and report.md
+suite = gtn_bench.load("demo")              # or a path to a YAML file
+plan = gtn_bench.plan(suite)                # every mistake in it is reported here
+results = gtn_bench.run(plan, "results")    # cached by content, continues by itself
+print(results.curves)
+gtn_bench.report("results")                 # figures and report.md
 """
 
 from __future__ import annotations

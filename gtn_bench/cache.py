@@ -56,6 +56,10 @@ def fingerprint(module: str) -> str:
     return digest([_code(file) for file in files])
 
 
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
 @functools.cache
 def installed(package: str) -> str:
     """The version of an installed package; `absent` if there is none."""
@@ -69,9 +73,8 @@ def _code(file: Path) -> str:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
-                del body[0]
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
+            del body[0]
     return ast.dump(tree)
 
 
@@ -115,7 +118,9 @@ class Site(NamedTuple):
     device: str
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor | np.ndarray[Any, Any]], about: Mapping[str, Any] | None = None) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor | np.ndarray[Any, Any]], about: Mapping[str, Any] | None = None
+) -> None:
     """A safetensors file with plain data beside the tensors; it appears whole or not at all."""
     content = {name: np.ascontiguousarray(_array(value)) for name, value in tensors.items()}
     write_atomically(path, save(content, {"about": json.dumps(about or {})}))
@@ -124,7 +129,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor | np.ndarray[Any, Any
 def read_tensors(path: Path, framework: Literal["np", "pt"] = "np") -> tuple[dict[str, Any], dict[str, Any]]:
     """The tensors of a file, as NumPy arrays or torch tensors, and the data beside them."""
     with safe_open(path, framework=framework) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["about"])
+        names = list(file.keys())
+        return {name: file.get_tensor(name) for name in names}, json.loads(file.metadata()["about"])
 
 
 def _array(value: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

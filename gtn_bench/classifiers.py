@@ -103,7 +103,7 @@ def as_art(classifier: Classifier) -> Any:
 
 def as_foolbox(classifier: Classifier) -> Any:
     """The classifier as a foolbox `PyTorchModel` with bounds (0, 1)."""
-    from foolbox import PyTorchModel
+    from foolbox.models.pytorch import PyTorchModel
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -147,7 +147,9 @@ def check_view(
     for what, (theirs, ours) in pairs.items():
         difference = (torch.as_tensor(theirs, device=device) - ours).abs().max().item()
         if not difference <= TOLERANCE * max(1.0, ours.abs().max().item()):
-            raise ViewMismatch(f"{name}: its {what} differ from the learner's by {difference:.3g} (allowed {TOLERANCE:g})")
+            raise ViewMismatch(
+                f"{name}: its {what} differ from the learner's by {difference:.3g} (allowed {TOLERANCE:g})"
+            )
 
 
 def _device(classifier: Classifier) -> torch.device:

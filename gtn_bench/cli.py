@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from gtn_bench.planner import Plan
     from gtn_bench.results import Results
 
-app = typer.Typer(help="Are networks trained on synthetic data less robust?", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Are networks trained on synthetic data less robust?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 console = Console()
 errors = Console(stderr=True)
 
@@ -157,7 +162,14 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 def _run(plan: Plan, folder: Path, device: Any, workers: int | None, *, quiet: bool) -> Results:
     """Run with a progress bar for each stage: what is done, what has passed, what is left."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     from gtn_bench import runner
 
@@ -195,7 +207,8 @@ def _print_overview(results: Results) -> None:
     for (teacher, architecture), part in overview.groupby(["teacher", "architecture"], sort=False):
         what = "accepted architectures" if architecture == statistics.ACCEPTED else str(architecture)
         title = what if teacher == statistics.NO_TEACHER else f"{what}, teacher {teacher}"
-        table = Table("mean accuracy", *part["mode"], title=_plain(title), title_justify="left", box=None, pad_edge=False)
+        table = Table("mean accuracy", *part["mode"], title=_plain(title), box=None, pad_edge=False)
+        table.title_justify = "left"
         for measure in part.columns[3:]:
             name = "clean" if measure == "clean accuracy" else f"over {measure}"
             table.add_row(_plain(name), *(f"{value:.3f}" for value in part[measure]))

@@ -40,7 +40,8 @@ class Dataset(Description):
     """A labelled image classification task. Calling it loads the three splits.
 
     The class attributes are facts that a plan needs before anything is loaded: `input_shape` is
-    (channels, height, width); `sizes` those of the train, validation and test split; `mean` and `std` are those of the training pixels, one per channel.
+    (channels, height, width); `sizes` are those of the train, validation and test split; `mean`
+    and `std` are those of the training pixels, one for each channel.
     """
 
     input_shape: ClassVar[tuple[int, int, int]]
@@ -193,8 +194,7 @@ class CIFAR10(TorchvisionDataset):
 
 
 DATASETS: dict[str, type[Dataset]] = {
-    cls.name: cls
-    for cls in (Digits, MNIST, FashionMNIST, KMNIST, EMNISTDigits, QMNIST, USPS, CIFAR10)
+    cls.name: cls for cls in (Digits, MNIST, FashionMNIST, KMNIST, EMNISTDigits, QMNIST, USPS, CIFAR10)
 }
 
 

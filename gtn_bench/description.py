@@ -103,7 +103,8 @@ def build(cls: type[D], fields: Mapping[str, Any], path: str, also: Iterable[str
 
 def explain(error: ValidationError, cls: type[BaseModel], path: str, also: Iterable[str] = ()) -> list[str]:
     """One line for each mistake: where it is, what was expected, what came."""
-    who = f"'{cls.name}' " if getattr(cls, "name", None) else ""
+    name = getattr(cls, "name", None)
+    who = f"'{name}' " if name else ""
     lines = []
     details = error.errors(include_url=False)
     for detail in details:

@@ -83,7 +83,9 @@ class Learner:
             "mode": self.mode.identity(),
             "seed": self.seed,
         }
-        return key_for(content, code=_LEARNER_CODE | _modules(self.dataset, self.architecture, self.mode), device=device)
+        return key_for(
+            content, code=_LEARNER_CODE | _modules(self.dataset, self.architecture, self.mode), device=device
+        )
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,9 @@ def plan(suite: Suite, limit: int | None = None) -> Plan:
     if teachers and not any(mode.needs_teacher for mode in modes.values()):
         mistakes.append("teachers: no mode of the suite learns from a teacher")
     if suite.units == "normalized" and len(dataset.std) > 1:
-        mistakes.append(f"units: 'normalized' needs images of one channel, data set '{dataset.name}' has {len(dataset.std)}")
+        mistakes.append(
+            f"units: 'normalized' needs images of one channel, data set '{dataset.name}' has {len(dataset.std)}"
+        )
     for position, entry in enumerate(suite.perturbations):
         if (entry.samples or 0) > dataset.sizes[2]:
             mistakes.append(
@@ -264,7 +268,9 @@ def _all_written_out(entries: tuple[Entry, ...], found: Mapping[str, Description
 
 def _modules(*descriptions: Description) -> set[str]:
     """Where the descriptions' classes and their bases are written, plug-ins included."""
-    bases = {base for description in descriptions for base in type(description).__mro__ if issubclass(base, Description)}
+    bases = {
+        base for description in descriptions for base in type(description).__mro__ if issubclass(base, Description)
+    }
     return {base.__module__ for base in bases - {Description}}
 
 
@@ -286,7 +292,8 @@ class _Mistakes(list[str]):
         return build(cls, entry.fields, path, also=("label",))
 
     def resolve_all(
-        self, table: Mapping[str, type[D]], kind: str, entries: tuple[Entry, ...], path: str) -> dict[str, D]:
+        self, table: Mapping[str, type[D]], kind: str, entries: tuple[Entry, ...], path: str
+    ) -> dict[str, D]:
         found = {}
         for position, entry in enumerate(entries):
             with self.at(join(path, position)):

@@ -27,7 +27,11 @@ def suite_schema() -> dict[str, Any]:
     return schema
 
 
-_NUMBERS = {"type": "array", "prefixItems": [{"type": "number"}, {"type": "number"}, {"type": "integer"}], "minItems": 3}
+_NUMBERS = {
+    "type": "array",
+    "prefixItems": [{"type": "number"}, {"type": "number"}, {"type": "integer"}],
+    "minItems": 3,
+}
 _SWEEP = {
     "description": "Strengths to try: a list, or evenly spaced numbers [first, last, count].",
     "anyOf": [

@@ -40,7 +40,7 @@ def clean_accuracies(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def acceptance(summary: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Architectures a teacher's comparison rests on: the minimum over modes of mean clean accuracy exceeds the threshold.
+    """Which architectures count: the minimum over modes of the mean clean accuracy exceeds the threshold.
 
     Modes without a teacher count for every teacher. Columns: teacher, architecture, one for each
     mode (mean clean accuracy over seeds), accepted. An architecture with a failed mode is not accepted.
@@ -109,7 +109,7 @@ def overview(summary: pd.DataFrame, threshold: float) -> pd.DataFrame:
     means = clean.groupby(names)["clean_accuracy"].mean()
     rows = []
     for name, group in points.groupby(names, sort=False):
-        row = {**dict(zip(names, name, strict=True)), "clean accuracy": means[name]}
+        row = {**dict(zip(names, name, strict=True)), "clean accuracy": means.loc[name]}
         for perturbation, curve in group.groupby("perturbation", sort=False):
             row[str(perturbation)] = area(curve["beta"].to_numpy(), curve["accuracy"].to_numpy())
         rows.append(row)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -48,26 +49,28 @@ def sweep(value: object) -> object:
         if isinstance(beta, bool) or not isinstance(beta, int | float) or not math.isfinite(beta) or beta < 0:
             raise ValueError(f"expects finite strengths of at least 0, got {beta!r}")
     betas = sorted(float(beta) for beta in value)
-    for one, next_one in zip(betas, betas[1:], strict=False):
-        if one == next_one:
-            raise ValueError(f"expects each strength once, got {one:g} again")
+    for beta, following in itertools.pairwise(betas):
+        if beta == following:
+            raise ValueError(f"expects each strength once, got {beta:g} again")
     return tuple(betas)
 
 
 def _spaced(value: dict[str, Any]) -> list[float]:
-    spaces = {"linspace": np.linspace, "geomspace": np.geomspace}
+    spaces: dict[str, Callable[..., Any]] = {"linspace": np.linspace, "geomspace": np.geomspace}
     if len(value) != 1 or next(iter(value)) not in spaces:
         wrong = next((key for key in value if key not in spaces), "two kinds of space")
         raise ValueError(f"does not know the sweep '{wrong}'{did_you_mean(wrong, spaces)}")
     kind, numbers = next(iter(value.items()))
     match numbers:
-        case [int() | float() as first, int() | float() as last, int(count)] if count > 0 and not isinstance(count, bool):
-            if not (math.isfinite(first) and math.isfinite(last)):
-                raise ValueError(f"expects finite strengths of at least 0, got {kind}: {numbers!r}")
-            if kind == "geomspace" and min(first, last) <= 0:
-                raise ValueError(f"expects geomspace between strengths greater than 0, got {numbers!r}")
-            return [float(f"{beta:.12g}") for beta in spaces[kind](first, last, count)]
-    raise ValueError(f"expects {kind}: [first, last, count], got {numbers!r}")
+        case [int() | float() as first, int() | float() as last, int(count)] if count >= 1 and count is not True:
+            pass
+        case _:
+            raise ValueError(f"expects {kind}: [first, last, count], got {numbers!r}")
+    if not (math.isfinite(first) and math.isfinite(last)):
+        raise ValueError(f"expects finite strengths of at least 0, got {kind}: {numbers!r}")
+    if kind == "geomspace" and min(first, last) <= 0:
+        raise ValueError(f"expects geomspace between strengths greater than 0, got {numbers!r}")
+    return [float(f"{beta:.12g}") for beta in spaces[kind](first, last, count)]  # 0.4, not 0.4000000000000001
 
 
 def _unique(values: Any) -> Any:
@@ -79,7 +82,7 @@ def _unique(values: Any) -> Any:
 
 def _entries(values: Any) -> Any:
     """A bare name stands for an entry without fields."""
-    return [{"name": value} if isinstance(value, str) else value for value in values] if isinstance(values, list) else values
+    return [_entry(value) for value in values] if isinstance(values, list) else values
 
 
 def _entry(value: Any) -> Any:
@@ -124,7 +127,13 @@ class Suite(BaseModel):
 
     def to_yaml(self) -> str:
         data = self.model_dump(mode="json")
-        for entry in (data["dataset"], *data["teachers"], *data["architectures"], *data["modes"], *data["perturbations"]):
+        for entry in (
+            data["dataset"],
+            *data["teachers"],
+            *data["architectures"],
+            *data["modes"],
+            *data["perturbations"],
+        ):
             if entry["label"] is None:
                 del entry["label"]
         return yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)
@@ -149,7 +158,7 @@ def load(source: str | Path) -> Suite:
 def parse(text: str) -> Suite:
     """The suite that YAML text describes. Raises `Mistake`."""
     try:
-        data = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+        data = yaml.load(text, Loader=_StrictLoader)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise Mistake(f"{line}{error.problem or error.context}") from None
@@ -192,7 +201,9 @@ class _StrictLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise yaml.MarkedYAMLError(problem=f"expects keys to be text, got {key!r}", problem_mark=key_node.start_mark)
+                raise yaml.MarkedYAMLError(
+                    problem=f"expects keys to be text, got {key!r}", problem_mark=key_node.start_mark
+                )
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"key '{key}' occurs twice", problem_mark=key_node.start_mark)
             seen.add(key)

@@ -18,7 +18,8 @@ TINY = """
 name: tiny
 dataset: digits
 teachers:
-  - {name: cgtn, label: t, architecture: linear, inner_steps: 3, batch_size: 20, exam_size: 10, latent_size: 4, meta_steps: 2}
+  - {name: cgtn, label: t, architecture: linear, inner_steps: 3, batch_size: 20,
+     exam_size: 10, latent_size: 4, meta_steps: 2}
 architectures: [linear]
 modes:
   - {name: gtn, label: 2_gtn, inner_steps: 2}

@@ -52,7 +52,9 @@ def test_a_view_that_normalises_twice_is_an_error(classifier: Classifier) -> Non
     def gradient(x: Tensor, y: Tensor) -> Tensor:
         return classifier.loss_gradient(x, y)
 
-    with pytest.raises(ViewMismatch, match=r"^doubled: its logits differ from the learner's by [\d.]+ \(allowed 1e-05\)$"):
+    with pytest.raises(
+        ViewMismatch, match=r"^doubled: its logits differ from the learner's by [\d.]+ \(allowed 1e-05\)$"
+    ):
         check_view("doubled", classifier, lambda x: classifier((x - 0.3) / 0.4), gradient)
     with pytest.raises(ViewMismatch, match=r"^averaged: its input gradients differ from the learner's by"):
         check_view("averaged", classifier, classifier, lambda x, y: gradient(x, y) / len(x))
@@ -60,7 +62,9 @@ def test_a_view_that_normalises_twice_is_an_error(classifier: Classifier) -> Non
         check_view("broken", classifier, lambda x: classifier(x) * torch.nan, gradient)
 
 
-def test_gradients_are_those_of_autograd_on_the_plain_network(network: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+def test_gradients_are_those_of_autograd_on_the_plain_network(
+    network: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
     x, y = digits
     leaf = x.clone().requires_grad_()
     expected = torch.autograd.grad(F.cross_entropy(network.eval()(leaf), y, reduction="sum"), leaf)[0]

@@ -104,4 +104,3 @@ def test_real_loaders_take_the_options_they_are_given(tmp_path: Path, monkeypatc
             for options in (dataset.train_options, dataset.test_options):
                 with pytest.raises((RuntimeError, FileNotFoundError)):
                     loader(str(tmp_path), **options, download=False)
-

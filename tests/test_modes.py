@@ -41,7 +41,12 @@ def test_vanilla_learns() -> None:
 def test_ten_steps_are_the_beginning_of_all_steps(lesson: Lesson) -> None:
     split = Digits()()["train"]
     states = {}
-    for name, mode in {"10_gtn": TenStepGTN(), "ten": GTN(inner_steps=10), "all": GTN(), "twelve": GTN(inner_steps=12)}.items():
+    for name, mode in {
+        "10_gtn": TenStepGTN(),
+        "ten": GTN(inner_steps=10),
+        "all": GTN(),
+        "twelve": GTN(inner_steps=12),
+    }.items():
         states[name] = mode(LEARNERS["linear"]()(Digits(), 0).train(), split, lesson, seed=0)
     assert all(torch.equal(states["10_gtn"][name], states["ten"][name]) for name in states["ten"])
     assert all(torch.equal(states["all"][name], states["twelve"][name]) for name in states["all"])

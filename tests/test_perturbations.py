@@ -24,7 +24,9 @@ EXAMPLES: list[Perturbation] = [
     PERTURBATIONS["lbfgs-penalty"](beta=1.0, steps=3, penalty="batch"),
     PERTURBATIONS["noise"](beta=0.3),
     PERTURBATIONS["blur"](beta=1.0),
-    PERTURBATIONS["art"](attack="BasicIterativeMethod", drives="eps", beta=0.1, params={"eps_step": 0.05, "max_iter": 3}),
+    PERTURBATIONS["art"](
+        attack="BasicIterativeMethod", drives="eps", beta=0.1, params={"eps_step": 0.05, "max_iter": 3}
+    ),
     PERTURBATIONS["foolbox"](attack="LinfPGD", drives="epsilon", beta=0.1, params={"steps": 3}),
     PERTURBATIONS["torchattacks"](attack="PGD", drives="eps", beta=0.1, params={"alpha": 0.05, "steps": 3}),
 ]
@@ -32,7 +34,9 @@ LIBRARY = [p for p in EXAMPLES if isinstance(p, LibraryAttack)]
 
 
 def label(perturbation: Perturbation) -> str:
-    return " ".join([perturbation.name, *(str(value) for value in perturbation.identity().values() if isinstance(value, str))][1:])
+    return " ".join(
+        [perturbation.name, *(str(value) for value in perturbation.identity().values() if isinstance(value, str))][1:]
+    )
 
 
 every = pytest.mark.parametrize("perturbation", EXAMPLES, ids=label)
@@ -81,7 +85,9 @@ def depends_on_the_batch(perturbation: Perturbation) -> bool:
 
 
 @pytest.mark.parametrize("perturbation", [p for p in EXAMPLES if not depends_on_the_batch(p)], ids=label)
-def test_an_image_alone_is_its_row_in_the_batch(perturbation: Perturbation, classifier: Classifier, digits: Digits) -> None:
+def test_an_image_alone_is_its_row_in_the_batch(
+    perturbation: Perturbation, classifier: Classifier, digits: Digits
+) -> None:
     x, y = digits
     together = perturbation(classifier, x, y, SEEDS)
     alone = perturbation(classifier, x[5:6], y[5:6], SEEDS[5:6])
@@ -139,7 +145,11 @@ def test_fgsm_is_the_basic_iterative_method_of_the_libraries(network: nn.Module,
     ours = PERTURBATIONS["fgsm"](beta=0.01, steps=5)(classifier, x, y, SEEDS)
     theirs = {
         "art": {"attack": "BasicIterativeMethod", "drives": "eps", "params": {"eps_step": 0.01, "max_iter": 5}},
-        "foolbox": {"attack": "LinfBasicIterativeAttack", "drives": "epsilon", "params": {"abs_stepsize": 0.01, "steps": 5}},
+        "foolbox": {
+            "attack": "LinfBasicIterativeAttack",
+            "drives": "epsilon",
+            "params": {"abs_stepsize": 0.01, "steps": 5},
+        },
         "torchattacks": {"attack": "BIM", "drives": "eps", "params": {"alpha": 0.01, "steps": 5}},
     }
     for name, fields in theirs.items():

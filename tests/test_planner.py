@@ -69,7 +69,9 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change, expected", CHANGES.values(), ids=CHANGES)
-def test_keys_change_with_what_determines_the_numbers(change: tuple[str, str], expected: tuple[bool, bool, bool]) -> None:
+def test_keys_change_with_what_determines_the_numbers(
+    change: tuple[str, str], expected: tuple[bool, bool, bool]
+) -> None:
     def keys(plan: Plan) -> tuple[str, str, str]:
         learners = {learner.mode_label: learner.key("cpu") for learner in plan.learners}
         return plan.teachers[0].key("cpu"), learners["2_gtn"], learners["vanilla"]
@@ -134,7 +136,10 @@ def test_limit_and_units() -> None:
     normalized = plan(("acceptance: 0.0", "units: normalized"))
     cell = next(cell for cell in normalized.cells if cell.perturbation_label == "fgsm" and cell.beta == 0.05)
     assert cell.perturbation.beta == pytest.approx(0.05 * 0.3761)
-    assert normalized.axes["fgsm"] == "step size, normalised value" and normalized.axes["blur"] == "standard deviation, pixels"
+    assert (
+        normalized.axes["fgsm"] == "step size, normalised value"
+        and normalized.axes["blur"] == "standard deviation, pixels"
+    )
 
 
 def test_a_perturbation_of_ones_own_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,5 +176,3 @@ def test_catalogues_name_everything(table: str) -> None:
     rows = planner.catalogue(table)
     assert len(rows) == len(planner.TABLES[table][1])
     assert all(row["name"] and row["about"].endswith(".") and row["parameters"] is not None for row in rows)
-
-

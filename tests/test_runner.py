@@ -159,7 +159,7 @@ def test_a_teacher_that_diverges_fails_its_learners_alone(tmp_path: Path, store:
 
 
 def test_killed_and_started_again_it_continues(tiny_run: Results, tmp_path: Path) -> None:
-    """A real kill, at several points; the numbers are those of an uninterrupted run and nothing finished is repeated."""
+    """A real kill, twice: the numbers are those of an uninterrupted run, and nothing finished is repeated."""
     path, store = tmp_path / "tiny.yaml", tmp_path / "store"
     path.write_text(TINY)
     command = [sys.executable, "-m", "gtn_bench", "run", str(path), "--out", str(tmp_path / "out"), "--workers", "1"]
@@ -208,7 +208,9 @@ def test_the_report_needs_no_torch_and_can_be_made_again(tiny_run: Results) -> N
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     assert page.read_bytes() == first
     assert {path.name: path.read_bytes() for path in (tiny_run.folder / "figures").iterdir()} == figures
-    assert {f"{name}.{kind}" for name in ("fgsm", "noise", "blur", "fgsm-examples") for kind in ("png", "svg")} <= set(figures)
+    assert {f"{name}.{kind}" for name in ("fgsm", "noise", "blur", "fgsm-examples") for kind in ("png", "svg")} <= set(
+        figures
+    )
     for line in first.decode().splitlines():
         if line.startswith("!["):
             assert (tiny_run.folder / line[line.index("(") + 1 : -1]).is_file()

@@ -80,7 +80,9 @@ def test_failed_cells_are_missing_never_good() -> None:
     point = statistics.curves(broken, 0.7).set_index(["teacher", "architecture", "mode", "beta"])
     assert point.loc[("t1", "a", "gtn", 0.1), "n_seeds"] == 1
     assert np.isnan(point.loc[("t1", "a", "gtn", 0.1), "ci_low"])
-    assert point.loc[("t2", "accepted", "gtn", 0.1), "n_seeds"] == 1  # the seed without `a` does not count with `b` alone
+    assert (
+        point.loc[("t2", "accepted", "gtn", 0.1), "n_seeds"] == 1
+    )  # the seed without `a` does not count with `b` alone
 
     gone = TWO_TEACHERS.copy()
     gone.loc[gone["mode"] == "vanilla", "status"] = "error"

@@ -17,61 +17,149 @@ from gtn_bench.schema import suite_schema
 
 # What is replaced in the tiny suite, by what, and the message.
 MISTAKES = {
-    "unknown key": ("acceptance: 0.0", "acceptence: 0.0", "acceptence: does not know this key; did you mean 'acceptance'?"),
+    "unknown key": (
+        "acceptance: 0.0",
+        "acceptence: 0.0",
+        "acceptence: does not know this key; did you mean 'acceptance'?",
+    ),
     "missing key": ("dataset: digits\n", "", "dataset: needs this key"),
-    "duplicate key": ("acceptance: 0.0", "name: again", "line 12: key 'name' occurs twice"),
-    "duplicate key in an entry": ("epochs: 2", "epochs: 2, epochs: 3", "line 10: key 'epochs' occurs twice"),
-    "not YAML": ("seeds: [0, 1]", "seeds: [0, 1", "line 12: expected ',' or ']', but got ':'"),
+    "duplicate key": ("acceptance: 0.0", "name: again", "line 13: key 'name' occurs twice"),
+    "duplicate key in an entry": ("epochs: 2", "epochs: 2, epochs: 3", "line 11: key 'epochs' occurs twice"),
+    "not YAML": ("seeds: [0, 1]", "seeds: [0, 1", "line 13: expected ',' or ']', but got ':'"),
     "not a mapping": (TINY, "- fgsm\n", "expects a mapping with the keys of a suite, got list"),
     "empty file": (TINY, "", "expects a mapping with the keys of a suite, got NoneType"),
-    "keys that are no text": ("acceptance: 0.0", "1: 0.0", "line 12: expects keys to be text, got 1"),
+    "keys that are no text": ("acceptance: 0.0", "1: 0.0", "line 13: expects keys to be text, got 1"),
     "wrong type": ("seeds: [0, 1]", "seeds: 3", "seeds: expects a list, got 3"),
     "text for a number": ("seeds: [0, 1]", "seeds: [zero]", "seeds[0]: expects an integer, got 'zero'"),
     "true for a number": ("epochs: 2", "epochs: true", "modes[2].epochs: 'vanilla' expects an integer, got True"),
-    "fraction for an integer": ("meta_steps: 2", "meta_steps: 2.5", "teachers[0].meta_steps: 'cgtn' expects an integer, got 2.5"),
+    "fraction for an integer": (
+        "meta_steps: 2",
+        "meta_steps: 2.5",
+        "teachers[0].meta_steps: 'cgtn' expects an integer, got 2.5",
+    ),
     "name that is no text": ("name: tiny", "name: 7", "name: expects a text, got 7"),
     "name with a slash": ("name: tiny", "name: a/b", "name: expects letters, digits, '.', '_', '+' or '-', got 'a/b'"),
     "seeds repeated": ("seeds: [0, 1]", "seeds: [0, 1, 0]", "seeds: expects each seed once, got 0 again"),
     "no seeds": ("seeds: [0, 1]", "seeds: []", "seeds: expects at least one entry, got none"),
-    "no perturbations": (TINY[TINY.index("perturbations:") :], "perturbations: []", "perturbations: expects at least one entry, got none"),
-    "unknown data set": ("dataset: digits", "dataset: digit", "dataset.name: unknown dataset 'digit'; did you mean 'digits'?"),
+    "no perturbations": (
+        TINY[TINY.index("perturbations:") :],
+        "perturbations: []",
+        "perturbations: expects at least one entry, got none",
+    ),
+    "unknown data set": (
+        "dataset: digits",
+        "dataset: digit",
+        "dataset.name: unknown dataset 'digit'; did you mean 'digits'?",
+    ),
     "unknown architecture": (
         "architectures: [linear]",
         "architectures: [linaer]",
         "architectures[0].name: unknown architecture 'linaer'; did you mean 'linear'?",
     ),
     "unknown mode": ("  - gtn\n", "  - gan\n", "modes[1].name: unknown mode 'gan'; did you mean 'gtn'?"),
-    "unknown perturbation": ("name: fgsm", "name: fgms", "perturbations[0].name: unknown perturbation 'fgms'; did you mean 'fgsm'?"),
+    "unknown perturbation": (
+        "name: fgsm",
+        "name: fgms",
+        "perturbations[0].name: unknown perturbation 'fgms'; did you mean 'fgsm'?",
+    ),
     "unknown teacher": ("name: cgtn", "name: cgnt", "teachers[0].name: unknown teacher 'cgnt'; did you mean 'cgtn'?"),
     "unknown architecture of a teacher": (
         "architecture: linear",
         "architecture: lineal",
         "teachers[0].architecture: unknown architecture 'lineal'; did you mean 'linear'?",
     ),
-    "unknown field": ("steps: 2, samples: 20, beta: [0, 0.05]", "step: 2, beta: [0]", "perturbations[0].step: 'fgsm' does not know this key; did you mean 'steps'?"),
-    "misspelt samples": ("samples: 100", "sample: 100", "perturbations[3].sample: 'blur' does not know this key; did you mean 'samples'?"),
+    "unknown field": (
+        "steps: 2, samples: 20, beta: [0, 0.05]",
+        "step: 2, beta: [0]",
+        "perturbations[0].step: 'fgsm' does not know this key; did you mean 'steps'?",
+    ),
+    "misspelt samples": (
+        "samples: 100",
+        "sample: 100",
+        "perturbations[3].sample: 'blur' does not know this key; did you mean 'samples'?",
+    ),
     "missing field": ("architecture: linear, ", "", "teachers[0].architecture: 'cgtn' needs this key"),
     "missing beta": (", beta: [0, 0.5]", "", "perturbations[2].beta: needs this key"),
-    "negative steps": ("steps: 2, samples: 20, beta: [0, 0.05]", "steps: -3, beta: [0]", "perturbations[0].steps: 'fgsm' expects a number greater than 0, got -3"),
+    "negative steps": (
+        "steps: 2, samples: 20, beta: [0, 0.05]",
+        "steps: -3, beta: [0]",
+        "perturbations[0].steps: 'fgsm' expects a number greater than 0, got -3",
+    ),
     "word out of a list": (
         "lbfgs-penalty, ",
         "lbfgs-penalty, step: sgn, ",
         "perturbations[1].step: 'lbfgs-penalty' expects one of sign, gradient, got 'sgn'; did you mean 'sign'?",
     ),
-    "empty sweep": ("beta: [0, 0.5]", "beta: []", "perturbations[2].beta: expects at least one strength, got an empty sweep"),
-    "negative beta": ("beta: [0, 0.5]", "beta: [0, -0.5]", "perturbations[2].beta: expects finite strengths of at least 0, got -0.5"),
-    "infinite beta": ("beta: [0, 0.5]", "beta: [.inf]", "perturbations[2].beta: expects finite strengths of at least 0, got inf"),
-    "beta that is no number": ("beta: [0, 0.5]", "beta: [.nan]", "perturbations[2].beta: expects finite strengths of at least 0, got nan"),
-    "beta of text": ("beta: [0, 0.5]", "beta: [strong]", "perturbations[2].beta: expects finite strengths of at least 0, got 'strong'"),
-    "beta repeated": ("beta: [0, 0.5]", "beta: [0.5, 0.5]", "perturbations[2].beta: expects each strength once, got 0.5 again"),
-    "beta alone": ("beta: [0, 0.5]", "beta: 0.5", "perturbations[2].beta: expects a list of strengths, or a linspace or geomspace, got 0.5"),
-    "unknown space": ("beta: [0, 0.5]", "beta: {linspaced: [0, 1, 3]}", "perturbations[2].beta: does not know the sweep 'linspaced'; did you mean 'linspace'?"),
-    "space of two numbers": ("beta: [0, 0.5]", "beta: {linspace: [0, 1]}", "perturbations[2].beta: expects linspace: [first, last, count], got [0, 1]"),
-    "ratios from zero": ("beta: [0, 0.5]", "beta: {geomspace: [0, 1, 3]}", "perturbations[2].beta: expects geomspace between strengths greater than 0, got [0, 1, 3]"),
-    "a penalty of infinite weight": ("beta: [1]", "beta: [0, 1]", "perturbations[1].beta: 'lbfgs-penalty' expects a number greater than 0, got 0.0"),
-    "label twice": ("name: noise,", "name: noise, label: fgsm,", "perturbations[2]: 'fgsm' is there already; give one of them a label of its own"),
-    "mode twice": ("label: 2_gtn", "label: gtn", "modes[1]: 'gtn' is there already; give one of them a label of its own"),
-    "more images than there are": ("samples: 100", "samples: 1000", "perturbations[3].samples: data set 'digits' has 360 test images, got 1000"),
+    "empty sweep": (
+        "beta: [0, 0.5]",
+        "beta: []",
+        "perturbations[2].beta: expects at least one strength, got an empty sweep",
+    ),
+    "negative beta": (
+        "beta: [0, 0.5]",
+        "beta: [0, -0.5]",
+        "perturbations[2].beta: expects finite strengths of at least 0, got -0.5",
+    ),
+    "infinite beta": (
+        "beta: [0, 0.5]",
+        "beta: [.inf]",
+        "perturbations[2].beta: expects finite strengths of at least 0, got inf",
+    ),
+    "beta that is no number": (
+        "beta: [0, 0.5]",
+        "beta: [.nan]",
+        "perturbations[2].beta: expects finite strengths of at least 0, got nan",
+    ),
+    "beta of text": (
+        "beta: [0, 0.5]",
+        "beta: [strong]",
+        "perturbations[2].beta: expects finite strengths of at least 0, got 'strong'",
+    ),
+    "beta repeated": (
+        "beta: [0, 0.5]",
+        "beta: [0.5, 0.5]",
+        "perturbations[2].beta: expects each strength once, got 0.5 again",
+    ),
+    "beta alone": (
+        "beta: [0, 0.5]",
+        "beta: 0.5",
+        "perturbations[2].beta: expects a list of strengths, or a linspace or geomspace, got 0.5",
+    ),
+    "unknown space": (
+        "beta: [0, 0.5]",
+        "beta: {linspaced: [0, 1, 3]}",
+        "perturbations[2].beta: does not know the sweep 'linspaced'; did you mean 'linspace'?",
+    ),
+    "space of two numbers": (
+        "beta: [0, 0.5]",
+        "beta: {linspace: [0, 1]}",
+        "perturbations[2].beta: expects linspace: [first, last, count], got [0, 1]",
+    ),
+    "ratios from zero": (
+        "beta: [0, 0.5]",
+        "beta: {geomspace: [0, 1, 3]}",
+        "perturbations[2].beta: expects geomspace between strengths greater than 0, got [0, 1, 3]",
+    ),
+    "a penalty of infinite weight": (
+        "beta: [1]",
+        "beta: [0, 1]",
+        "perturbations[1].beta: 'lbfgs-penalty' expects a number greater than 0, got 0.0",
+    ),
+    "label twice": (
+        "name: noise,",
+        "name: noise, label: fgsm,",
+        "perturbations[2]: 'fgsm' is there already; give one of them a label of its own",
+    ),
+    "mode twice": (
+        "label: 2_gtn",
+        "label: gtn",
+        "modes[1]: 'gtn' is there already; give one of them a label of its own",
+    ),
+    "more images than there are": (
+        "samples: 100",
+        "samples: 1000",
+        "perturbations[3].samples: data set 'digits' has 360 test images, got 1000",
+    ),
     "impossible architecture": (
         "architectures: [linear]",
         "architectures: [{name: base, convolutions: [" + ", ".join(["{channels: 4, pool: true}"] * 4) + "]}]",
@@ -82,22 +170,42 @@ MISTAKES = {
         "architectures: [{name: base, convolutions: [{channels: 4, kernel: 2}]}]",
         "architectures[0].convolutions[0].kernel: 'base' expects one of 1, 3, got 2; known: 1, 3",
     ),
-    "more steps than the teacher has": ("inner_steps: 2}", "inner_steps: 9}", "modes[0]: mode 'gtn' trains for 9 inner steps, the teacher has 3"),
-    "no teacher": (TINY[TINY.index("teachers:") : TINY.index("architectures:")], "", "modes[0]: mode 'gtn' needs a teacher, the suite has none\nmine.yaml: modes[1]: mode 'gtn' needs a teacher, the suite has none"),
+    "more steps than the teacher has": (
+        "inner_steps: 2}",
+        "inner_steps: 9}",
+        "modes[0]: mode 'gtn' trains for 9 inner steps, the teacher has 3",
+    ),
+    "no teacher": (
+        TINY[TINY.index("teachers:") : TINY.index("architectures:")],
+        "",
+        "modes[0]: mode 'gtn' needs a teacher, the suite has none\nmine.yaml: modes[1]: mode 'gtn' needs a teacher, the suite has none",
+    ),
     "an idle teacher": (
         TINY[TINY.index("modes:") : TINY.index("seeds:")],
         "modes: [vanilla]\n",
         "teachers: no mode of the suite learns from a teacher",
     ),
-    "fewer images than classes": ("batch_size: 20", "batch_size: 5", "teachers[0]: teacher 'cgtn' needs a batch_size of at least one image per class (10), got 5"),
+    "fewer images than classes": (
+        "batch_size: 20",
+        "batch_size: 5",
+        "teachers[0]: teacher 'cgtn' needs a batch_size of at least one image per class (10), got 5",
+    ),
     "normalised colours": (
         "dataset: digits",
         "dataset: cifar10\nunits: normalized",
         "units: 'normalized' needs images of one channel, data set 'cifar10' has 3",
     ),
-    "unknown units": ("acceptance: 0.0", "units: normalised", "units: expects one of pixel, normalized, got 'normalised'; did you mean 'normalized'?"),
+    "unknown units": (
+        "acceptance: 0.0",
+        "units: normalised",
+        "units: expects one of pixel, normalized, got 'normalised'; did you mean 'normalized'?",
+    ),
     "acceptance in percent": ("acceptance: 0.0", "acceptance: 70", "acceptance: expects a number at most 1, got 70"),
-    "a library without its attack": ("name: fgsm, steps: 2", "name: foolbox, drives: eps", "perturbations[0].name: expects the library's attack as 'foolbox.<class>', got 'foolbox'"),
+    "a library without its attack": (
+        "name: fgsm, steps: 2",
+        "name: foolbox, drives: eps",
+        "perturbations[0].name: expects the library's attack as 'foolbox.<class>', got 'foolbox'",
+    ),
     "unknown library attack": (
         "name: fgsm, steps: 2",
         "name: torchattacks.PDG, drives: eps",
@@ -189,7 +297,12 @@ def test_the_schema_knows_what_the_planner_knows() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     assert validator.is_valid(yaml.safe_load(TINY))
-    for wrong in (("name: fgsm", "name: fgms"), ("epochs: 2", "epoch: 2"), ("beta: [1]", "beta: []"), ("[linear]", "[lin]")):
+    for wrong in (
+        ("name: fgsm", "name: fgms"),
+        ("epochs: 2", "epoch: 2"),
+        ("beta: [1]", "beta: []"),
+        ("[linear]", "[lin]"),
+    ):
         assert not validator.is_valid(yaml.safe_load(TINY.replace(*wrong))), wrong
     assert json.dumps(schema)
 

@@ -134,7 +134,9 @@ def test_curriculum_of_the_study() -> None:
     lesson = curriculum(dataset=CIFAR10())(slice(None))
     assert lesson.images.shape == (5, 10, 3, 32, 32)
     assert torch.equal(lesson.labels[0].argmax(1), torch.arange(10))  # evenly spread
-    assert torch.allclose(lesson.lr, torch.tensor(0.05).double()) and torch.allclose(lesson.momentum, torch.tensor(0.6).double())
+    assert torch.allclose(lesson.lr, torch.tensor(0.05).double()) and torch.allclose(
+        lesson.momentum, torch.tensor(0.6).double()
+    )
     mean, std = torch.tensor(CIFAR10.mean).view(-1, 1, 1), torch.tensor(CIFAR10.std).view(-1, 1, 1)
     assert ((lesson.images - mean) / std).abs().max() <= 2 + 1e-6  # two deviations around the mean
     assert [len(part) for part in lesson.first(2)] == [2] * 4 and lesson.first(None).lr.equal(lesson.lr)

@@ -42,15 +42,20 @@ def fold(network: nn.Module) -> nn.Module:
 
 
 def _plain(layer: Conv2d | Linear) -> nn.Conv2d | nn.Linear:
-    """The layer with its normalised weight written out."""
+    """The layer with its normalised weight written out, and with a bias."""
     plain: nn.Conv2d | nn.Linear
     if isinstance(layer, Conv2d):
-        plain = nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+        kernel, stride, padding = layer.kernel_size[0], layer.stride[0], int(layer.padding[0])
+        plain = nn.Conv2d(layer.in_channels, layer.out_channels, kernel, stride, padding)
     else:
         plain = nn.Linear(layer.in_features, layer.out_features)
     plain.to(layer.weight)
     plain.weight.copy_(weight_normalised(layer.weight, layer.gain))
-    plain.bias.copy_(layer.bias if layer.bias is not None else torch.zeros_like(plain.bias))
+    assert plain.bias is not None
+    if layer.bias is None:
+        plain.bias.zero_()
+    else:
+        plain.bias.copy_(layer.bias)
     return plain
 
 

@@ -42,6 +42,8 @@ def _initialise(layer: Conv2d | Linear) -> None:
 class Conv2d(nn.Conv2d):
     """Convolution with weight normalisation, channels last: the layout that is fastest on CPU and GPU."""
 
+    gain: nn.Parameter
+
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0, bias: bool = False
     ) -> None:
@@ -56,6 +58,8 @@ class Conv2d(nn.Conv2d):
 
 class Linear(nn.Linear):
     """Fully connected layer with weight normalisation."""
+
+    gain: nn.Parameter
 
     def __init__(self, inputs: int, outputs: int, bias: bool = False) -> None:
         super().__init__(inputs, outputs, bias=bias)

@@ -80,7 +80,9 @@ class LibraryAttack(Perturbation):
             module, _, parent = self.base_class.partition(":")
             base = getattr(importlib.import_module(module), parent)
         except ImportError as error:
-            raise Mistake(f"attack '{self.name}.{self.attack}' needs an installed {self.packages[0]}: {error}") from None
+            raise Mistake(
+                f"attack '{self.name}.{self.attack}' needs an installed {self.packages[0]}: {error}"
+            ) from None
         attacks = {key: value for key, value in found.items() if inspect.isclass(value) and issubclass(value, base)}
         if self.attack not in attacks:
             raise Mistake(f"unknown attack '{self.name}.{self.attack}'{did_you_mean(self.attack, attacks)}")
@@ -92,7 +94,8 @@ class LibraryAttack(Perturbation):
         return {
             name: parameter.default
             for name, parameter in signature.parameters.items()
-            if name not in ("self", *self.handled) and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+            if name not in ("self", *self.handled)
+            and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         }
 
 

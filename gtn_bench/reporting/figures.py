@@ -24,7 +24,9 @@ Array = np.ndarray[Any, Any]
 
 def style(modes: Sequence[str]) -> dict[str, Any]:
     """One colour for each mode, the same in every figure of a report."""
-    sns.set_theme(context="paper", style="ticks", font_scale=1.1, rc={"svg.fonttype": "none", "svg.hashsalt": "gtn-bench"})
+    sns.set_theme(
+        context="paper", style="ticks", font_scale=1.1, rc={"svg.fonttype": "none", "svg.hashsalt": "gtn-bench"}
+    )
     return dict(zip(modes, sns.color_palette("colorblind", len(modes)), strict=True))
 
 
@@ -38,7 +40,7 @@ def curves_figure(curves: pd.DataFrame, axis: str, colours: Mapping[str, Any], *
         shown = curves[curves["architecture"] == ACCEPTED]
     else:
         shown = for_each_teacher(curves[curves["architecture"] != ACCEPTED])
-    teachers, architectures = shown["teacher"].unique(), shown["architecture"].unique()
+    teachers, architectures = list(shown["teacher"].unique()), list(shown["architecture"].unique())
     columns, rows = (architectures, teachers) if len(teachers) == 1 else (teachers, architectures)
     figure, panels = plt.subplots(
         len(rows),
@@ -108,11 +110,14 @@ def strip_figure(
     channels, height, width = clean.shape
     step = (round(1.45 * height), round(1.12 * width))  # room for what is written below
     canvas = np.ones((step[0] * len(perturbed), step[1] * (1 + len(betas)) - (step[1] - width), channels))
-    figure, panel = plt.subplots(figsize=(0.85 * (1 + len(betas)) + 0.9, 1.1 * len(perturbed) + 0.6), layout="constrained")
+    figure, panel = plt.subplots(
+        figsize=(0.85 * (1 + len(betas)) + 0.9, 1.1 * len(perturbed) + 0.6), layout="constrained"
+    )
     for row, (mode, images) in enumerate(perturbed.items()):
-        seen = predictions[predictions["mode"] == mode].set_index("beta")
-        shown = [(clean, int(seen["clean_prediction"].iloc[0]))]
-        shown += [(images[beta], int(seen.loc[beta, "prediction"])) for beta in betas]
+        mine = predictions[predictions["mode"] == mode]
+        seen = dict(zip(mine["beta"], mine["prediction"], strict=True))
+        shown = [(clean, mine["clean_prediction"].iloc[0])]
+        shown += [(images[beta], seen[beta]) for beta in betas if beta in images]
         for column, (image, prediction) in enumerate(shown):
             top, left = row * step[0], column * step[1]
             canvas[top : top + height, left : left + width] = image.transpose(1, 2, 0)
@@ -127,7 +132,8 @@ def strip_figure(
             )
     panel.imshow(canvas.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     panel.set_xticks(
-        [column * step[1] + width / 2 - 0.5 for column in range(1 + len(betas))], ["clean", *(f"{beta:.3g}" for beta in betas)]
+        [column * step[1] + width / 2 - 0.5 for column in range(1 + len(betas))],
+        ["clean", *(f"{beta:.3g}" for beta in betas)],
     )
     panel.set_yticks([row * step[0] + height / 2 - 0.5 for row in range(len(perturbed))], list(perturbed))
     panel.tick_params(length=0, labeltop=True, labelbottom=False)

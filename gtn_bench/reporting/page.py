@@ -33,7 +33,9 @@ def report(folder: str | Path) -> Path:
         "acceptance": _table(statistics.acceptance(summary, results.acceptance)) if len(done) else "",
         "figures": figures,
         "cells": len(summary),
-        "failed": _table(failed[["teacher", "architecture", "mode", "seed", "perturbation", "beta"]]) if len(failed) else "",
+        "failed": _table(failed[["teacher", "architecture", "mode", "seed", "perturbation", "beta"]])
+        if len(failed)
+        else "",
         "errors": _last_lines(results.provenance["errors"]),
     }
     template = files("gtn_bench.reporting").joinpath("report.md.j2").read_text(encoding="utf-8")
@@ -95,18 +97,18 @@ def _strips(results: Results) -> dict[str, dict[str, Any]]:
 
 def _table(frame: pd.DataFrame) -> str:
     """A Markdown table; numbers with three decimals, truth values in words."""
-    words = {True: "yes", False: "no"}
-    text = [
-        [f"{value:.3f}" if isinstance(value, float) else str(words.get(value, value) if isinstance(value, bool) else value) for value in row]
-        for row in frame.astype(object).to_numpy().tolist()
-    ]
+    text = [[_cell(value) for value in row] for row in frame.astype(object).to_numpy().tolist()]
     rows = [[str(column) for column in frame.columns], ["---"] * len(frame.columns), *text]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _last_lines(errors: list[dict[str, Any]]) -> list[str]:
     """Each different error once, in one line."""
     lines = [error["traceback"].strip().splitlines()[-1].strip() for error in errors]
     return list(dict.fromkeys(lines))
-
-

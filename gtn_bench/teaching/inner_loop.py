@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -44,14 +44,23 @@ def initial_state(learner: nn.Module) -> State:
     return State(params, {name: torch.zeros_like(value) for name, value in params.items()}, buffers)
 
 
-def sgd_step(params: Tensors, velocity: Tensors, grads: Tensors, lr: Tensor, momentum: Tensor) -> tuple[Tensors, Tensors]:
+def sgd_step(
+    params: Tensors, velocity: Tensors, grads: Tensors, lr: Tensor, momentum: Tensor
+) -> tuple[Tensors, Tensors]:
     """v <- momentum v + g; p <- p - lr v. `torch.optim.SGD`, differentiable in everything."""
     velocity = {name: momentum * velocity[name] + grads[name] for name in params}
     return {name: params[name] - lr * velocity[name] for name in params}, velocity
 
 
 def inner_step(
-    learner: nn.Module, state: State, images: Tensor, labels: Tensor, lr: Tensor, momentum: Tensor, create_graph: bool
+    learner: nn.Module,
+    state: State,
+    images: Tensor,
+    labels: Tensor,
+    lr: Tensor,
+    momentum: Tensor,
+    *,
+    create_graph: bool,
 ) -> State:
     """One step of training on images (B, C, H, W) and label probabilities (B, K)."""
     params = {name: value if value.requires_grad else _leaf(value) for name, value in state.params.items()}
@@ -72,7 +81,7 @@ def train(learner: nn.Module, lesson: Lesson) -> State:
 
 
 def unroll(
-    learner: nn.Module, examinee: nn.Module, state: State, lesson: Lesson, exam: Exam, create_graph: bool
+    learner: nn.Module, examinee: nn.Module, state: State, lesson: Lesson, exam: Exam, *, create_graph: bool
 ) -> tuple[State, Tensor]:
     """Train over the lesson, examining after every step; the last state and the sum of the exam losses.
 
@@ -81,7 +90,7 @@ def unroll(
     """
     losses = []
     for step, real_images, real_labels in zip(zip(*lesson, strict=True), *exam, strict=True):
-        state = inner_step(learner, state, *step, create_graph)
+        state = inner_step(learner, state, *step, create_graph=create_graph)
         logits = functional_call(examinee, {**state.params, **state.buffers}, (real_images,))
         losses.append(F.cross_entropy(logits, real_labels))
     return state, torch.stack(losses).sum()

@@ -72,7 +72,9 @@ class CurriculumGTN(Teacher):
         self.architecture.check(dataset)
         height, width = dataset.input_shape[1:]
         if height % 4 or width % 4:
-            raise Mistake(f"teacher '{self.name}' paints images with sides that are multiples of 4, got {height}x{width}")
+            raise Mistake(
+                f"teacher '{self.name}' paints images with sides that are multiples of 4, got {height}x{width}"
+            )
         if self.batch_size < dataset.num_classes:
             raise Mistake(
                 f"teacher '{self.name}' needs a batch_size of at least one image per class "
