@@ -106,10 +106,10 @@ def overview(summary: pd.DataFrame, threshold: float) -> pd.DataFrame:
     else:
         points = for_each_teacher(points)
     names = ["teacher", "architecture", "mode"]
-    means = clean.groupby(names)["clean_accuracy"].mean()
+    means = clean.groupby(names)["clean_accuracy"].mean().to_dict()
     rows = []
     for name, group in points.groupby(names, sort=False):
-        row = {**dict(zip(names, name, strict=True)), "clean accuracy": means.loc[name]}
+        row = {**dict(zip(names, name, strict=True)), "clean accuracy": means[name]}
         for perturbation, curve in group.groupby("perturbation", sort=False):
             row[str(perturbation)] = area(curve["beta"].to_numpy(), curve["accuracy"].to_numpy())
         rows.append(row)
