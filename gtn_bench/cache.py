@@ -13,7 +13,9 @@ import hashlib
 import importlib.util
 import json
 import os
+import sys
 import tempfile
+import uuid
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -47,13 +49,29 @@ def seed_for(*content: Any) -> int:
 
 @functools.cache
 def fingerprint(module: str) -> str:
-    """Hash of a module's code without comments and docstrings; of all its modules for a package."""
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return module
-    source = Path(spec.origin)
+    """Hash of a module's code without comments and docstrings; of all its modules for a package.
+
+    Of code that is in no file (a notebook's) nothing is known in another process: it has a
+    fingerprint for this process alone.
+    """
+    loaded = sys.modules.get(module)
+    spec = None if loaded else importlib.util.find_spec(module)
+    file = getattr(loaded, "__file__", None) or (spec and spec.origin)
+    if not file or not file.endswith(".py"):
+        return uuid.uuid4().hex
+    source = Path(file)
     files = sorted(source.parent.glob("*.py")) if source.name == "__init__.py" else [source]
     return digest([_code(file) for file in files])
+
+
+def _code(file: Path) -> str:
+    """A module's syntax tree as text, the docstrings cut out."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
+            del body[0]
+    return ast.dump(tree)
 
 
 def _is_text(node: ast.expr) -> bool:
@@ -67,15 +85,6 @@ def installed(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "absent"
-
-
-def _code(file: Path) -> str:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
-            del body[0]
-    return ast.dump(tree)
 
 
 def key_for(content: Mapping[str, Any], *, code: Iterable[str], packages: Iterable[str] = (), device: str) -> str:

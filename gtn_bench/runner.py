@@ -24,7 +24,7 @@ import pandas as pd
 from gtn_bench import statistics
 from gtn_bench.cache import Site, Store, cache_folder, installed, read_tensors, write_atomically, write_tensors
 from gtn_bench.description import Mistake
-from gtn_bench.planner import NO_TEACHER, Cell, Plan
+from gtn_bench.planner import NO_TEACHER, Cell, Learner, Plan
 from gtn_bench.results import IDENTITY, SUMMARY_COLUMNS, Results, SampleWriter
 from gtn_bench.schema import suite_schema
 
@@ -81,11 +81,14 @@ class _Jobs:
         self.failures: dict[str, str] = {}
 
     def keys(self, cell: Cell) -> tuple[str, ...]:
-        """Of the cell, its learner, its teacher: what it fails with."""
-        learner, device = cell.learner, self.site.device
-        learner_key = learner.key(device)
-        teacher_key = [learner.taught_by.key(device)] if learner.taught_by else []
-        return (cell.key(device, learner_key), learner_key, *teacher_key)
+        """Of the cell, its learner, its teacher: whatever it fails with."""
+        learner_key, *teacher_key = self.learner_keys(cell.learner)
+        return (cell.key(self.site.device, learner_key), learner_key, *teacher_key)
+
+    @functools.cache  # noqa: B019 - lives as long as the run
+    def learner_keys(self, learner: Learner) -> tuple[str, ...]:
+        teacher_key = [learner.taught_by.key(self.site.device)] if learner.taught_by else []
+        return (learner.key(self.site.device), *teacher_key)
 
     def failure(self, keys: tuple[str, ...]) -> str | None:
         return next((self.failures[key] for key in keys if key in self.failures), None)
@@ -100,7 +103,7 @@ class _Jobs:
                 from gtn_bench import work
 
                 tell = functools.partial(self._tell_teacher, before, total)
-                self.failures |= _guarded(work.meta_train, [key], self.site, taught_by, tell)
+                self.failures |= _guarded(work.meta_train, [key], self.site, key, taught_by, tell)
             before += taught_by.teacher.meta_steps
             self.progress("teachers", before, total)
 
@@ -109,13 +112,11 @@ class _Jobs:
 
     def train(self, plan: Plan) -> None:
         """Learners, side by side."""
-        learners = {learner.key(self.site.device): learner for learner in plan.learners}
-        works = [
-            ([key], learner)
-            for key, learner in learners.items()
-            if not self.site.store.holds("learners", key)
-            and not (learner.taught_by and learner.taught_by.key(self.site.device) in self.failures)
-        ]
+        works = []
+        learners = {self.learner_keys(learner): learner for learner in plan.learners}
+        for (key, *teacher_key), learner in learners.items():
+            if not self.failure(tuple(teacher_key)) and not self.site.store.holds("learners", key):
+                works.append(([key], (key, learner, teacher_key[0] if teacher_key else None)))
         if works:
             from gtn_bench import work
 
@@ -124,16 +125,17 @@ class _Jobs:
 
     def measure(self, plan: Plan) -> None:
         """Cells, side by side in sweeps: one learner, one perturbation."""
-        sweeps: dict[tuple[str, str], tuple[list[str], list[Cell]]] = defaultdict(lambda: ([], []))
+        sweeps: dict[tuple[str, str], dict[str, Cell]] = defaultdict(dict)
         for cell in plan.cells:
             keys = self.keys(cell)
             if not self.failure(keys) and not self.site.store.holds("cells", keys[0]):
-                parts, cells = sweeps[keys[1], cell.perturbation_label]
-                parts.append(keys[0])
-                cells.append(cell)
-        self._side_by_side("cells", "measure", list(sweeps.values()), len(plan.cells))
+                sweeps[keys[1], cell.perturbation_label][keys[0]] = cell
+        works = [(list(cells), (learner_key, cells)) for (learner_key, _), cells in sweeps.items()]
+        self._side_by_side("cells", "measure", works, len(plan.cells))
 
-    def _side_by_side(self, stage: str, task: str, works: Sequence[tuple[list[str], object]], total: int) -> None:
+    def _side_by_side(
+        self, stage: str, task: str, works: Sequence[tuple[list[str], tuple[object, ...]]], total: int
+    ) -> None:
         """Do all works; each is a list of the keys it leaves in the store, and what the task takes."""
         done = total - sum(len(parts) for parts, _ in works)
         self.progress(stage, done, total)
@@ -141,14 +143,14 @@ class _Jobs:
             return
         import joblib
 
-        calls = (joblib.delayed(_one)(task, parts, self.site, item) for parts, item in works)
+        calls = (joblib.delayed(_one)(task, parts, self.site, *arguments) for parts, arguments in works)
         for parts, failures in joblib.Parallel(self.workers, return_as="generator_unordered", batch_size=1)(calls):
             self.failures |= failures
             done += len(parts)
             self.progress(stage, done, total)
 
 
-def _one(task: str, parts: list[str], site: Site, item: object) -> tuple[list[str], dict[str, str]]:
+def _one(task: str, parts: list[str], *arguments: object) -> tuple[list[str], dict[str, str]]:
     """One work in one thread, in this process or another: its parts, and the tracebacks of those that failed."""
     import torch
 
@@ -158,7 +160,7 @@ def _one(task: str, parts: list[str], site: Site, item: object) -> tuple[list[st
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return parts, _guarded(getattr(work, task), parts, site, item)
+        return parts, _guarded(getattr(work, task), parts, *arguments)
     finally:
         torch.set_num_threads(threads)
 

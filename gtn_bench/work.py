@@ -1,7 +1,7 @@
 """The three kinds of work a plan consists of: meta-train a teacher, train a learner, measure a sweep.
 
-Each takes a `Site` and leaves its result in the store. They run in any process and in any order
-that respects what builds on what.
+Each takes a `Site` and leaves its result in the store under the key it is given. They run in any
+process and in any order that respects what builds on what.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import ctypes
 import functools
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -47,7 +47,7 @@ def splits(dataset: Dataset, device: str) -> dict[SplitName, Split]:
     return {name: split.to(device) for name, split in dataset().items()}
 
 
-def meta_train(site: Site, taught_by: TaughtBy, progress: Callable[[int], None]) -> None:
+def meta_train(site: Site, key: str, taught_by: TaughtBy, progress: Callable[[int], None]) -> None:
     """Leave the teacher: its lesson (images, labels, lr, momentum), its parameters, its history."""
     if site.device == "cpu":
         reuse_memory()
@@ -65,16 +65,16 @@ def meta_train(site: Site, taught_by: TaughtBy, progress: Callable[[int], None])
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    site.store.save("teachers", taught_by.key(site.device), tensors, about)
+    site.store.save("teachers", key, tensors, about)
     release_memory()
 
 
-def train(site: Site, learner: Learner) -> None:
+def train(site: Site, key: str, learner: Learner, teacher_key: str | None) -> None:
     """Leave the trained network's state dict."""
     network = learner.architecture(learner.dataset, learner.initial_seed).to(site.device).train()
     lesson = None
-    if learner.taught_by:
-        tensors, _ = site.store.load("teachers", learner.taught_by.key(site.device))
+    if teacher_key:
+        tensors, _ = site.store.load("teachers", teacher_key)
         lesson = Lesson(*(tensors[name].to(site.device) for name in Lesson._fields))
     split = splits(learner.dataset, site.device)["train"]
     state = learner.mode(network, split, lesson, seed=learner.training_seed)
@@ -85,24 +85,23 @@ def train(site: Site, learner: Learner) -> None:
         "mode": learner.mode.identity(),
         "seed": learner.seed,
     }
-    site.store.save("learners", learner.key(site.device), state, about)
+    site.store.save("learners", key, state, about)
 
 
-def measure(site: Site, cells: Sequence[Cell]) -> dict[str, str]:
-    """Leave what happened to each test image in each of the cells, all of one learner and one length.
+def measure(site: Site, learner_key: str, cells: Mapping[str, Cell]) -> dict[str, str]:
+    """Leave what happened to each test image in each of the cells (by key), all of one learner and one length.
 
     Returns the traceback of every cell that failed, by its key; the others are not touched by it.
     """
-    learner, samples = cells[0].learner, cells[0].samples
-    learner_key = learner.key(site.device)
+    first = next(iter(cells.values()))
+    learner, samples = first.learner, first.samples
     network = learner.architecture(learner.dataset, learner.initial_seed).to(site.device)
     network.load_state_dict(site.store.load("learners", learner_key)[0])
     classifier = Classifier(network, learner.dataset.input_shape, learner.dataset.num_classes)
     x, y = splits(learner.dataset, site.device)["test"][:samples]
     clean = look_at(classifier, x, y)
     failures = {}
-    for cell in cells:
-        key = cell.key(site.device, learner_key)
+    for key, cell in cells.items():
         seeds = cell.noise_seed + torch.arange(samples)
         try:
             outcome = judge(cell.perturbation, classifier, clean, x, y, seeds)

@@ -178,6 +178,35 @@ def test_killed_and_started_again_it_continues(tiny_run: Results, tmp_path: Path
     pd.testing.assert_frame_equal(without_seconds(tmp_path / "out"), without_seconds(tiny_run.folder))
 
 
+SCRIPT = """
+import sys
+import gtn_bench
+from gtn_bench import suite
+from gtn_bench.perturbations import PERTURBATIONS, Perturbation
+
+class Darken(Perturbation):
+    '''Every pixel times 1 - beta.'''
+    name = "darken"
+    meaning = "lost brightness"
+
+    def __call__(self, classifier, x, y, seeds):
+        return (1 - self.beta) * x
+
+PERTURBATIONS["darken"] = Darken
+text = open(sys.argv[1]).read() + "  - {name: darken, samples: 20, beta: [0, 1]}"
+results = gtn_bench.run(gtn_bench.plan(suite.parse(text)), sys.argv[2], workers=2, cache=sys.argv[3], device="cpu")
+dark = results.summary[results.summary["perturbation"] == "darken"]
+assert (dark["status"] == "done").all() and (dark.loc[dark["beta"] == 1, "mean_linf"] > 0.9).all()
+"""
+
+
+def test_a_perturbation_of_a_script_reaches_its_workers(tiny: Path, tmp_path: Path, store: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tiny), str(tmp_path / "out"), str(store)]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+
+
 def test_files_appear_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     cache.write_atomically(path, b"old")
