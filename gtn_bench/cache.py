@@ -42,6 +42,12 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def seed_for(*content: Any) -> int:
     """A seed in [0, 2^63) from plain data: the same content, the same seed, whatever else exists."""
     return int(digest(list(content))[:16], 16) >> 1

@@ -30,42 +30,44 @@ def style(modes: Sequence[str]) -> dict[str, Any]:
     return dict(zip(modes, sns.color_palette("colorblind", len(modes)), strict=True))
 
 
-def curves_figure(curves: pd.DataFrame, axis: str, colours: Mapping[str, Any], *, pooled: bool) -> Figure:
+def curves_figure(curves: pd.DataFrame, axis: str, colours: Mapping[str, Any]) -> Figure:
     """Accuracy over beta, one line and 95 % band for each mode, of one perturbation.
 
-    One panel for each teacher; unless `pooled` over the accepted architectures, one row for each
-    architecture. `curves` holds the rows of one perturbation from curves.csv.
+    A panel for the accepted architectures together, where there are several, and one for each
+    architecture; every teacher begins a row. `curves` holds the rows of one perturbation from curves.csv.
     """
-    if pooled:
-        shown = curves[curves["architecture"] == ACCEPTED]
-    else:
-        shown = for_each_teacher(curves[curves["architecture"] != ACCEPTED])
-    teachers, architectures = list(shown["teacher"].unique()), list(shown["architecture"].unique())
-    columns, rows = (architectures, teachers) if len(teachers) == 1 else (teachers, architectures)
-    figure, panels = plt.subplots(
-        len(rows),
-        len(columns),
-        figsize=(0.6 + 3.1 * len(columns) + (1.3 if len(columns) == 1 else 0), 0.5 + 2.4 * len(rows)),
+    alone = for_each_teacher(curves[curves["architecture"] != ACCEPTED])
+    pooled = curves[curves["architecture"] == ACCEPTED]
+    shown = pd.concat([pooled, alone]) if alone["architecture"].nunique() > 1 else alone
+    panels = {
+        str(teacher): part.groupby("architecture", sort=False) for teacher, part in shown.groupby("teacher", sort=False)
+    }
+    columns = min(4, max(len(parts) for parts in panels.values()))
+    heights = [-(-len(parts) // columns) for parts in panels.values()]
+    figure, axes = plt.subplots(
+        sum(heights),
+        columns,
+        figsize=(1.9 + 2.5 * columns, 0.6 + 2.1 * sum(heights)),
         sharex=True,
         sharey=True,
         squeeze=False,
         layout="constrained",
     )
-    column_name, row_name = ("architecture", "teacher") if len(teachers) == 1 else ("teacher", "architecture")
-    for (row, column), panel in np.ndenumerate(panels):
-        part = shown[(shown[column_name] == columns[column]) & (shown[row_name] == rows[row])]
-        _draw(panel, part, colours, legend=(row, column) == (0, 0))
-        if not pooled:
-            panel.set_title(" / ".join([columns[column], *([rows[row]] if len(rows) > 1 else [])]), fontsize="medium")
-        elif len(columns) > 1:
-            panel.set_title(f"teacher: {columns[column]}", fontsize="medium")
-        if row == len(rows) - 1:
-            panel.set_xlabel(f"beta ({axis})")
-        if column == 0:
-            panel.set_ylabel("accuracy")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    panels[0, 0].get_legend().remove()
+    first = 0
+    for (teacher, parts), height in zip(panels.items(), heights, strict=True):
+        mine = axes[first : first + height].flat
+        for panel, (architecture, part) in zip(mine, parts, strict=False):
+            _draw(panel, part, colours, legend=panel is axes[0, 0])
+            name = "accepted architectures" if architecture == ACCEPTED else str(architecture)
+            panel.set_title(name if len(panels) == 1 else f"{name}\nteacher {teacher}", fontsize="medium")
+        for panel in mine[len(parts) :]:
+            panel.set_visible(False)
+        first += height
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    axes[0, 0].get_legend().remove()
     figure.legend(handles, labels, loc="outside right upper", frameon=False, title="mode")
+    figure.supxlabel(f"beta ({axis})", fontsize="medium")
+    figure.supylabel("accuracy", fontsize="medium")
     sns.despine(figure)
     return figure
 
@@ -74,6 +76,8 @@ def _draw(panel: Any, part: pd.DataFrame, colours: Mapping[str, Any], legend: bo
     beta = part["beta"].to_numpy()
     if len(beta) and beta.min() > 0 and beta.max() / beta.min() >= 50:
         panel.set_xscale("log")
+    else:
+        panel.locator_params(axis="x", nbins=4)
     for mode, curve in part.sort_values("beta").groupby("mode", sort=False):
         panel.fill_between(
             curve["beta"], curve["ci_low"], curve["ci_high"], color=colours[str(mode)], alpha=0.15, linewidth=0

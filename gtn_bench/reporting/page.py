@@ -10,7 +10,7 @@ import jinja2
 import pandas as pd
 
 from gtn_bench import statistics, suite
-from gtn_bench.cache import write_atomically
+from gtn_bench.cache import digest, file_digest, fingerprint, write_atomically
 from gtn_bench.results import Results
 
 
@@ -23,7 +23,8 @@ def report(folder: str | Path) -> Path:
     resolved = suite.load(results.folder / "suite.yaml")
     summary, curves = results.summary, results.curves
     done = summary[summary["status"] == "done"]
-    figures = _draw(results) if len(done) else {}
+    if len(done):
+        _draw(results)
     failed = summary[summary["status"] != "done"]
     context = {
         "suite": resolved,
@@ -31,7 +32,8 @@ def report(folder: str | Path) -> Path:
         "overview": _table(statistics.overview(summary, results.acceptance)) if len(done) else "",
         "pooled": (curves["architecture"] == statistics.ACCEPTED).any(),
         "acceptance": _table(statistics.acceptance(summary, results.acceptance)) if len(done) else "",
-        "figures": figures,
+        "axes": {name: results.provenance["perturbations"][name] for name in curves["perturbation"].unique()},
+        "examples": {key.split("/")[0] for key in results.examples},
         "cells": len(summary),
         "failed": _table(failed[["teacher", "architecture", "mode", "seed", "perturbation", "beta"]])
         if len(failed)
@@ -45,33 +47,26 @@ def report(folder: str | Path) -> Path:
     return page
 
 
-def _draw(results: Results) -> dict[str, dict[str, Any]]:
-    """Draw all figures; for each perturbation the names of its files."""
+def _draw(results: Results) -> None:
+    """Draw all figures, unless they were drawn from the same tables by the same code already."""
+    folder = results.folder / "figures"
+    tables = [results.folder / name for name in ("curves.csv", "samples.parquet", "examples.safetensors")]
+    about = {key: results.provenance[key] for key in ("perturbations", "examples")}
+    drawn_from = digest([fingerprint("gtn_bench.reporting"), about, *(file_digest(table) for table in tables)])
+    stamp = folder / ".drawn-from"
+    if stamp.is_file() and stamp.read_text() == drawn_from:
+        return
     from gtn_bench.reporting import figures
 
-    folder = results.folder / "figures"
     folder.mkdir(exist_ok=True)
-    curves, axes = results.curves, results.provenance["perturbations"]
     colours = figures.style(list(results.summary["mode"].unique()))
     strips = _strips(results)
-    drawn: dict[str, dict[str, Any]] = {}
-    for perturbation, part in curves.groupby("perturbation", sort=False):
-        name, axis = str(perturbation), axes[perturbation]
-        names = {"axis": axis}
-        alone = part.loc[part["architecture"] != statistics.ACCEPTED, "architecture"].nunique() == 1
-        if (part["architecture"] == statistics.ACCEPTED).any() and not alone:
-            figures.save(figures.curves_figure(part, axis, colours, pooled=True), folder / name)
-            names["curves"] = name
-            figures.save(figures.curves_figure(part, axis, colours, pooled=False), folder / f"{name}-architectures")
-            names["architectures"] = f"{name}-architectures"
-        else:
-            figures.save(figures.curves_figure(part, axis, colours, pooled=False), folder / name)
-            names["curves"] = name
+    for perturbation, part in results.curves.groupby("perturbation", sort=False):
+        name, axis = str(perturbation), about["perturbations"][perturbation]
+        figures.save(figures.curves_figure(part, axis, colours), folder / name)
         if name in strips:
             figures.save(figures.strip_figure(**strips[name], axis=axis), folder / f"{name}-examples")
-            names["examples"] = f"{name}-examples"
-        drawn[name] = names
-    return drawn
+    write_atomically(stamp, drawn_from.encode())
 
 
 def _strips(results: Results) -> dict[str, dict[str, Any]]:
