@@ -161,6 +161,14 @@ def test_meta_training_lowers_the_exam_loss_and_repeats_itself() -> None:
     assert not torch.equal(one.latents, other.latents)
 
 
+def test_block_size_changes_memory_and_not_the_teacher() -> None:
+    (plain, _), (blocked, _) = (
+        spec(meta_steps=3, block_size=size)(Digits(), Digits()()["train"], device="cpu") for size in (4, 2)
+    )
+    for (name, one), two in zip(plain.named_parameters(), blocked.parameters(), strict=True):
+        assert torch.allclose(one, two, atol=2e-3), name
+
+
 def test_meta_training_through_teaching_statistics_runs() -> None:
     _, history = spec(statistics="teaching", meta_steps=2)(Digits(), Digits()()["train"], device="cpu")
     assert all(math.isfinite(loss) for loss in history)

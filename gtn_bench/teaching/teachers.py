@@ -90,7 +90,8 @@ class CurriculumGTN(Teacher):
         from gtn_bench.teaching.generator import Curriculum
         from gtn_bench.teaching.inner_loop import Exam, meta_gradient
 
-        seed = seed_for("teacher", dataset.identity(), self.identity())
+        # Blocks change what is remembered, not what is learned.
+        seed = seed_for("teacher", dataset.identity(), self.model_copy(update={"block_size": None}).identity())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             curriculum = Curriculum(
