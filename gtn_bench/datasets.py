@@ -103,7 +103,7 @@ class TorchvisionDataset(Dataset):
         load = getattr(torchvision.datasets, self.loader)
         try:
             data = load(str(folder), **options, download=False)
-        except RuntimeError:  # torchvision's way of saying that the files are not there
+        except (RuntimeError, OSError):  # torchvision's ways of saying that the files are not there
             try:
                 data = load(str(folder), **options, download=True)
             except Exception as error:

@@ -5,11 +5,11 @@ Every mistake in a suite is found here, before anything is trained.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from gtn_bench.cache import key_for, seed_for
 from gtn_bench.datasets import DATASETS, Dataset
@@ -17,10 +17,12 @@ from gtn_bench.description import Description, Mistake, build, join, lookup, plu
 from gtn_bench.learners import LEARNERS, Architecture
 from gtn_bench.modes import MODES, Mode
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
-from gtn_bench.suite import Entry, PerturbationEntry, Suite
+from gtn_bench.suite import Entry, Named, PerturbationEntry, Suite
 from gtn_bench.teaching import TEACHERS, Teacher
 
 D = TypeVar("D", bound=Description)
+N = TypeVar("N", bound=Named)
+E = TypeVar("E", bound=Entry)
 
 TABLES: dict[str, tuple[str, Mapping[str, type[Description]]]] = {
     "datasets": ("dataset", DATASETS),
@@ -155,75 +157,104 @@ class Plan:
 
 def plan(suite: Suite, limit: int | None = None) -> Plan:
     """The cells of a suite, on at most `limit` test images each. Raises `Mistake`, one line for each."""
+    parts = _resolve(suite)
+    _check(suite, parts)
+    return Plan(_written_out(suite, parts, limit), tuple(_cells(suite, parts, limit)))
+
+
+class _Parts(NamedTuple):
+    """What the names in a suite mean, by label."""
+
+    dataset: Dataset
+    teachers: dict[str, Teacher]
+    architectures: dict[str, Architecture]
+    modes: dict[str, Mode]
+    sweeps: dict[str, list[Perturbation]]
+
+
+def _resolve(suite: Suite) -> _Parts:
     mistakes = _Mistakes()
     dataset = Dataset()
     with mistakes.at("dataset"):
-        dataset = mistakes.resolve(DATASETS, "dataset", suite.dataset, "dataset")
-    teachers = mistakes.resolve_all(TEACHERS, "teacher", suite.teachers, "teachers")
-    architectures = mistakes.resolve_all(LEARNERS, "architecture", suite.architectures, "architectures")
-    modes = mistakes.resolve_all(MODES, "mode", suite.modes, "modes")
+        dataset = _described(DATASETS, "dataset", suite.dataset, "dataset")
     sweeps = {}
-    for position, entry in enumerate(suite.perturbations):
-        path = join("perturbations", position)
-        with mistakes.at(path):
-            sweeps[entry.title] = [_perturbation(entry, beta, path) for beta in entry.beta]
-    for kind in ("teachers", "architectures", "modes", "perturbations"):
-        mistakes.repeated(kind, getattr(suite, kind))
+    for place, entry in mistakes.each("perturbations", suite.perturbations):
+        with mistakes.at(place):
+            sweeps[entry.title] = [_perturbation(entry, beta, place) for beta in entry.beta]
+    mistakes.repeated("perturbations", suite.perturbations)
+    parts = _Parts(
+        dataset,
+        mistakes.resolve(TEACHERS, "teacher", "teachers", suite.teachers),
+        mistakes.resolve(LEARNERS, "architecture", "architectures", suite.architectures),
+        mistakes.resolve(MODES, "mode", "modes", suite.modes),
+        sweeps,
+    )
     mistakes.stop(suite)
+    return parts
 
-    for position, teacher in enumerate(teachers.values()):
-        with mistakes.at(join("teachers", position)):
-            teacher.check(dataset)
-    for position, architecture in enumerate(architectures.values()):
-        with mistakes.at(join("architectures", position)):
-            architecture.check(dataset)
-    for position, mode in enumerate(modes.values()):
-        with mistakes.at(join("modes", position)):
-            if mode.needs_teacher and not teachers:
+
+def _check(suite: Suite, parts: _Parts) -> None:
+    """Whether the parts fit each other."""
+    mistakes, dataset = _Mistakes(), parts.dataset
+    for place, entry in mistakes.each("teachers", suite.teachers):
+        with mistakes.at(place):
+            parts.teachers[entry.title].check(dataset)
+    for place, entry in mistakes.each("architectures", suite.architectures):
+        with mistakes.at(place):
+            parts.architectures[entry.title].check(dataset)
+    for place, entry in mistakes.each("modes", suite.modes):
+        with mistakes.at(place):
+            mode = parts.modes[entry.title]
+            if mode.needs_teacher and not parts.teachers:
                 raise Mistake(f"mode '{mode.name}' needs a teacher, the suite has none")
-            for teacher in teachers.values():
+            for teacher in parts.teachers.values():
                 mode.check(dataset, teacher)
-    if teachers and not any(mode.needs_teacher for mode in modes.values()):
+    if parts.teachers and not any(mode.needs_teacher for mode in parts.modes.values()):
         mistakes.append("teachers: no mode of the suite learns from a teacher")
     if suite.units == "normalized" and len(dataset.std) > 1:
         mistakes.append(
             f"units: 'normalized' needs images of one channel, data set '{dataset.name}' has {len(dataset.std)}"
         )
-    for position, entry in enumerate(suite.perturbations):
-        if (entry.samples or 0) > dataset.sizes[2]:
+    for place, sweep in mistakes.each("perturbations", suite.perturbations):
+        if (sweep.samples or 0) > dataset.sizes[2]:
             mistakes.append(
-                f"{join('perturbations', position, 'samples')}: data set '{dataset.name}' has {dataset.sizes[2]} "
-                f"test images, got {entry.samples}"
+                f"{place}.samples: data set '{dataset.name}' has {dataset.sizes[2]} test images, got {sweep.samples}"
             )
     mistakes.stop(suite)
 
-    taught = [TaughtBy(label, teacher, dataset) for label, teacher in teachers.items()]
-    learners = [
-        Learner(dataset, taught_by, architecture_label, architecture, mode_label, mode, seed)
-        for (architecture_label, architecture), (mode_label, mode), seed in product(
-            architectures.items(), modes.items(), suite.seeds
-        )
-        for taught_by in (taught if mode.needs_teacher else [None])
+
+def _cells(suite: Suite, parts: _Parts, limit: int | None) -> Iterator[Cell]:
+    taught = [TaughtBy(label, teacher, parts.dataset) for label, teacher in parts.teachers.items()]
+    scale = parts.dataset.std[0] if suite.units == "normalized" else 1.0
+    for architecture, mode, seed in product(parts.architectures.items(), parts.modes.items(), suite.seeds):
+        for taught_by in taught if mode[1].needs_teacher else [None]:
+            learner = Learner(parts.dataset, taught_by, *architecture, *mode, seed)
+            for entry in suite.perturbations:
+                samples = _samples(entry, parts.dataset, limit)
+                for beta, perturbation in zip(entry.beta, parts.sweeps[entry.title], strict=True):
+                    yield Cell(learner, entry.title, perturbation.in_pixels(scale), beta, samples)
+
+
+def _written_out(suite: Suite, parts: _Parts, limit: int | None) -> Suite:
+    """The suite with every default of every part."""
+
+    def entry(old: N, description: Description, **more: Any) -> N:
+        fields = {key: value for key, value in description.identity().items() if key not in ("name", "beta", "attack")}
+        return type(old)(**{**old.model_dump(include={"name", "label"}), **fields, **more})
+
+    sweeps = [
+        entry(old, parts.sweeps[old.title][0], beta=old.beta, samples=_samples(old, parts.dataset, limit))
+        for old in suite.perturbations
     ]
-    scale = dataset.std[0] if suite.units == "normalized" else 1.0
-    cells = [
-        Cell(learner, entry.title, perturbation.in_pixels(scale), beta, _samples(entry, dataset, limit))
-        for learner, entry in product(learners, suite.perturbations)
-        for perturbation, beta in zip(sweeps[entry.title], entry.beta, strict=True)
-    ]
-    resolved = suite.model_copy(
+    return suite.model_copy(
         update={
-            "dataset": _written_out(suite.dataset, dataset),
-            "teachers": _all_written_out(suite.teachers, teachers),
-            "architectures": _all_written_out(suite.architectures, architectures),
-            "modes": _all_written_out(suite.modes, modes),
-            "perturbations": tuple(
-                _written_out(entry, sweeps[entry.title][0], beta=entry.beta, samples=_samples(entry, dataset, limit))
-                for entry in suite.perturbations
-            ),
+            "dataset": entry(suite.dataset, parts.dataset),
+            "teachers": tuple(entry(old, parts.teachers[old.title]) for old in suite.teachers),
+            "architectures": tuple(entry(old, parts.architectures[old.title]) for old in suite.architectures),
+            "modes": tuple(entry(old, parts.modes[old.title]) for old in suite.modes),
+            "perturbations": tuple(sweeps),
         }
     )
-    return Plan(resolved, tuple(cells))
 
 
 def catalogue(table: str) -> list[dict[str, str]]:
@@ -257,13 +288,12 @@ def _perturbation(entry: PerturbationEntry, beta: float, path: str) -> Perturbat
     return build(cls, {**entry.fields, **named, "beta": beta}, path, also=("label", "samples"))
 
 
-def _written_out(entry: Entry, description: Description, **more: Any) -> Entry:
-    fields = {key: value for key, value in description.identity().items() if key not in ("name", "beta", "attack")}
-    return type(entry)(name=entry.name, label=entry.label, **{**fields, **more})
-
-
-def _all_written_out(entries: tuple[Entry, ...], found: Mapping[str, Description]) -> tuple[Entry, ...]:
-    return tuple(_written_out(entry, found[entry.title]) for entry in entries)
+def _described(table: Mapping[str, type[D]], kind: str, entry: Named, place: str) -> D:
+    try:
+        cls = lookup(table, kind, entry.name)
+    except Mistake as mistake:
+        raise Mistake(f"{place}.name: {mistake}") from None
+    return build(cls, entry.fields, place, also=("label",) if isinstance(entry, Entry) else ())
 
 
 def _modules(*descriptions: Description) -> set[str]:
@@ -284,27 +314,24 @@ class _Mistakes(list[str]):
         except Mistake as mistake:
             self += [line if line.startswith(path) else f"{path}: {line}" for line in str(mistake).splitlines()]
 
-    def resolve(self, table: Mapping[str, type[D]], kind: str, entry: Entry, path: str) -> D:
-        try:
-            cls = lookup(table, kind, entry.name)
-        except Mistake as mistake:
-            raise Mistake(f"{path}.name: {mistake}") from None
-        return build(cls, entry.fields, path, also=("label",))
-
-    def resolve_all(
-        self, table: Mapping[str, type[D]], kind: str, entries: tuple[Entry, ...], path: str
-    ) -> dict[str, D]:
-        found = {}
+    def each(self, key: str, entries: Sequence[E]) -> Iterator[tuple[str, E]]:
+        """The entries with their places in the file."""
         for position, entry in enumerate(entries):
-            with self.at(join(path, position)):
-                found[entry.title] = self.resolve(table, kind, entry, join(path, position))
+            yield join(key, position), entry
+
+    def resolve(self, table: Mapping[str, type[D]], kind: str, key: str, entries: Sequence[Entry]) -> dict[str, D]:
+        found = {}
+        for place, entry in self.each(key, entries):
+            with self.at(place):
+                found[entry.title] = _described(table, kind, entry, place)
+        self.repeated(key, entries)
         return found
 
-    def repeated(self, kind: str, entries: tuple[Entry, ...]) -> None:
+    def repeated(self, key: str, entries: Sequence[Entry]) -> None:
         titles = [entry.title for entry in entries]
         for position, title in enumerate(titles):
             if title in titles[:position]:
-                self.append(f"{join(kind, position)}: '{title}' is there already; give one of them a label of its own")
+                self.append(f"{join(key, position)}: '{title}' is there already; give one of them a label of its own")
 
     def stop(self, suite: Suite) -> None:
         if self:

@@ -250,7 +250,6 @@ def _provenance(plan: Plan, jobs: _Jobs) -> dict[str, Any]:
         },
         "workers": jobs.workers,
         "teachers": {taught_by.label: taught_by.key(device) for taught_by in plan.teachers},
-        "cache": str(jobs.site.store.folder),
         "perturbations": plan.axes,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -63,10 +63,11 @@ def _entry(cls: type[Description], definitions: dict[str, Any], table: str) -> d
         properties |= {"beta": {"$ref": "#/$defs/sweep"}, "samples": {"type": "integer", "exclusiveMinimum": 0}}
     if "architecture" in properties:
         properties["architecture"] = {"anyOf": [{"enum": list(TABLES["learners"][1])}, {"type": "object"}]}
+    label = {} if table == "datasets" else {"label": {"type": "string"}}
     definitions[f"{table}.{cls.name}"] = {
         "type": "object",
         "description": cls.summary(),
-        "properties": {"name": named, "label": {"type": "string"}, **properties},
+        "properties": {"name": named, **label, **properties},
         "required": sorted({"name", *required}),
         "additionalProperties": False,
     }

@@ -19,22 +19,27 @@ from gtn_bench.description import Mistake, PositiveInt, Probability, did_you_mea
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
-class Entry(BaseModel):
-    """A name from one of the tables, an optional label for the results, and the fields of what is named."""
+class Named(BaseModel):
+    """A name from one of the tables, and the fields of what is named."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, ser_json_inf_nan="constants")
 
     name: str
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        return dict(self.__pydantic_extra__ or {})
+
+
+class Entry(Named):
+    """The same with an optional label for the results."""
+
     label: Label | None = None
 
     @property
     def title(self) -> str:
         """What the results call it."""
         return self.label or self.name
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        return dict(self.__pydantic_extra__ or {})
 
 
 def sweep(value: object) -> object:
@@ -110,7 +115,7 @@ class Suite(BaseModel):
 
     name: Label
     description: str = ""
-    dataset: Annotated[Entry, BeforeValidator(_entry)]
+    dataset: Annotated[Named, BeforeValidator(_entry)]
     teachers: Entries = ()
     architectures: Annotated[Entries, Field(min_length=1)]
     modes: Annotated[Entries, Field(min_length=1)]
@@ -127,15 +132,10 @@ class Suite(BaseModel):
 
     def to_yaml(self) -> str:
         data = self.model_dump(mode="json")
-        for entry in (
-            data["dataset"],
-            *data["teachers"],
-            *data["architectures"],
-            *data["modes"],
-            *data["perturbations"],
-        ):
-            if entry["label"] is None:
-                del entry["label"]
+        for key in ("teachers", "architectures", "modes", "perturbations"):
+            for entry in data[key]:
+                if entry["label"] is None:
+                    del entry["label"]
         return yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)
 
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from gtn_bench.datasets import DATASETS, MNIST, Digits, data_folder
+from gtn_bench.datasets import DATASETS, Digits, data_folder
 from gtn_bench.description import Mistake
 
 
@@ -35,17 +37,27 @@ def test_stated_mean_and_deviation() -> None:
     assert (x.mean().item(), x.std().item()) == pytest.approx((Digits.mean[0], Digits.std[0]), abs=1e-3)
 
 
-def test_missing_data_is_said_with_folder_and_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_data_is_said_for_every_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However torchvision fails: for want of files, then for want of a network."""
     import torchvision
 
-    def offline(*_: object, **__: object) -> None:
-        raise OSError("no network")
-
     monkeypatch.setenv("GTN_BENCH_DATA", str(tmp_path))
-    monkeypatch.setattr(torchvision.datasets.MNIST, "download", offline)
-    expected = rf"^data set 'mnist' is not in {tmp_path} and could not be downloaded \(OSError\); .* GTN_BENCH_DATA"
-    with pytest.raises(Mistake, match=expected):
-        MNIST()()
+    for name, dataset in DATASETS.items():
+        if name == "digits":
+            continue
+        real = getattr(torchvision.datasets, dataset.loader)
+
+        def offline(root: str, download: bool, real: Callable[..., Any] = real, **options: Any) -> Any:
+            if download:
+                raise OSError("no network")
+            return real(root, download=False, **options)
+
+        monkeypatch.setattr(torchvision.datasets, dataset.loader, offline)
+        expected = (
+            rf"^data set '{name}' is not in {tmp_path} and could not be downloaded \(OSError\); .* GTN_BENCH_DATA"
+        )
+        with pytest.raises(Mistake, match=expected):
+            dataset()()
 
 
 def test_the_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,16 +103,3 @@ def test_torchvision_layouts_become_images_in_the_unit_interval(name: str, monke
     first = torch.as_tensor(fake("", False, train=True, what="train").data[0]).float() / 255
     image = x[0].permute(1, 2, 0).squeeze(2) if len(shape) == 3 else x[0, 0]
     assert torch.equal(image, first.T if name == "emnist-digits" else first)
-
-
-def test_real_loaders_take_the_options_they_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every torchvision class is called as it really is: it fails for want of files, not of parameters."""
-    import torchvision
-
-    monkeypatch.setenv("GTN_BENCH_DATA", str(tmp_path))
-    for name, dataset in DATASETS.items():
-        if name != "digits":
-            loader = getattr(torchvision.datasets, dataset.loader)
-            for options in (dataset.train_options, dataset.test_options):
-                with pytest.raises((RuntimeError, FileNotFoundError)):
-                    loader(str(tmp_path), **options, download=False)

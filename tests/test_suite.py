@@ -51,6 +51,11 @@ MISTAKES = {
         "dataset: digit",
         "dataset.name: unknown dataset 'digit'; did you mean 'digits'?",
     ),
+    "a label for the data set": (
+        "dataset: digits",
+        "dataset: {name: digits, label: d}",
+        "dataset.label: 'digits' does not know this key",
+    ),
     "unknown architecture": (
         "architectures: [linear]",
         "architectures: [linaer]",
