@@ -243,7 +243,7 @@ def _provenance(plan: Plan, jobs: _Jobs) -> dict[str, Any]:
         "acceptance": plan.suite.acceptance,
         "versions": {"python": platform.python_version(), **{name: installed(name) for name in packages}},
         "machine": {
-            "platform": platform.platform(),
+            "system": platform.system(),
             "processor": platform.machine(),
             "cores": os.cpu_count(),
             "device": _cuda_name(device),

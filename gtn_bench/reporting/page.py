@@ -41,7 +41,9 @@ def report(folder: str | Path) -> Path:
         "errors": _last_lines(results.provenance["errors"]),
     }
     template = files("gtn_bench.reporting").joinpath("report.md.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+    )
     page = results.folder / "report.md"
     write_atomically(page, environment.from_string(template).render(context).encode())
     return page
