@@ -246,6 +246,15 @@ def test_the_report_needs_no_torch_and_can_be_made_again(tiny_run: Results) -> N
             assert (tiny_run.folder / line[line.index("(") + 1 : -1]).is_file()
 
 
+def test_figures_are_drawn_again_only_if_needed(tiny_run: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    gtn_bench.report(tiny_run.folder)
+    (tiny_run.folder / "figures" / "noise.svg").unlink()
+    gtn_bench.report(tiny_run.folder)
+    assert (tiny_run.folder / "figures" / "noise.svg").is_file()
+    monkeypatch.setattr("gtn_bench.reporting.figures.save", lambda *_: pytest.fail("drawn again"))
+    gtn_bench.report(tiny_run.folder)
+
+
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(gtn_bench.Mistake, match=r"expects the output folder of a run, found no summary.csv in it$"):
         gtn_bench.report(tmp_path)

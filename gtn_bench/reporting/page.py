@@ -55,8 +55,9 @@ def _draw(results: Results) -> None:
     tables = [results.folder / name for name in ("curves.csv", "samples.parquet", "examples.safetensors")]
     about = {key: results.provenance[key] for key in ("perturbations", "examples")}
     drawn_from = digest([fingerprint("gtn_bench.reporting"), about, *(file_digest(table) for table in tables)])
-    stamp = folder / ".drawn-from"
-    if stamp.is_file() and stamp.read_text() == drawn_from:
+    stamp, drawn = folder / ".drawn-from", {path.name for path in folder.glob("*.*")}
+    wanted = {f"{name}.{kind}" for name in _figures(results) for kind in ("png", "svg")}
+    if wanted <= drawn and stamp.is_file() and stamp.read_text() == drawn_from:
         return
     from gtn_bench.reporting import figures
 
@@ -69,6 +70,12 @@ def _draw(results: Results) -> None:
         if name in strips:
             figures.save(figures.strip_figure(**strips[name], axis=axis), folder / f"{name}-examples")
     write_atomically(stamp, drawn_from.encode())
+
+
+def _figures(results: Results) -> set[str]:
+    """Names of all figures: the curves of each perturbation, and its examples."""
+    with_examples = {key.split("/")[0] for key in results.examples if key != "clean"}
+    return {*results.curves["perturbation"].unique(), *(f"{name}-examples" for name in with_examples)}
 
 
 def _strips(results: Results) -> dict[str, dict[str, Any]]:
