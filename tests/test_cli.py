@@ -106,5 +106,5 @@ def test_help_needs_no_torch_and_names_every_command() -> None:
     assert all(command in answer.stdout for command in ("run", "demo", "report", "validate", "list", "schema"))
 
 
-def test_the_demo_is_what_the_study_asks() -> None:
+def test_the_suites_of_the_readme_ship() -> None:
     assert {"demo", "mnist-smoke"} <= set(suites())

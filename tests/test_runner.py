@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -270,4 +269,3 @@ def test_public_names() -> None:
     assert all(getattr(gtn_bench, name).__doc__ for name in gtn_bench.__all__)
     with pytest.raises(AttributeError, match="no attribute 'runn'"):
         gtn_bench.runn  # noqa: B018
-    assert json.dumps(gtn_bench.__version__)
