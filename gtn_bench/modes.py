@@ -11,7 +11,7 @@ from gtn_bench.teaching import Teacher
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from gtn_bench.teaching.generator import Lesson
+    from gtn_bench.teaching.teaching_set import TeachingSet
 
 
 class Mode(Description):
@@ -29,7 +29,7 @@ class Mode(Description):
     def check(self, dataset: Dataset, teacher: Teacher | None) -> None:
         """Raise `Mistake` if the mode cannot train on this data set or from this teacher."""
 
-    def __call__(self, network: nn.Module, split: Split, lesson: Lesson | None, *, seed: int) -> dict[str, Tensor]:
+    def __call__(self, network: nn.Module, split: Split, taught: TeachingSet | None, *, seed: int) -> dict[str, Tensor]:
         """`network` in training mode, `split` the real training images, `seed` for their order."""
         raise NotImplementedError
 
@@ -51,16 +51,15 @@ class GTN(Mode):
     inner_steps: PositiveInt | None = None  # None: as many as the teacher has
 
     def check(self, dataset: Dataset, teacher: Teacher | None) -> None:
-        if teacher is not None and self.inner_steps is not None and self.inner_steps > teacher.inner_steps:
-            raise Mistake(
-                f"mode '{self.name}' trains for {self.inner_steps} inner steps, the teacher has {teacher.inner_steps}"
-            )
+        taught = teacher and teacher.inner_steps_taught
+        if taught and self.inner_steps and self.inner_steps > taught:
+            raise Mistake(f"mode '{self.name}' trains for {self.inner_steps} inner steps, the teacher has {taught}")
 
-    def __call__(self, network: nn.Module, split: Split, lesson: Lesson | None, *, seed: int) -> dict[str, Tensor]:
+    def __call__(self, network: nn.Module, split: Split, taught: TeachingSet | None, *, seed: int) -> dict[str, Tensor]:
         from gtn_bench.teaching.inner_loop import train
 
-        assert lesson is not None
-        state = train(network, lesson.first(self.inner_steps))
+        assert taught is not None
+        state = train(network, taught.optimizer, taught.lesson.first(self.inner_steps))
         return self._settle(network, state.params | state.buffers, split)
 
 
@@ -81,7 +80,7 @@ class Vanilla(Mode):
     epochs: PositiveInt = 1
     batch_size: PositiveInt = 128
 
-    def __call__(self, network: nn.Module, split: Split, lesson: Lesson | None, *, seed: int) -> dict[str, Tensor]:
+    def __call__(self, network: nn.Module, split: Split, taught: TeachingSet | None, *, seed: int) -> dict[str, Tensor]:
         import torch
         from torch.nn import functional as F
 

@@ -95,7 +95,7 @@ class _Jobs:
 
     def meta_train(self, plan: Plan) -> None:
         """Teachers, one after the other, each with all threads."""
-        total = sum(taught_by.teacher.meta_steps for taught_by in plan.teachers)
+        total = sum(taught_by.teacher.work for taught_by in plan.teachers)
         before = 0
         for taught_by in plan.teachers:
             key = taught_by.key(self.site.device)
@@ -104,7 +104,7 @@ class _Jobs:
 
                 tell = functools.partial(self._tell_teacher, before, total)
                 self.failures |= _guarded(work.meta_train, [key], self.site, key, taught_by, tell)
-            before += taught_by.teacher.meta_steps
+            before += taught_by.teacher.work
             self.progress("teachers", before, total)
 
     def _tell_teacher(self, before: int, total: int, step: int) -> None:

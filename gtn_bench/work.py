@@ -19,7 +19,8 @@ from gtn_bench.classifiers import Classifier
 from gtn_bench.datasets import Dataset, Split, SplitName
 from gtn_bench.perturbations.referee import EXAMPLES, MEASURED, judge, look_at
 from gtn_bench.planner import Cell, Learner, TaughtBy
-from gtn_bench.teaching.generator import Lesson
+from gtn_bench.teaching.meta_training import History, Watch
+from gtn_bench.teaching.teaching_set import TeachingSet
 
 
 def reuse_memory() -> None:
@@ -48,36 +49,30 @@ def splits(dataset: Dataset, device: str) -> dict[SplitName, Split]:
 
 
 def meta_train(site: Site, key: str, taught_by: TaughtBy, progress: Callable[[int], None]) -> None:
-    """Leave the teacher: its lesson (images, labels, lr, momentum), its parameters, its history."""
+    """Leave the teaching set. An interrupted meta-training continues from its checkpoint."""
     if site.device == "cpu":
         reuse_memory()
     dataset = taught_by.dataset
-    train = splits(dataset, site.device)["train"]
-    curriculum, history = taught_by.teacher(dataset, train, device=site.device, progress=progress)
-    with torch.no_grad():
-        lesson = curriculum(slice(None))
-    tensors = {**lesson._asdict(), **{f"curriculum.{name}": value for name, value in curriculum.state_dict().items()}}
-    about = {
-        "dataset": dataset.identity(),
-        "teacher": taught_by.teacher.identity(),
-        "history": history,
-        "device": site.device,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
-    site.store.save("teachers", key, tensors, about)
+    checkpoint = site.store.path("checkpoints", key)
+
+    def tell(history: History) -> None:
+        progress(len(history.losses))
+
+    watch = Watch(checkpoint=checkpoint, progress=tell)
+    taught = taught_by.teacher(dataset, splits(dataset, site.device), device=site.device, watch=watch)
+    taught.save(site.store.path("teachers", key))
+    checkpoint.unlink(missing_ok=True)
     release_memory()
 
 
 def train(site: Site, key: str, learner: Learner, teacher_key: str | None) -> None:
     """Leave the trained network's state dict."""
     network = learner.architecture(learner.dataset, learner.initial_seed).to(site.device).train()
-    lesson = None
+    taught = None
     if teacher_key:
-        tensors, _ = site.store.load("teachers", teacher_key)
-        lesson = Lesson(*(tensors[name].to(site.device) for name in Lesson._fields))
+        taught = TeachingSet.load(site.store.path("teachers", teacher_key)).to(site.device)
     split = splits(learner.dataset, site.device)["train"]
-    state = learner.mode(network, split, lesson, seed=learner.training_seed)
+    state = learner.mode(network, split, taught, seed=learner.training_seed)
     about = {
         "dataset": learner.dataset.identity(),
         "teacher": learner.taught_by.teacher.identity() if learner.taught_by else None,

@@ -7,7 +7,7 @@ Generative Teaching Networks of https://arxiv.org/abs/1912.07768.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, Field
 
@@ -55,12 +55,20 @@ class Architecture(Description):
                 f"at least {needed}x{needed} pixels, data set '{dataset.name}' has {size}x{size}"
             )
 
+    def widened(self, factor: float) -> Self:
+        """The same with so many times the channels and hidden units."""
+        convolutions = tuple(
+            conv.model_copy(update={"channels": max(1, round(conv.channels * factor))}) for conv in self.convolutions
+        )
+        hidden = tuple(max(1, round(size * factor)) for size in self.hidden)
+        return self.model_copy(update={"convolutions": convolutions, "hidden": hidden})
+
     def __call__(self, dataset: Dataset, seed: int) -> nn.Module:
         """A freshly initialised network for the data set's shape, drawn from `seed` alone."""
         import torch
         from torch import nn
 
-        from gtn_bench.learners.layers import Conv2d, FullBatchNorm, Linear, MeanBatchNorm, Normalize
+        from gtn_bench.learners.layers import Conv2d, FullBatchNorm, Linear, MaxPool2d, MeanBatchNorm, Normalize
 
         norm = {"mean": MeanBatchNorm, "full": FullBatchNorm}[self.batch_norm]
         channels, height, width = dataset.input_shape
@@ -73,7 +81,7 @@ class Architecture(Description):
                 if conv.halves:
                     height, width = -(-height // 2), -(-width // 2)
                 if conv.pool:
-                    layers.append(nn.MaxPool2d(3, stride=2, padding=1))
+                    layers.append(MaxPool2d(3, stride=2, padding=1))
                 layers += [norm(channels), nn.LeakyReLU(0.1)]
             if self.global_pooling:
                 layers.append(nn.AdaptiveAvgPool2d(1))

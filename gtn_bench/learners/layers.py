@@ -8,6 +8,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from gtn_bench.datasets import Split
+from gtn_bench.learners.derivatives import conv2d, max_pool2d
 
 
 class Normalize(nn.Module):
@@ -22,7 +23,7 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.std
+        return ((x - self.mean) / self.std).to(x.dtype)
 
 
 def weight_normalised(weight: Tensor, gain: Tensor) -> Tensor:
@@ -51,9 +52,16 @@ class Conv2d(nn.Conv2d):
         _initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = weight_normalised(self.weight, self.gain).contiguous(memory_format=torch.channels_last)
-        x = x.contiguous(memory_format=torch.channels_last)
-        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+        weight = weight_normalised(self.weight, self.gain).to(x.dtype)
+        y = conv2d(x, weight, self.stride[0], int(self.padding[0]))
+        return y if self.bias is None else y + self.bias.to(x.dtype).view(-1, 1, 1)
+
+
+class MaxPool2d(nn.MaxPool2d):
+    """The largest of each window."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return max_pool2d(x, self.kernel_size, self.stride, self.padding)
 
 
 class Linear(nn.Linear):
@@ -66,7 +74,9 @@ class Linear(nn.Linear):
         _initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, weight_normalised(self.weight, self.gain), self.bias)
+        # The factor of weight normalisation costs less on the outputs than on the weights.
+        y = F.linear(x, self.weight.to(x.dtype)) * (self.gain / self.weight.norm(dim=1)).to(x.dtype)
+        return y if self.bias is None else y + self.bias.to(x.dtype)
 
 
 class BatchStatistics(nn.Module):
@@ -101,7 +111,7 @@ class MeanBatchNorm(BatchStatistics):
         if self.training:
             mean = x.mean(_all_but_channels(x))
             self._keep(running_mean=mean)
-        return x + _per_channel(self.bias - mean, x)
+        return x + _per_channel((self.bias - mean).to(x.dtype), x)
 
 
 class FullBatchNorm(BatchStatistics):

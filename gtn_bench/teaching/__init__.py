@@ -1,7 +1,18 @@
 """Teachers: meta-trained generators of synthetic lessons, and the training of learners on them."""
 
-from gtn_bench.teaching.teachers import CurriculumGTN, Diverged, Teacher
+from gtn_bench.teaching.optimizers import OPTIMIZERS, InnerOptimizer
+from gtn_bench.teaching.teachers import (
+    CurriculumGTN,
+    DatasetDistillation,
+    MetaTrained,
+    PlainGTN,
+    RealData,
+    ShuffledGTN,
+    Teacher,
+)
 
-TEACHERS: dict[str, type[Teacher]] = {cls.name: cls for cls in (CurriculumGTN,)}
+TEACHERS: dict[str, type[Teacher]] = {
+    cls.name: cls for cls in (CurriculumGTN, ShuffledGTN, PlainGTN, DatasetDistillation, RealData)
+}
 
-__all__ = ["TEACHERS", "CurriculumGTN", "Diverged", "Teacher"]
+__all__ = ["OPTIMIZERS", "TEACHERS", "CurriculumGTN", "InnerOptimizer", "MetaTrained", "Teacher"]

@@ -1,33 +1,19 @@
-"""The teacher as a network: learned latents, a generator that turns them into images, learned rates.
+"""The generator of a Generative Teaching Network: latents and labels become images.
 
 Source: Generative Teaching Networks, Such et al. 2019, https://arxiv.org/abs/1912.07768
-(the curriculum variant, where the latents of every inner step are learned).
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gtn_bench.datasets import Dataset
-from gtn_bench.learners.layers import Conv2d, Linear
-
-
-class Lesson(NamedTuple):
-    """What a learner is taught in T inner steps of batch B: one row for each step."""
-
-    images: Tensor  # (T, B, C, H, W), in the pixel space of the data set, not confined to [0, 1]
-    labels: Tensor  # (T, B, K) probabilities
-    lr: Tensor  # (T,)
-    momentum: Tensor  # (T,)
-
-    def first(self, steps: int | None) -> Lesson:
-        """The lesson stopped after so many inner steps; all of it for None."""
-        return Lesson(*(part[:steps] for part in self))
+from gtn_bench.learners.derivatives import conv2d
+from gtn_bench.learners.layers import Conv2d, Linear, weight_normalised
 
 
 class LessonNorm(nn.Module):
@@ -45,7 +31,8 @@ class LessonNorm(nn.Module):
         batches = x.view(steps, -1, x.shape[1], math.prod(x.shape[2:]))
         var, mean = torch.var_mean(batches, (1, 3), correction=0, keepdim=True)
         scale = self.gain.view(-1, 1) * (var + 1e-5).rsqrt()
-        return torch.addcmul(self.bias.view(-1, 1) - mean * scale, batches, scale).view_as(x)
+        shift = self.bias.view(-1, 1) - mean * scale
+        return torch.addcmul(shift.to(x.dtype), batches, scale.to(x.dtype)).view_as(x)
 
 
 class Generator(nn.Module):
@@ -67,9 +54,9 @@ class Generator(nn.Module):
         self.expand_norm = LessonNorm(1024)
         self.project = Linear(1024, features)
         self.project_norm = LessonNorm(features)
-        self.refine = Conv2d(128, 64, 3)
+        self.refine = UpsamplingConv2d(128, 64)
         self.refine_norm = LessonNorm(64)
-        self.paint = Conv2d(64, channels, 3, bias=True)
+        self.paint = UpsamplingConv2d(64, channels, bias=True)
         self.register_buffer("mean", torch.tensor(dataset.mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(dataset.std).view(-1, 1, 1))
 
@@ -79,35 +66,30 @@ class Generator(nn.Module):
         x = F.leaky_relu(self.expand_norm(self.expand(x), steps), 0.1)
         x = F.leaky_relu(self.project_norm(self.project(x), steps), 0.1)
         x = x.view(-1, 128, *self.quarter)
-        x = F.leaky_relu(self.refine_norm(self.refine(_upsample(x)), steps), 0.1)
-        x = self.mean + self.std * 2 * torch.tanh(self.paint(_upsample(x)))
+        x = F.leaky_relu(self.refine_norm(self.refine(x), steps), 0.1)
+        x = (self.mean + self.std * 2 * torch.tanh(self.paint(x))).to(latents.dtype)
         return x.view(steps, batch_size, *x.shape[1:])
 
 
-def _upsample(x: Tensor) -> Tensor:
-    """Twice the size by nearest neighbour, with one reflected pixel around."""
-    return F.pad(F.interpolate(x, scale_factor=2), (1, 1, 1, 1), mode="reflect")
+class UpsamplingConv2d(Conv2d):
+    """Twice the size by nearest neighbour, one reflected pixel around, convolution 3x3.
 
+    Every 2x2 quad of the result sees 3x3 pixels of x, each half of it only 2x2 of them: so this
+    is computed as four convolutions 2x2 on x itself, one for each place in the quad.
+    """
 
-class Curriculum(nn.Module):
-    """The learned sequence of lessons: latents, log rates and log momenta for every inner step."""
+    def __init__(self, inputs: int, outputs: int, bias: bool = False) -> None:
+        super().__init__(inputs, outputs, 3, bias=bias)
 
-    labels: Tensor
-
-    def __init__(
-        self, *, inner_steps: int, batch_size: int, latent_size: int, lr: float, momentum: float, dataset: Dataset
-    ) -> None:
-        super().__init__()
-        self.latents = nn.Parameter(torch.randn(inner_steps, batch_size, latent_size))
-        self.log_lr = nn.Parameter(torch.full((inner_steps,), lr).log())
-        self.log_momentum = nn.Parameter(torch.full((inner_steps,), momentum).log())
-        self.generator = Generator(latent_size, dataset)
-        even = torch.arange(batch_size) % dataset.num_classes
-        self.register_buffer("labels", F.one_hot(even, dataset.num_classes).float())
-
-    def forward(self, steps: slice) -> Lesson:
-        """The lesson of some of the inner steps."""
-        latents = self.latents[steps]
-        images = self.generator(latents, self.labels)
-        labels = self.labels.expand(len(latents), *self.labels.shape)
-        return Lesson(images, labels, self.log_lr[steps].exp(), self.log_momentum[steps].exp())
+    def forward(self, x: Tensor) -> Tensor:
+        weight = weight_normalised(self.weight, self.gain)
+        # An even row adds the kernel's rows (0 | 1 + 2) to two rows of x, an odd one (0 + 1 | 2).
+        halves = weight.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
+        kernels = torch.einsum("pai,qbj,kcij->pqkcab", halves, halves, weight).flatten(0, 2)
+        y = conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernels.to(x.dtype), 1, 0)
+        y = y.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))
+        height, width = x.shape[2:]
+        rows = [[y[:, p : p + height, q : q + width, p, q] for q in (0, 1)] for p in (0, 1)]
+        y = torch.stack([torch.stack(row, dim=3) for row in rows], dim=2).flatten(3, 4).flatten(1, 2)
+        y = y if self.bias is None else y + self.bias.to(x.dtype)
+        return y.permute(0, 3, 1, 2)

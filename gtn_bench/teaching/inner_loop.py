@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from gtn_bench.teaching.generator import Curriculum, Lesson
+from gtn_bench.teaching.lessons import Lesson, Lessons
+from gtn_bench.teaching.optimizers import InnerOptimizer
 
 Tensors = dict[str, Tensor]
 
@@ -19,7 +20,7 @@ class State(NamedTuple):
     """All that changes while a learner trains."""
 
     params: Tensors
-    velocity: Tensors
+    memory: Tensors  # of the inner optimiser
     buffers: Tensors  # batch-norm statistics among them
 
     def leaves(self) -> State:
@@ -37,23 +38,16 @@ class Exam(NamedTuple):
     labels: Tensor  # (T, B) int64
 
 
-def initial_state(learner: nn.Module) -> State:
+def initial_state(learner: nn.Module, optimizer: InnerOptimizer) -> State:
     """The learner as it stands, at rest."""
     params = {name: value.detach() for name, value in learner.named_parameters()}
     buffers = {name: value.detach() for name, value in learner.named_buffers()}
-    return State(params, {name: torch.zeros_like(value) for name, value in params.items()}, buffers)
-
-
-def sgd_step(
-    params: Tensors, velocity: Tensors, grads: Tensors, lr: Tensor, momentum: Tensor
-) -> tuple[Tensors, Tensors]:
-    """v <- momentum v + g; p <- p - lr v. `torch.optim.SGD`, differentiable in everything."""
-    velocity = {name: momentum * velocity[name] + grads[name] for name in params}
-    return {name: params[name] - lr * velocity[name] for name in params}, velocity
+    return State(params, optimizer.start(params), buffers)
 
 
 def inner_step(
     learner: nn.Module,
+    optimizer: InnerOptimizer,
     state: State,
     images: Tensor,
     labels: Tensor,
@@ -65,23 +59,36 @@ def inner_step(
     """One step of training on images (B, C, H, W) and label probabilities (B, K)."""
     params = {name: value if value.requires_grad else _leaf(value) for name, value in state.params.items()}
     tensors = {**params, **state.buffers}
-    loss = F.cross_entropy(functional_call(learner, tensors, (images,)), labels)
+    loss = cross_entropy(functional_call(learner, tensors, (images,)), labels)
     grads = torch.autograd.grad(loss, list(params.values()), create_graph=create_graph)
     buffers = {name: tensors[name] for name in state.buffers}  # functional_call leaves the new statistics here
-    params, velocity = sgd_step(params, state.velocity, dict(zip(params, grads, strict=True)), lr, momentum)
-    return State(params, velocity, buffers)
+    params, memory = optimizer(params, state.memory, dict(zip(params, grads, strict=True)), lr, momentum)
+    return State(params, memory, buffers)
 
 
-def train(learner: nn.Module, lesson: Lesson) -> State:
-    """The learner after the whole lesson. No graph is kept."""
-    state = initial_state(learner)
-    for images, labels, lr, momentum in zip(*lesson, strict=True):
-        state = inner_step(learner, state, images, labels, lr, momentum, create_graph=False).leaves()
+def trajectory(learner: nn.Module, optimizer: InnerOptimizer, lesson: Lesson) -> Iterator[State]:
+    """The learner after every inner step of the lesson. No graph is kept."""
+    state = initial_state(learner, optimizer)
+    for step in zip(*lesson, strict=True):
+        state = inner_step(learner, optimizer, state, *step, create_graph=False).leaves()
+        yield state
+
+
+def train(learner: nn.Module, optimizer: InnerOptimizer, lesson: Lesson) -> State:
+    """The learner after the whole lesson."""
+    *_, state = trajectory(learner, optimizer, lesson)
     return state
 
 
 def unroll(
-    learner: nn.Module, examinee: nn.Module, state: State, lesson: Lesson, exam: Exam, *, create_graph: bool
+    learner: nn.Module,
+    examinee: nn.Module,
+    optimizer: InnerOptimizer,
+    state: State,
+    lesson: Lesson,
+    exam: Exam,
+    *,
+    create_graph: bool,
 ) -> tuple[State, Tensor]:
     """Train over the lesson, examining after every step; the last state and the sum of the exam losses.
 
@@ -90,43 +97,53 @@ def unroll(
     """
     losses = []
     for step, real_images, real_labels in zip(zip(*lesson, strict=True), *exam, strict=True):
-        state = inner_step(learner, state, *step, create_graph=create_graph)
+        state = inner_step(learner, optimizer, state, *step, create_graph=create_graph)
         logits = functional_call(examinee, {**state.params, **state.buffers}, (real_images,))
-        losses.append(F.cross_entropy(logits, real_labels))
+        losses.append(cross_entropy(logits, real_labels))
     return state, torch.stack(losses).sum()
 
 
 def meta_gradient(
-    curriculum: Curriculum, learner: nn.Module, examinee: nn.Module, exam: Exam, block_size: int
+    lessons: Lessons,
+    learner: nn.Module,
+    examinee: nn.Module,
+    optimizer: InnerOptimizer,
+    exam: Exam,
+    *,
+    block_size: int,
+    precision: torch.dtype | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Mean exam loss over the inner loop, and its gradient for every parameter of the curriculum.
+    """Mean exam loss over the inner loop, and its gradient for every parameter of the lessons.
 
-    Only one block of inner steps, lessons included, is held as a graph at a time: a first pass
-    keeps the states at the block boundaries, a second goes through the blocks backwards and
-    pulls the gradient through each. With one block this is the plain unroll; with sqrt(T) blocks
-    memory grows as sqrt(T), for one more forward pass. All block sizes give the same gradient.
+    The loop is as long as the exam. Only one block of inner steps, lessons included, is held as a
+    graph at a time: a first pass keeps the states at the block boundaries, a second goes through
+    the blocks backwards and pulls the gradient through each. With one block this is the plain
+    unroll; with sqrt(T) blocks memory grows as sqrt(T), for one more forward pass. All block sizes
+    give the same gradient. With bfloat16 as `precision` images and activations are kept in it;
+    parameters, updates, losses and gradients stay as they are.
     """
-    teachers = list(curriculum.parameters())
+    teachers = list(lessons.parameters())
     total = len(exam.labels)
     blocks = [slice(start, min(start + block_size, total)) for start in range(0, total, block_size)]
+    if precision:
+        exam = Exam(exam.images.to(precision), exam.labels)
 
-    states = [initial_state(learner)]
+    states = [initial_state(learner, optimizer)]
     for block in blocks[:-1]:
         with torch.no_grad():
-            lesson = curriculum(block)
+            lesson = lessons(block, precision)
         state = states[-1]
         for step in zip(*lesson, strict=True):
-            state = inner_step(learner, state, *step, create_graph=False).leaves()
+            state = inner_step(learner, optimizer, state, *step, create_graph=False).leaves()
         states.append(state)
 
-    loss = exam.images.new_zeros(())
+    loss = lessons.log_lr.new_zeros(())
     gradient = [torch.zeros_like(value) for value in teachers]
     cotangents: Sequence[Tensor] | None = None
     for block, start in zip(reversed(blocks), reversed(states), strict=True):
         start = start.leaves()
-        end, losses = unroll(
-            learner, examinee, start, curriculum(block), Exam(*(part[block] for part in exam)), create_graph=True
-        )
+        lesson, block_exam = lessons(block, precision), Exam(*(part[block] for part in exam))
+        end, losses = unroll(learner, examinee, optimizer, start, lesson, block_exam, create_graph=True)
         loss = loss + losses.detach() / total
         # A scalar whose gradient is the block's vector-Jacobian product.
         pulled_back = losses / total
@@ -138,6 +155,11 @@ def meta_gradient(
         gradient = [old + new for old, new in zip(gradient, pulled[: len(teachers)], strict=True)]
         cotangents = pulled[len(teachers) :]
     return loss, gradient
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy, in float32 at least."""
+    return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
 
 
 def _leaf(value: Tensor) -> Tensor:

@@ -1,137 +1,198 @@
-"""Teachers, and their meta-training: the outer loop that makes them good at teaching."""
+"""Teachers as descriptions: what is meta-trained, on which learners, how."""
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from gtn_bench.cache import seed_for
 from gtn_bench.datasets import Dataset, Split
 from gtn_bench.description import Description, Mistake, PositiveFloat, PositiveInt, choose
 from gtn_bench.learners import LEARNERS, Architecture
+from gtn_bench.teaching.optimizers import OPTIMIZERS, SGD, InnerOptimizer
 
 if TYPE_CHECKING:
-    from gtn_bench.teaching.generator import Curriculum
+    from gtn_bench.teaching.lessons import Lessons
+    from gtn_bench.teaching.meta_training import Watch
+    from gtn_bench.teaching.teaching_set import TeachingSet
 
-AnyArchitecture = Annotated[
-    SerializeAsAny[Architecture], BeforeValidator(lambda entry: choose(LEARNERS, "architecture", entry))
+
+def _architectures(entry: object) -> object:
+    entries = entry if isinstance(entry, list | tuple) else [entry]
+    return tuple(choose(LEARNERS, "architecture", one) for one in entries)
+
+
+Architectures = Annotated[
+    tuple[SerializeAsAny[Architecture], ...], BeforeValidator(_architectures), Field(strict=False, min_length=1)
 ]
-
-
-class Diverged(RuntimeError):
-    """The meta-loss is no longer finite."""
+AnyOptimizer = Annotated[
+    SerializeAsAny[InnerOptimizer], BeforeValidator(lambda entry: choose(OPTIMIZERS, "inner optimizer", entry))
+]
+WidthRange = Annotated[tuple[PositiveFloat, PositiveFloat], Field(strict=False)]
 
 
 class Teacher(Description):
-    """A way to make lessons. Calling it meta-trains and returns the curriculum and its loss history."""
+    """A way to come by lessons. Calling it returns the teaching set."""
 
-    inner_steps: PositiveInt
-    meta_steps: PositiveInt
+    @property
+    def inner_steps_taught(self) -> int | None:
+        """Inner steps of its lessons; None where only the lessons themselves can tell."""
+        return None
+
+    @property
+    def work(self) -> int:
+        """Meta-steps that calling it takes, for progress."""
+        return 0
 
     def check(self, dataset: Dataset) -> None:
         """Raise `Mistake` if the teacher cannot teach this data set."""
 
     def __call__(
-        self, dataset: Dataset, train: Split, *, device: str, progress: Callable[[int], None] = lambda _: None
-    ) -> tuple[Curriculum, list[float]]:
+        self, dataset: Dataset, splits: dict[Any, Split], *, device: str, watch: Watch | None = None
+    ) -> TeachingSet:
         raise NotImplementedError
 
 
-class CurriculumGTN(Teacher):
-    """A Generative Teaching Network that learns its curriculum: generator, latents, rates, momenta.
+class MetaTrained(Teacher):
+    """A teacher that is meta-trained, on fresh learners' losses on real images.
 
-    Every meta-step teaches a freshly initialised learner and lowers its loss on real batches,
-    taken after each inner step, by Adam with cosine decay to a tenth of its rate. The defaults are
-    the reference study's. `statistics` says what the learner's batch norms subtract while it is
+    Every meta-step teaches `learners` freshly initialised networks and lowers their loss on real
+    batches of `exam_size`, taken after each inner step, by Adam with cosine decay to a tenth of its
+    rate. The defaults are the reference study's; `lr` moves the generator's weights,
+    `curriculum_lr` all else: latents, rates, momenta, labels, pixels.
+
+    Each network is drawn from the architectures of the list, with its widths multiplied by a factor
+    drawn from `widths` (log-uniform). `statistics` says what its batch norms subtract while it is
     examined: the means of the `real` batch, or those of the last `teaching` batch (the study's way).
-    `lr` moves the generator's weights, `curriculum_lr` the latents, rates and momenta.
+    With `growth`, only `growth_from` inner steps are taught at first and all of them after that many
+    meta-steps, which makes the early meta-steps cheap. `bfloat16` keeps images and activations in
+    half the memory, at more than twice the speed where processors support it.
     """
 
-    name = "cgtn"
-    source = "https://arxiv.org/abs/1912.07768"
-
-    architecture: AnyArchitecture
+    architecture: Architectures
+    widths: WidthRange | None = None
     inner_steps: PositiveInt = 64
     batch_size: PositiveInt = 128
+    labels: Literal["fixed", "learned"] = "fixed"
+    inner_optimizer: AnyOptimizer = SGD()
+    inner_lr: PositiveFloat = 0.02
+    inner_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.5
     exam_size: PositiveInt = 128
-    latent_size: PositiveInt = 128
+    statistics: Literal["real", "teaching"] = "real"
+    learners: PositiveInt = 1
     meta_steps: PositiveInt = 2000
     lr: PositiveFloat = 0.02
     curriculum_lr: PositiveFloat = 0.02
-    inner_lr: PositiveFloat = 0.02
-    inner_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    statistics: Literal["real", "teaching"] = "real"
+    growth: Annotated[int, Field(ge=0)] = 0
+    growth_from: PositiveInt = 10
+    precision: Literal["float32", "bfloat16"] = "float32"
     block_size: PositiveInt | None = None  # inner steps held as a graph at a time; None: square root
     seed: int = 0
 
+    @property
+    def inner_steps_taught(self) -> int | None:
+        return self.inner_steps
+
+    @property
+    def work(self) -> int:
+        return self.meta_steps
+
     def check(self, dataset: Dataset) -> None:
-        self.architecture.check(dataset)
-        height, width = dataset.input_shape[1:]
-        if height % 4 or width % 4:
-            raise Mistake(
-                f"teacher '{self.name}' paints images with sides that are multiples of 4, got {height}x{width}"
-            )
+        for architecture in self.architecture:
+            architecture.check(dataset)
+        if self.widths and self.widths[0] > self.widths[1]:
+            raise Mistake(f"teacher '{self.name}' expects widths as [smallest, largest], got {list(self.widths)}")
         if self.batch_size < dataset.num_classes:
             raise Mistake(
                 f"teacher '{self.name}' needs a batch_size of at least one image per class "
                 f"({dataset.num_classes}), got {self.batch_size}"
             )
 
+    def lessons(self, dataset: Dataset, train: Split) -> Lessons:
+        """The module that is meta-trained, freshly initialised."""
+        raise NotImplementedError
+
     def __call__(
-        self, dataset: Dataset, train: Split, *, device: str, progress: Callable[[int], None] = lambda _: None
-    ) -> tuple[Curriculum, list[float]]:
-        import torch
+        self, dataset: Dataset, splits: dict[Any, Split], *, device: str, watch: Watch | None = None
+    ) -> TeachingSet:
+        from gtn_bench.teaching.meta_training import Watch, meta_train
 
-        from gtn_bench.learners.layers import differentiable_statistics
-        from gtn_bench.teaching.generator import Curriculum
-        from gtn_bench.teaching.inner_loop import Exam, meta_gradient
+        return meta_train(self, dataset, splits, device, watch or Watch())
 
-        # Blocks change what is remembered, not what is learned.
-        seed = seed_for("teacher", dataset.identity(), self.model_copy(update={"block_size": None}).identity())
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            curriculum = Curriculum(
-                inner_steps=self.inner_steps,
-                batch_size=self.batch_size,
-                latent_size=self.latent_size,
-                lr=self.inner_lr,
-                momentum=self.inner_momentum,
-                dataset=dataset,
-            ).to(device)
-        adam = torch.optim.Adam(
-            [
-                {"params": list(curriculum.generator.parameters()), "lr": self.lr},
-                {"params": [curriculum.latents, curriculum.log_lr, curriculum.log_momentum], "lr": self.curriculum_lr},
-            ]
-        )
-        cosine = torch.optim.lr_scheduler.LambdaLR(adam, self._decay)
-        draw = torch.Generator().manual_seed(seed)
-        history = []
-        for step in range(self.meta_steps):
-            learner = self.architecture(dataset, seed_for("fresh learner", seed, step)).to(device).train()
-            examinee = learner
-            if self.statistics == "teaching":
-                examinee = copy.deepcopy(differentiable_statistics(learner)).eval()
-            index = torch.randint(len(train), (self.inner_steps, self.exam_size), generator=draw)
-            images, labels = train[index.flatten().to(train.labels.device)]
-            exam = Exam(images.unflatten(0, index.shape), labels.unflatten(0, index.shape))
-            loss, gradient = meta_gradient(curriculum, learner, examinee, exam, self._block_size())
-            if not loss.isfinite():
-                raise Diverged(f"teacher '{self.name}': the meta-loss is {loss.item()} at meta-step {step}")
-            for parameter, grad in zip(curriculum.parameters(), gradient, strict=True):
-                parameter.grad = grad
-            adam.step()
-            cosine.step()
-            history.append(loss.item())
-            progress(step + 1)
-        return curriculum, history
+    def _options(self) -> dict[str, Any]:
+        """What every kind of lessons needs to know."""
+        return {
+            "inner_steps": self.inner_steps,
+            "batch_size": self.batch_size,
+            "lr": self.inner_lr,
+            "momentum": self.inner_momentum,
+            "soft": self.labels == "learned",
+        }
 
-    def _decay(self, step: int) -> float:
-        return 0.1 + 0.45 * (1 + math.cos(math.pi * step / self.meta_steps))
 
-    def _block_size(self) -> int:
-        return self.block_size or math.ceil(math.sqrt(self.inner_steps))
+class CurriculumGTN(MetaTrained):
+    """A Generative Teaching Network that learns its curriculum: generator, latents, rates, momenta."""
+
+    name = "cgtn"
+    source = "https://arxiv.org/abs/1912.07768"
+    latent_size: PositiveInt = 128
+
+    def check(self, dataset: Dataset) -> None:
+        super().check(dataset)
+        height, width = dataset.input_shape[1:]
+        if height % 4 or width % 4:
+            raise Mistake(
+                f"teacher '{self.name}' paints images with sides that are multiples of 4, got {height}x{width}"
+            )
+
+    def lessons(self, dataset: Dataset, train: Split) -> Lessons:
+        from gtn_bench.teaching.lessons import Curriculum
+
+        return Curriculum(dataset, latent_size=self.latent_size, **self._options())
+
+
+class ShuffledGTN(CurriculumGTN):
+    """The curriculum GTN without its order: every learner meets the batches in another one."""
+
+    name = "shuffled-cgtn"
+
+    def lessons(self, dataset: Dataset, train: Split) -> Lessons:
+        from gtn_bench.teaching.lessons import ShuffledCurriculum
+
+        return ShuffledCurriculum(dataset, latent_size=self.latent_size, **self._options())
+
+
+class PlainGTN(CurriculumGTN):
+    """A Generative Teaching Network on fresh noise: every learner meets new images."""
+
+    name = "gtn"
+
+    def lessons(self, dataset: Dataset, train: Split) -> Lessons:
+        from gtn_bench.teaching.lessons import FreshNoise
+
+        return FreshNoise(dataset, latent_size=self.latent_size, **self._options())
+
+
+class DatasetDistillation(MetaTrained):
+    """Images learned as they are, without a generator."""
+
+    name = "distillation"
+    source = "https://arxiv.org/abs/1811.10959"
+
+    def lessons(self, dataset: Dataset, train: Split) -> Lessons:
+        from gtn_bench.teaching.lessons import Pixels
+
+        return Pixels(dataset, **self._options())
+
+
+class RealData(MetaTrained):
+    """A control: real training images, of which only the learning rates and momenta are learned."""
+
+    name = "real-data"
+    source = "https://arxiv.org/abs/1912.07768"
+    labels: Literal["fixed"] = "fixed"
+
+    def lessons(self, dataset: Dataset, train: Split) -> Lessons:
+        from gtn_bench.teaching.lessons import RealImages
+
+        return RealImages(dataset, train, **self._options())

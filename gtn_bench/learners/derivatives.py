@@ -1,0 +1,129 @@
+"""Convolution and max pooling whose second derivatives are as fast as their first.
+
+Meta-gradients differentiate the training of a network, and so the gradient of each of its layers.
+PyTorch works the second derivative of a convolution out by exchanging batch and channels, which
+makes kernels as large as the images, and that of max pooling by rearranging memory. Written as what
+they are - three convolutions, one selection - they run at full speed, channels last.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional as F
+
+
+def conv2d(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """`torch.nn.functional.conv2d` without bias: (B, C, H, W) by (K, C, h, w) to (B, K, H', W').
+
+    The result lies channels last, the layout that is fastest on CPU and GPU.
+    """
+    if weight[0].numel() < 64:
+        return _as_matrix_product(x, weight, stride, padding)
+    x = x.contiguous(memory_format=torch.channels_last)
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    out: Tensor = _Convolution.apply(x, weight, stride, padding)
+    return out
+
+
+def _as_matrix_product(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """For the few inputs of a first layer: patches (B * H' * W', C * h * w) by weights."""
+    kernel = weight.shape[2]
+    patches = F.unfold(x, kernel, padding=padding, stride=stride).transpose(1, 2)
+    width = (x.shape[3] + 2 * padding - kernel) // stride + 1
+    return (patches @ weight.flatten(1).T.contiguous()).unflatten(1, (-1, width)).permute(0, 3, 1, 2)
+
+
+class _Convolution(Function):
+    """y = w * x"""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = stride, padding
+        return F.conv2d(x, weight, None, stride, padding)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        wanted = ctx.needs_input_grad[:2]
+        return *_Gradient.apply(grad, *ctx.saved_tensors, *ctx.geometry, wanted), None, None
+
+
+class _Gradient(Function):
+    """(dL/dx, dL/dw) from dL/dy, as far as they are wanted: both linear in dL/dy, one in w, one in x."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, wanted: tuple[bool, bool]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        ctx.save_for_backward(grad, x, weight)
+        ctx.geometry = stride, padding
+        ctx.set_materialize_grads(False)
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        return _pull_back(grad, x, weight, stride, padding, wanted)
+
+    @staticmethod
+    def backward(ctx: Any, along_x: Tensor | None, along_weight: Tensor | None) -> tuple[Tensor | None, ...]:
+        grad, x, weight = ctx.saved_tensors
+        to_grad = to_x = to_weight = None
+        if along_x is not None:
+            along_x = along_x.contiguous(memory_format=torch.channels_last)
+            to_grad = F.conv2d(along_x, weight, None, *ctx.geometry)
+            to_weight = _pull_back(grad, along_x, weight, *ctx.geometry, (False, True))[1]
+        if along_weight is not None:
+            moved = F.conv2d(x, along_weight, None, *ctx.geometry)
+            to_grad = moved if to_grad is None else to_grad.add_(moved)
+            to_x = _pull_back(grad, x, along_weight, *ctx.geometry, (True, False))[0]
+        return to_grad, to_x, to_weight, None, None, None
+
+
+def _pull_back(
+    grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, wanted: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    to_x, to_weight, _ = torch.ops.aten.convolution_backward(
+        grad, x, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, [*wanted, False]
+    )
+    return to_x, to_weight
+
+
+def max_pool2d(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+    """`torch.nn.functional.max_pool2d`: (B, C, H, W) to (B, C, H', W')."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    out: Tensor = _MaxPool.apply(x, kernel, stride, padding)
+    return out
+
+
+class _MaxPool(Function):
+    """The largest of every window."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+        y, chosen = F.max_pool2d_with_indices(x, kernel, stride, padding)
+        ctx.save_for_backward(x, chosen)
+        ctx.geometry = kernel, stride, padding
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return _Scatter.apply(grad, *ctx.saved_tensors, ctx.geometry), None, None, None
+
+
+class _Scatter(Function):
+    """Every window's gradient to the pixel that was chosen from it."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, x: Tensor, chosen: Tensor, geometry: tuple[int, int, int]) -> Tensor:
+        ctx.save_for_backward(chosen)
+        window = [[size] * 2 for size in geometry]
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        return torch.ops.aten.max_pool2d_with_indices_backward(grad, x, *window, [1, 1], False, chosen)
+
+    @staticmethod
+    def backward(ctx: Any, along_x: Tensor) -> tuple[Tensor | None, ...]:
+        (chosen,) = ctx.saved_tensors
+        pixels = along_x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(1, 2)
+        selected = pixels.gather(1, chosen.permute(0, 2, 3, 1).flatten(1, 2))
+        return selected.unflatten(1, chosen.shape[2:]).permute(0, 3, 1, 2), None, None, None

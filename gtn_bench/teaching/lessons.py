@@ -1,0 +1,171 @@
+"""Lessons: what a learner is taught, and the modules that a teacher learns them with.
+
+Source: Generative Teaching Networks, Such et al. 2019, https://arxiv.org/abs/1912.07768
+(the curriculum, its shuffled and its plain variant); Dataset Distillation, Wang et al. 2018,
+https://arxiv.org/abs/1811.10959 (images learned as they are).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gtn_bench.datasets import Dataset, Split
+from gtn_bench.teaching.generator import Generator
+
+
+class Lesson(NamedTuple):
+    """What a learner is taught in T inner steps of batch B: one row for each step."""
+
+    images: Tensor  # (T, B, C, H, W), in the pixel space of the data set, not confined to [0, 1]
+    labels: Tensor  # (T, B, K) probabilities
+    lr: Tensor  # (T,)
+    momentum: Tensor  # (T,)
+
+    def first(self, steps: int | None) -> Lesson:
+        """The lesson stopped after so many inner steps; all of it for None."""
+        return Lesson(*(part[:steps] for part in self))
+
+
+class Lessons(nn.Module):
+    """Lessons of T inner steps with B images each: learned rates and momenta, labels, images.
+
+    The labels are evenly spread over the classes; `soft` ones are learned from there.
+    Subclasses say where the images come from.
+    """
+
+    labels: Tensor  # (B, K) one-hot
+
+    def __init__(
+        self, dataset: Dataset, *, inner_steps: int, batch_size: int, lr: float, momentum: float, soft: bool = False
+    ) -> None:
+        super().__init__()
+        self.log_lr = nn.Parameter(torch.full((inner_steps,), lr).log())
+        self.log_momentum = nn.Parameter(torch.full((inner_steps,), momentum).log())
+        even = torch.arange(batch_size) % dataset.num_classes
+        self.register_buffer("labels", F.one_hot(even, dataset.num_classes).float())
+        self.logits = nn.Parameter(5 * self.labels.repeat(inner_steps, 1, 1)) if soft else None
+
+    def forward(self, steps: slice, precision: torch.dtype | None = None) -> Lesson:
+        """The lesson of some of the inner steps, its images made in the given precision."""
+        lr, momentum = self.log_lr[steps].exp(), self.log_momentum[steps].exp()
+        return Lesson(self.images(steps, precision or lr.dtype), self.targets(steps), lr, momentum)
+
+    def images(self, steps: slice, precision: torch.dtype) -> Tensor:
+        """Images (T, B, C, H, W) in pixel space, not confined to [0, 1]."""
+        raise NotImplementedError
+
+    def targets(self, steps: slice) -> Tensor:
+        """Label probabilities (T, B, K)."""
+        if self.logits is not None:
+            return self.logits[steps].softmax(2)
+        return self.labels.expand(len(self.log_lr[steps]), *self.labels.shape)
+
+    def redraw(self, draw: torch.Generator) -> None:
+        """Draw anew what is not learned; called before every meta-step."""
+
+
+class Curriculum(Lessons):
+    """Learned latents, painted by a learned generator, in a fixed order."""
+
+    latents: Tensor  # (T, B, Z)
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        inner_steps: int,
+        batch_size: int,
+        latent_size: int,
+        lr: float,
+        momentum: float,
+        soft: bool = False,
+    ) -> None:
+        super().__init__(
+            dataset, inner_steps=inner_steps, batch_size=batch_size, lr=lr, momentum=momentum, soft=soft
+        )
+        self.latents = nn.Parameter(torch.randn(inner_steps, batch_size, latent_size))
+        self.generator = Generator(latent_size, dataset)
+
+    def images(self, steps: slice, precision: torch.dtype) -> Tensor:
+        images: Tensor = self.generator(self.latents[steps].to(precision), self.labels.to(precision))
+        return images
+
+
+class ShuffledCurriculum(Curriculum):
+    """Learned latents in an order that is drawn anew for every learner; the rates stay in theirs."""
+
+    order: Tensor  # (T,) int64
+
+    def __init__(self, dataset: Dataset, *, inner_steps: int, **options: Any) -> None:
+        super().__init__(dataset, inner_steps=inner_steps, **options)
+        self.register_buffer("order", torch.arange(inner_steps))
+
+    def images(self, steps: slice, precision: torch.dtype) -> Tensor:
+        images: Tensor = self.generator(self.latents[self.order[steps]].to(precision), self.labels.to(precision))
+        return images
+
+    def targets(self, steps: slice) -> Tensor:
+        if self.logits is not None:
+            return self.logits[self.order[steps]].softmax(2)
+        return super().targets(steps)
+
+    def redraw(self, draw: torch.Generator) -> None:
+        self.order.copy_(torch.randperm(len(self.order), generator=draw))
+
+
+class FreshNoise(Curriculum):
+    """Latents that are drawn anew for every learner: the generator alone is learned."""
+
+    def __init__(self, dataset: Dataset, **options: Any) -> None:
+        super().__init__(dataset, **options)
+        latents = self.latents.detach()
+        del self.latents
+        self.register_buffer("latents", latents)
+
+    def redraw(self, draw: torch.Generator) -> None:
+        self.latents.copy_(torch.randn(self.latents.shape, generator=draw))
+
+
+class Pixels(Lessons):
+    """Images that are learned as they are, without a generator, from noise."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, dataset: Dataset, *, inner_steps: int, batch_size: int, **options: Any) -> None:
+        super().__init__(dataset, inner_steps=inner_steps, batch_size=batch_size, **options)
+        self.pixels = nn.Parameter(torch.randn(inner_steps, batch_size, *dataset.input_shape))
+        self.register_buffer("mean", torch.tensor(dataset.mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(dataset.std).view(-1, 1, 1))
+
+    def images(self, steps: slice, precision: torch.dtype) -> Tensor:
+        return (self.mean + self.std * self.pixels[steps]).to(precision)
+
+
+class RealImages(Lessons):
+    """Training images, drawn anew for every learner; the rates alone are learned. A control."""
+
+    drawn: Tensor  # (T, B, C, H, W)
+    classes: Tensor  # (T, B) int64
+
+    def __init__(self, dataset: Dataset, train: Split, *, inner_steps: int, batch_size: int, **options: Any) -> None:
+        super().__init__(dataset, inner_steps=inner_steps, batch_size=batch_size, **options)
+        self.train_split = train
+        self.register_buffer("drawn", torch.zeros(inner_steps, batch_size, *dataset.input_shape))
+        self.register_buffer("classes", torch.zeros(inner_steps, batch_size, dtype=torch.int64))
+
+    def images(self, steps: slice, precision: torch.dtype) -> Tensor:
+        return self.drawn[steps].to(precision)
+
+    def targets(self, steps: slice) -> Tensor:
+        return F.one_hot(self.classes[steps], self.labels.shape[1]).to(self.log_lr.dtype)
+
+    def redraw(self, draw: torch.Generator) -> None:
+        index = torch.randint(len(self.train_split), self.classes.shape, generator=draw)
+        images, labels = self.train_split[index.flatten().to(self.train_split.labels.device)]
+        self.drawn.copy_(images.view_as(self.drawn))
+        self.classes.copy_(labels.view_as(self.classes))
