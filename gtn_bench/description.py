@@ -48,8 +48,12 @@ class Description(BaseModel):
         return {"name": self.name, **fields(self)}
 
     def identity(self) -> dict[str, Any]:
-        """Name and all fields as plain JSON: what cache keys and seeds are made of."""
+        """Name and all fields as plain JSON."""
         return self.model_dump(mode="json")
+
+    def content(self) -> dict[str, Any]:
+        """What the numbers depend on, as plain JSON: what cache keys and seeds are made of."""
+        return self.identity()
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
+from pydantic import Field, model_validator
+
+from gtn_bench.cache import file_digest
 from gtn_bench.datasets import Dataset, Split
 from gtn_bench.description import Description, Mistake, PositiveFloat, PositiveInt
 from gtn_bench.teaching import Teacher
@@ -29,11 +34,13 @@ class Mode(Description):
     def check(self, dataset: Dataset, teacher: Teacher | None) -> None:
         """Raise `Mistake` if the mode cannot train on this data set or from this teacher."""
 
-    def __call__(self, network: nn.Module, split: Split, taught: TeachingSet | None, *, seed: int) -> dict[str, Tensor]:
+    def __call__(
+        self, network: nn.Module, dataset: Dataset, split: Split, taught: TeachingSet | None, *, seed: int
+    ) -> dict[str, Tensor]:
         """`network` in training mode, `split` the real training images, `seed` for their order."""
         raise NotImplementedError
 
-    def _settle(self, network: nn.Module, state: dict[str, Tensor], split: Split) -> dict[str, Tensor]:
+    def settle(self, network: nn.Module, state: dict[str, Tensor], split: Split) -> dict[str, Tensor]:
         """The state with the statistics that were asked for."""
         from gtn_bench.learners.layers import estimate_statistics
 
@@ -55,12 +62,12 @@ class GTN(Mode):
         if taught and self.inner_steps and self.inner_steps > taught:
             raise Mistake(f"mode '{self.name}' trains for {self.inner_steps} inner steps, the teacher has {taught}")
 
-    def __call__(self, network: nn.Module, split: Split, taught: TeachingSet | None, *, seed: int) -> dict[str, Tensor]:
-        from gtn_bench.teaching.inner_loop import train
-
+    def __call__(
+        self, network: nn.Module, dataset: Dataset, split: Split, taught: TeachingSet | None, *, seed: int
+    ) -> dict[str, Tensor]:
         assert taught is not None
-        state = train(network, taught.optimizer, taught.lesson.first(self.inner_steps))
-        return self._settle(network, state.params | state.buffers, split)
+        ((_, state),) = retrain([self], network, split, taught)
+        return state
 
 
 class TenStepGTN(GTN):
@@ -80,7 +87,9 @@ class Vanilla(Mode):
     epochs: PositiveInt = 1
     batch_size: PositiveInt = 128
 
-    def __call__(self, network: nn.Module, split: Split, taught: TeachingSet | None, *, seed: int) -> dict[str, Tensor]:
+    def __call__(
+        self, network: nn.Module, dataset: Dataset, split: Split, taught: TeachingSet | None, *, seed: int
+    ) -> dict[str, Tensor]:
         import torch
         from torch.nn import functional as F
 
@@ -93,7 +102,96 @@ class Vanilla(Mode):
                 adam.zero_grad()
                 F.cross_entropy(network(x), y).backward()
                 adam.step()
-        return self._settle(network, dict(network.state_dict()), split)
+        return self.settle(network, dict(network.state_dict()), split)
 
 
-MODES: dict[str, type[Mode]] = {cls.name: cls for cls in (TenStepGTN, GTN, Vanilla)}
+class Distilled(Mode):
+    """SGD on distilled images from a file, as dataset-distillation code publishes them: `.pt` or `.npz`.
+
+    The file holds images (N, C, H, W) or (N, H, W), called `images`, `x` or `data`, and labels called
+    `labels` or `y`: classes (N,), probabilities (N, K) or logits (N, K), which `soften` turns into
+    probabilities by a softmax; or a pair of the two; or, as from dataset condensation (DC, DSA, DM),
+    a list `data` of such pairs, of which `run` is taken. `units` are those of the images: most such
+    code writes them with the mean and deviation of the training pixels taken out (`normalized`).
+    """
+
+    name = "distilled"
+    source = "https://arxiv.org/abs/1811.10959"
+    needs_teacher = False
+    file: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    units: Literal["normalized", "pixel"] = "normalized"
+    soften: bool = False
+    run: Annotated[int, Field(ge=0)] = 0
+    steps: PositiveInt = 1000
+    batch_size: PositiveInt = 256
+    lr: PositiveFloat = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+
+    def content(self) -> dict[str, Any]:
+        content = self.identity()
+        del content["file"]  # the checksum says what is in it
+        return content
+
+    @model_validator(mode="after")
+    def _identify(self) -> Self:
+        path = Path(self.file).expanduser()
+        if not path.is_file():
+            raise Mistake(f"mode 'distilled': {self.file}: no such file")
+        found = file_digest(path)
+        if self.sha256 not in (None, found):
+            raise Mistake(f"mode 'distilled' expects the sha256 {self.sha256} of {self.file}, got {found}")
+        object.__setattr__(self, "sha256", found)
+        return self
+
+    def check(self, dataset: Dataset, teacher: Teacher | None) -> None:
+        self._read(dataset)
+
+    def __call__(
+        self, network: nn.Module, dataset: Dataset, split: Split, taught: TeachingSet | None, *, seed: int
+    ) -> dict[str, Tensor]:
+        import torch
+        from torch.nn import functional as F
+
+        images, labels = (part.to(split.labels.device) for part in self._read(dataset))
+        sgd = torch.optim.SGD(network.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+        draw = torch.Generator().manual_seed(seed)
+        batches: list[Tensor] = []
+        for _ in range(self.steps):
+            if not batches:
+                batches = list(torch.randperm(len(images), generator=draw).to(images.device).split(self.batch_size))
+            index = batches.pop()
+            sgd.zero_grad()
+            F.cross_entropy(network(images[index]), labels[index]).backward()
+            sgd.step()
+        return self.settle(network, dict(network.state_dict()), split)
+
+    def _read(self, dataset: Dataset) -> tuple[Tensor, Tensor]:
+        from gtn_bench.teaching.distilled import read
+
+        path = Path(self.file).expanduser()
+        return read(path, dataset, normalized=self.units == "normalized", soften=self.soften, run=self.run)
+
+
+def retrain(
+    modes: Sequence[GTN], network: nn.Module, split: Split, taught: TeachingSet
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """The learners of several modes from one pass over the lessons: position in `modes`, state dict.
+
+    A learner after ten inner steps is the beginning of the one after all of them.
+    """
+    from gtn_bench.teaching.inner_loop import trajectory
+
+    there = len(taught.lesson.lr)
+    ends = [mode.inner_steps or there for mode in modes]
+    if max(ends) > there:
+        raise ValueError(f"mode '{modes[0].name}' trains for {max(ends)} inner steps, the teacher has {there}")
+    for step, state in enumerate(trajectory(network, taught.optimizer, taught.lesson.first(max(ends))), start=1):
+        for position, (mode, end) in enumerate(zip(modes, ends, strict=True)):
+            if step == end:
+                yield position, mode.settle(network, state.params | state.buffers, split)
+                network.train()
+
+
+MODES: dict[str, type[Mode]] = {cls.name: cls for cls in (TenStepGTN, GTN, Vanilla, Distilled)}

@@ -5,7 +5,7 @@ Every mistake in a suite is found here, before anything is trained.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -15,7 +15,7 @@ from gtn_bench.cache import key_for, seed_for
 from gtn_bench.datasets import DATASETS, Dataset
 from gtn_bench.description import Description, Mistake, build, join, lookup, plugin_names
 from gtn_bench.learners import LEARNERS, Architecture
-from gtn_bench.modes import MODES, Mode
+from gtn_bench.modes import GTN, MODES, Mode
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
 from gtn_bench.suite import Entry, Named, PerturbationEntry, Suite
 from gtn_bench.teaching import TEACHERS, Teacher
@@ -48,7 +48,7 @@ class TaughtBy:
     dataset: Dataset
 
     def key(self, device: str) -> str:
-        content = {"dataset": self.dataset.identity(), "teacher": self.teacher.identity()}
+        content = {"dataset": self.dataset.identity(), "teacher": self.teacher.content()}
         return key_for(content, code=_TEACHER_CODE | _modules(self.dataset, self.teacher), device=device)
 
 
@@ -75,14 +75,19 @@ class Learner:
 
     @property
     def training_seed(self) -> int:
-        return seed_for("training", self.dataset.identity(), self.mode.identity(), self.seed)
+        return seed_for("training", self.dataset.identity(), self.mode.content(), self.seed)
+
+    @property
+    def trajectory(self) -> Hashable:
+        """What is trained in one pass: learners of one teacher that differ only in where they stop."""
+        return (self.taught_by, self.architecture, self.seed) if isinstance(self.mode, GTN) else self
 
     def key(self, device: str) -> str:
         content = {
             "dataset": self.dataset.identity(),
             "teacher": self.taught_by.key(device) if self.taught_by else None,
             "architecture": self.architecture.identity(),
-            "mode": self.mode.identity(),
+            "mode": self.mode.content(),
             "seed": self.seed,
         }
         return key_for(
@@ -207,7 +212,7 @@ def _check(suite: Suite, parts: _Parts) -> None:
             mode = parts.modes[entry.title]
             if mode.needs_teacher and not parts.teachers:
                 raise Mistake(f"mode '{mode.name}' needs a teacher, the suite has none")
-            for teacher in parts.teachers.values():
+            for teacher in parts.teachers.values() if mode.needs_teacher else [None]:
                 mode.check(dataset, teacher)
     if parts.teachers and not any(mode.needs_teacher for mode in parts.modes.values()):
         mistakes.append("teachers: no mode of the suite learns from a teacher")

@@ -13,7 +13,7 @@ import platform
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from ctypes.util import find_library
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,12 +111,13 @@ class _Jobs:
         self.progress("teachers", before + step, total)
 
     def train(self, plan: Plan) -> None:
-        """Learners, side by side."""
-        works = []
+        """Learners, side by side in trajectories."""
+        trajectories: dict[tuple[Hashable, str | None], dict[str, Learner]] = defaultdict(dict)
         learners = {self.learner_keys(learner): learner for learner in plan.learners}
         for (key, *teacher_key), learner in learners.items():
             if not self.failure(tuple(teacher_key)) and not self.site.store.holds("learners", key):
-                works.append(([key], (key, learner, teacher_key[0] if teacher_key else None)))
+                trajectories[learner.trajectory, teacher_key[0] if teacher_key else None][key] = learner
+        works = [(list(group), (group, teacher_key)) for (_, teacher_key), group in trajectories.items()]
         if works:
             from gtn_bench import work
 

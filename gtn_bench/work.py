@@ -17,6 +17,7 @@ import torch
 from gtn_bench.cache import Site
 from gtn_bench.classifiers import Classifier
 from gtn_bench.datasets import Dataset, Split, SplitName
+from gtn_bench.modes import GTN, retrain
 from gtn_bench.perturbations.referee import EXAMPLES, MEASURED, judge, look_at
 from gtn_bench.planner import Cell, Learner, TaughtBy
 from gtn_bench.teaching.meta_training import History, Watch
@@ -65,22 +66,28 @@ def meta_train(site: Site, key: str, taught_by: TaughtBy, progress: Callable[[in
     release_memory()
 
 
-def train(site: Site, key: str, learner: Learner, teacher_key: str | None) -> None:
-    """Leave the trained network's state dict."""
-    network = learner.architecture(learner.dataset, learner.initial_seed).to(site.device).train()
+def train(site: Site, learners: Mapping[str, Learner], teacher_key: str | None) -> None:
+    """Leave the state dicts of the learners (by key) of one trajectory, trained in one pass."""
+    first = next(iter(learners.values()))
+    network = first.architecture(first.dataset, first.initial_seed).to(site.device).train()
+    split = splits(first.dataset, site.device)["train"]
     taught = None
     if teacher_key:
         taught = TeachingSet.load(site.store.path("teachers", teacher_key)).to(site.device)
-    split = splits(learner.dataset, site.device)["train"]
-    state = learner.mode(network, split, taught, seed=learner.training_seed)
-    about = {
-        "dataset": learner.dataset.identity(),
-        "teacher": learner.taught_by.teacher.identity() if learner.taught_by else None,
-        "architecture": learner.architecture.identity(),
-        "mode": learner.mode.identity(),
-        "seed": learner.seed,
-    }
-    site.store.save("learners", key, state, about)
+    modes = [learner.mode for learner in learners.values() if isinstance(learner.mode, GTN)]
+    if taught and len(modes) == len(learners):
+        states = dict(retrain(modes, network, split, taught))
+    else:
+        states = {0: first.mode(network, first.dataset, split, taught, seed=first.training_seed)}
+    for position, (key, learner) in enumerate(learners.items()):
+        about = {
+            "dataset": learner.dataset.identity(),
+            "teacher": learner.taught_by.teacher.identity() if learner.taught_by else None,
+            "architecture": learner.architecture.identity(),
+            "mode": learner.mode.identity(),
+            "seed": learner.seed,
+        }
+        site.store.save("learners", key, states[position], about)
 
 
 def measure(site: Site, learner_key: str, cells: Mapping[str, Cell]) -> dict[str, str]:

@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "datasets": {"description"},
     "learners": {"description", "datasets"},
     "teaching": {"description", "cache", "datasets", "learners"},
-    "modes": {"description", "datasets", "learners", "teaching"},
+    "modes": {"description", "cache", "datasets", "learners", "teaching"},
     "classifiers": {"learners"},
     "perturbations": {"description", "classifiers"},
     "planner": {"description", "cache", "suite", "datasets", "learners", "teaching", "modes", "perturbations"},

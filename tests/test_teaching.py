@@ -1,25 +1,33 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gtn_bench.cache import read_tensors
 from gtn_bench.datasets import CIFAR10, Dataset, Digits
+from gtn_bench.description import Mistake
 from gtn_bench.learners import LEARNERS
 from gtn_bench.learners.layers import MeanBatchNorm, differentiable_statistics
-from gtn_bench.teaching import CurriculumGTN, Diverged
-from gtn_bench.teaching.generator import Curriculum, Lesson, LessonNorm
-from gtn_bench.teaching.inner_loop import Exam, initial_state, inner_step, meta_gradient, sgd_step, train, unroll
+from gtn_bench.teaching import OPTIMIZERS, TEACHERS, CurriculumGTN, InnerOptimizer, MetaTrained, meta_training
+from gtn_bench.teaching.generator import LessonNorm
+from gtn_bench.teaching.inner_loop import Exam, initial_state, inner_step, meta_gradient, trajectory, unroll
+from gtn_bench.teaching.lessons import Curriculum, Lesson
+from gtn_bench.teaching.meta_training import Diverged, History, Watch, fresh_learner
+from gtn_bench.teaching.optimizers import SGD, Adam, RMSProp
+from gtn_bench.teaching.teachers import PlainGTN, RealData, ShuffledGTN
+from gtn_bench.teaching.teaching_set import TeachingSet
 
 
 def curriculum(steps: int = 5, dataset: Dataset | None = None) -> Curriculum:
     torch.manual_seed(0)
-    made = Curriculum(
-        inner_steps=steps, batch_size=10, latent_size=3, lr=0.05, momentum=0.6, dataset=dataset or Digits()
-    )
+    made = Curriculum(dataset or Digits(), inner_steps=steps, batch_size=10, latent_size=3, lr=0.05, momentum=0.6)
     return made.double()
 
 
@@ -35,24 +43,33 @@ def exam(steps: int, size: int = 6) -> Exam:
     return Exam(x.double().unflatten(0, (steps, size)), y.unflatten(0, (steps, size)))
 
 
-def test_sgd_step_is_torchs() -> None:
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (SGD(), lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.7)),
+        (RMSProp(alpha=0.9), lambda params: torch.optim.RMSprop(params, lr=0.1, alpha=0.9, momentum=0.7)),
+        (Adam(beta2=0.99), lambda params: torch.optim.Adam(params, lr=0.1, betas=(0.7, 0.99))),
+    ],
+    ids=list(OPTIMIZERS),
+)
+def test_inner_optimizers_are_torchs(ours: InnerOptimizer, theirs: Any) -> None:
     torch.manual_seed(0)
     start = torch.randn(4, 3, dtype=torch.float64)
     weight = nn.Parameter(start.clone())
-    sgd = torch.optim.SGD([weight], lr=0.1, momentum=0.7)
-    params, velocity = {"w": start}, {"w": torch.zeros_like(start)}
+    optimizer = theirs([weight])
+    params, memory = {"w": start}, ours.start({"w": start})
     for _ in range(5):
         grad = torch.randn_like(start)
         weight.grad = grad.clone()
-        sgd.step()
-        params, velocity = sgd_step(params, velocity, {"w": grad}, torch.tensor(0.1), torch.tensor(0.7))
-        assert torch.allclose(params["w"], weight, atol=1e-15)
+        optimizer.step()
+        params, memory = ours(params, memory, {"w": grad}, torch.tensor(0.1), torch.tensor(0.7))
+        assert torch.allclose(params["w"], weight, atol=1e-9)
 
 
 def test_training_on_a_lesson_is_torch_sgd_on_its_batches() -> None:
     lesson = Lesson(*(part.detach() for part in curriculum()(slice(None))))
     ours, theirs = (LEARNERS["base"]()(Digits(), seed=3).double().train() for _ in range(2))
-    end = train(ours, lesson)
+    *_, end = trajectory(ours, SGD(), lesson)
     sgd = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.1)
     for images, labels, lr, momentum in zip(*lesson, strict=True):
         sgd.param_groups[0].update(lr=lr.item(), momentum=momentum.item())
@@ -65,8 +82,9 @@ def test_training_on_a_lesson_is_torch_sgd_on_its_batches() -> None:
         assert torch.allclose(end.buffers[name], value, atol=1e-12), name
 
 
+@pytest.mark.parametrize("optimizer", [SGD(), RMSProp(eps=1e-3), Adam(eps=1e-3)], ids=list(OPTIMIZERS))
 @pytest.mark.parametrize("statistics", ["real", "teaching"])
-def test_meta_gradient_passes_gradcheck(statistics: str) -> None:
+def test_meta_gradient_passes_gradcheck(statistics: str, optimizer: InnerOptimizer) -> None:
     """Through three inner steps, with respect to images, labels, rates and momenta."""
     learner = small_network()
     examinee = learner
@@ -81,7 +99,8 @@ def test_meta_gradient_passes_gradcheck(statistics: str) -> None:
     real = Exam(torch.randn(3, 5, 1, 4, 4, dtype=torch.float64), torch.randint(2, (3, 5)))
 
     def exam_loss(*lesson: Tensor) -> Tensor:
-        return unroll(learner, examinee, initial_state(learner), Lesson(*lesson), real, create_graph=True)[1]
+        start = initial_state(learner, optimizer)
+        return unroll(learner, examinee, optimizer, start, Lesson(*lesson), real, create_graph=True)[1]
 
     assert torch.autograd.gradcheck(exam_loss, (images, labels, lr, momentum), atol=1e-6)
 
@@ -97,9 +116,10 @@ def test_blocks_give_the_gradient_of_the_plain_unroll(block_size: int, statistic
         differentiable_statistics(learner)
     real = exam(5)
 
-    _, total = unroll(learner, examinee, initial_state(learner), teacher(slice(None)), real, create_graph=True)
+    start = initial_state(learner, SGD())
+    _, total = unroll(learner, examinee, SGD(), start, teacher(slice(None)), real, create_graph=True)
     plain = torch.autograd.grad(total / 5, list(teacher.parameters()))
-    loss, blocked = meta_gradient(teacher, learner, examinee, real, block_size)
+    loss, blocked = meta_gradient(teacher, learner, examinee, SGD(), real, block_size=block_size)
 
     assert math.isclose(loss.item(), total.item() / 5, rel_tol=1e-12)
     for (name, _), ours, expected in zip(teacher.named_parameters(), blocked, plain, strict=True):
@@ -110,7 +130,7 @@ def test_blocks_give_the_gradient_of_the_plain_unroll(block_size: int, statistic
 def test_teaching_statistics_are_what_the_examinee_subtracts() -> None:
     learner = LEARNERS["base"]()(Digits(), seed=0).double().train()
     lesson = Lesson(*(part[0].detach() for part in curriculum()(slice(0, 1))))
-    state = inner_step(learner, initial_state(learner), *lesson, create_graph=False)
+    state = inner_step(learner, SGD(), initial_state(learner, SGD()), *lesson, create_graph=False)
     learner(lesson.images)
     assert torch.equal(state.buffers["3.running_mean"], learner.state_dict()["3.running_mean"])
 
@@ -142,38 +162,183 @@ def test_curriculum_of_the_study() -> None:
     assert [len(part) for part in lesson.first(2)] == [2] * 4 and lesson.first(None).lr.equal(lesson.lr)
 
 
-def spec(**fields: object) -> CurriculumGTN:
-    small = {"architecture": "linear", "inner_steps": 4, "batch_size": 20, "exam_size": 16, "latent_size": 8}
-    return CurriculumGTN(**{**small, "lr": 0.005, "curriculum_lr": 0.05, "meta_steps": 12, **fields})
+def spec(cls: type[MetaTrained] = CurriculumGTN, **fields: object) -> MetaTrained:
+    small: dict[str, object] = {"architecture": "linear", "inner_steps": 4, "batch_size": 20, "exam_size": 16}
+    small |= {"lr": 0.005, "curriculum_lr": 0.05, "meta_steps": 12}
+    if issubclass(cls, CurriculumGTN):
+        small["latent_size"] = 8
+    return cls(**{**small, **fields})
+
+
+def teach(teacher: MetaTrained, **watch: Any) -> TeachingSet:
+    return teacher(Digits(), Digits()(), device="cpu", watch=Watch(**watch))
+
+
+def same(one: TeachingSet, two: TeachingSet) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.lesson, two.lesson, strict=True))
 
 
 def test_meta_training_lowers_the_exam_loss_and_repeats_itself() -> None:
-    train_split = Digits()()["train"]
     before = torch.random.get_rng_state()
     steps: list[int] = []
-    one, history = spec()(Digits(), train_split, device="cpu", progress=steps.append)
-    two, again = spec()(Digits(), train_split, device="cpu")
+    one = teach(spec(), progress=lambda history: steps.append(len(history.losses)))
+    two = teach(spec())
     assert torch.equal(before, torch.random.get_rng_state())
-    assert history == again and all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    losses = one.about["history"]["losses"]
+    assert losses == two.about["history"]["losses"] and same(one, two)
     assert steps == list(range(1, 13))
-    assert sum(history[-3:]) < sum(history[:3])
-    other, _ = spec(seed=1)(Digits(), train_split, device="cpu")
-    assert not torch.equal(one.latents, other.latents)
+    assert sum(losses[-3:]) < sum(losses[:3])
+    assert not same(one, teach(spec(seed=1)))
 
 
 def test_block_size_changes_memory_and_not_the_teacher() -> None:
-    (plain, _), (blocked, _) = (
-        spec(meta_steps=3, block_size=size)(Digits(), Digits()()["train"], device="cpu") for size in (4, 2)
+    plain, blocked = (teach(spec(meta_steps=3, block_size=size)) for size in (4, 2))
+    assert torch.allclose(plain.lesson.images, blocked.lesson.images, atol=2e-3)
+    assert spec(block_size=4).content() == spec(block_size=2).content()
+
+
+VARIANTS = {name: cls for name, cls in TEACHERS.items() if issubclass(cls, MetaTrained)}
+
+
+@pytest.mark.parametrize("cls", VARIANTS.values(), ids=VARIANTS)
+def test_every_variant_learns_for_two_meta_steps(cls: type[MetaTrained]) -> None:
+    images, labels, lr, momentum = teach(spec(cls, meta_steps=2)).lesson
+    assert images.shape == (4, 20, 1, 8, 8) and labels.shape == (4, 20, 10)
+    assert all(part.isfinite().all() for part in (images, labels, lr, momentum))
+    assert torch.allclose(labels.sum(2), torch.ones(4, 20), atol=1e-5)
+    assert (lr != 0.02).all() and (momentum[1:] != 0.5).all()  # the first momentum finds no velocity
+    levels = images * 16
+    assert torch.equal(levels, levels.round()) is (cls is RealData)  # the grey levels of digits
+
+
+def test_lessons_without_order_or_memory_are_drawn_anew() -> None:
+    """What is redrawn for every learner, by kind of lessons: the order, the latents, the images, or nothing."""
+    train_split = Digits()()["train"]
+    for cls, changes in {CurriculumGTN: False, ShuffledGTN: True, PlainGTN: True, RealData: True}.items():
+        lessons = spec(cls).lessons(Digits(), train_split)
+        drawn = []
+        for seed in (0, 1, 0):
+            lessons.redraw(torch.Generator().manual_seed(seed))
+            drawn.append(lessons(slice(None)).images.detach().clone())
+        assert torch.equal(drawn[0], drawn[1]) is not changes
+        assert torch.equal(drawn[0], drawn[2])
+        if cls is ShuffledGTN:
+            assert torch.allclose(drawn[0].sum(), drawn[1].sum(), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"inner_optimizer": "rmsprop", "inner_lr": 0.001},
+        {"inner_optimizer": "adam", "inner_lr": 0.001},
+        {"statistics": "teaching"},
+        {"labels": "learned"},
+        {"architecture": ["linear", "base"], "meta_steps": 4},
+        {"architecture": ["base"], "widths": [0.25, 0.5]},
+        {"learners": 3},
+        {"growth": 2, "growth_from": 2},
+        {"precision": "bfloat16"},
+    ],
+    ids=lambda fields: next(iter(fields)) + "=" + str(next(iter(fields.values()))),
+)
+def test_every_option_learns_for_a_few_meta_steps(fields: dict[str, Any]) -> None:
+    start = fields.get("inner_lr", 0.02)
+    taught = teach(spec(**{"meta_steps": 2, **fields}))
+    assert all(part.isfinite().all() for part in taught.lesson)
+    assert all(math.isfinite(loss) for loss in taught.about["history"]["losses"])
+    assert (taught.lesson.lr[:2] != start).all()
+
+
+def test_learned_labels_stay_probabilities_and_move() -> None:
+    fixed, learned = (teach(spec(labels=labels, meta_steps=2)).lesson.labels for labels in ("fixed", "learned"))
+    assert torch.allclose(learned.sum(2), torch.ones(4, 20), atol=1e-5) and (learned > 0).all()
+    assert torch.equal(learned.argmax(2), fixed.argmax(2)) and learned[0, 0, 0] != learned[1, 0, 0]
+
+
+def test_architectures_and_widths_are_drawn_from_the_seed() -> None:
+    mixed = spec(architecture=["linear", "base"], widths=[0.5, 2.0])
+    networks = [fresh_learner(mixed, Digits(), seed) for seed in range(12)]
+    kinds = {type(network[1]).__name__ for network in networks}
+    assert kinds == {"Flatten", "Conv2d"}
+    sizes = {sum(value.numel() for value in network.parameters()) for network in networks}
+    assert len(sizes) > 8
+    again = fresh_learner(mixed, Digits(), 3)
+    assert all(torch.equal(a, b) for a, b in zip(networks[3].parameters(), again.parameters(), strict=True))
+
+
+def test_growth_teaches_few_inner_steps_at_first() -> None:
+    """The last inner steps get no gradient before the horizon has reached them."""
+    short = teach(spec(inner_steps=4, growth=4, growth_from=2, meta_steps=2)).lesson
+    assert short.lr[0] != 0.02 and short.lr[1] != 0.02
+    assert torch.allclose(short.lr[3], torch.tensor(0.02)) and not torch.allclose(short.lr[2], torch.tensor(0.02))
+
+
+def test_checks_report_both_lengths_on_validation_images() -> None:
+    taught = teach(spec(inner_steps=12, meta_steps=5), check_every=2)
+    checks = taught.about["history"]["checks"]
+    assert [check["meta_step"] for check in checks] == [2, 4, 5]
+    assert all(set(check["accuracy"]) == {10, 12} for check in checks)
+    assert all(0 <= value <= 1 for check in checks for value in check["accuracy"].values())
+    assert same(taught, teach(spec(inner_steps=12, meta_steps=5)))  # looking changes nothing
+
+
+@pytest.mark.parametrize("cls", VARIANTS.values(), ids=VARIANTS)
+def test_resumed_after_any_step_is_the_same_teacher(cls: type[MetaTrained], tmp_path: Path) -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop(history: History) -> None:
+        if len(history.losses) == 3:
+            raise Stopped
+
+    teacher, checkpoint = spec(cls, meta_steps=5), tmp_path / "checkpoint.safetensors"
+    whole = teach(teacher, check_every=2)
+    with pytest.raises(Stopped):
+        teach(teacher, checkpoint=checkpoint, checkpoint_every=2, check_every=2, progress=stop)
+    lengths: list[int] = []
+    resumed = teach(
+        teacher,
+        checkpoint=checkpoint,
+        checkpoint_every=2,
+        check_every=2,
+        progress=lambda history: lengths.append(len(history.losses)),
     )
-    for (name, one), two in zip(plain.named_parameters(), blocked.parameters(), strict=True):
-        assert torch.allclose(one, two, atol=2e-3), name
+    assert lengths == [3, 4, 5]
+    assert same(whole, resumed) and resumed.about["history"] == whole.about["history"]
 
 
-def test_meta_training_through_teaching_statistics_runs() -> None:
-    _, history = spec(statistics="teaching", meta_steps=2)(Digits(), Digits()()["train"], device="cpu")
-    assert all(math.isfinite(loss) for loss in history)
+def test_a_checkpoint_of_another_teacher_is_refused(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    teach(spec(meta_steps=1), checkpoint=checkpoint)
+    with pytest.raises(Mistake, match=r"checkpoint.safetensors is the checkpoint of another teacher"):
+        teach(spec(meta_steps=2), checkpoint=checkpoint)
 
 
 def test_divergence_is_an_error_that_names_the_step() -> None:
-    with pytest.raises(Diverged, match=r"teacher 'cgtn': the meta-loss is nan at meta-step 0"):
-        spec(inner_lr=1e30)(Digits(), Digits()()["train"], device="cpu")
+    with pytest.raises(Diverged, match=r"teacher 'cgtn': the meta-loss is nan at meta-step 0$"):
+        teach(spec(inner_lr=1e30))
+
+
+def test_an_exploding_rate_ends_the_teacher_and_keeps_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    monkeypatch.setattr(meta_training, "EXPLODED", 0.0215)
+    with pytest.raises(Diverged, match=r"a learning rate is 0.02\d* at meta-step 1; the last checkpoint is .*\.saf"):
+        teach(spec(), checkpoint=checkpoint, checkpoint_every=1)
+    tensors, about = read_tensors(checkpoint)
+    assert len(about["history"]["losses"]) == 1 and np.exp(tensors["lessons.log_lr"].max()) < 0.0215
+
+
+def test_bfloat16_gives_nearly_the_same_gradient() -> None:
+    torch.manual_seed(0)
+    lessons = Curriculum(Digits(), inner_steps=3, batch_size=40, latent_size=8, lr=0.02, momentum=0.5)
+    learner = LEARNERS["base_larger"]()(Digits(), seed=0).train()
+    x, y = Digits()()["train"][torch.arange(3 * 64)]
+    real = Exam(x.unflatten(0, (3, 64)), y.unflatten(0, (3, 64)))
+    gradients = []
+    for precision in (None, torch.bfloat16):
+        loss, gradient = meta_gradient(lessons, learner, learner, SGD(), real, block_size=2, precision=precision)
+        assert loss.dtype == torch.float32 and all(value.dtype == torch.float32 for value in gradient)
+        gradients.append(torch.cat([value.flatten() for value in gradient]))
+    assert F.cosine_similarity(*gradients, dim=0) > 0.97

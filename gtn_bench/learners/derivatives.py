@@ -15,22 +15,27 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
+LAYOUT = torch.channels_last  # the fastest on CPU and GPU
+
 
 def conv2d(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """`torch.nn.functional.conv2d` without bias: (B, C, H, W) by (K, C, h, w) to (B, K, H', W').
-
-    The result lies channels last, the layout that is fastest on CPU and GPU.
-    """
+    """`torch.nn.functional.conv2d` without bias: (B, C, H, W) by (K, C, h, w) to (B, K, H', W')."""
     if weight[0].numel() < 64:
         return _as_matrix_product(x, weight, stride, padding)
-    x = x.contiguous(memory_format=torch.channels_last)
-    weight = weight.contiguous(memory_format=torch.channels_last)
+    x, weight = x.contiguous(memory_format=LAYOUT), weight.contiguous(memory_format=LAYOUT)
     out: Tensor = _Convolution.apply(x, weight, stride, padding)
     return out
 
 
+def max_pool2d(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+    """`torch.nn.functional.max_pool2d`: (B, C, H, W) to (B, C, H', W')."""
+    window = ([kernel] * 2, [stride] * 2, [padding] * 2)
+    out: Tensor = _MaxPool.apply(x.contiguous(memory_format=LAYOUT), window)
+    return out
+
+
 def _as_matrix_product(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """For the few inputs of a first layer: patches (B * H' * W', C * h * w) by weights."""
+    """For the few inputs of a first layer: patches (B, H' W', C h w) by weights."""
     kernel = weight.shape[2]
     patches = F.unfold(x, kernel, padding=padding, stride=stride).transpose(1, 2)
     width = (x.shape[3] + 2 * padding - kernel) // stride + 1
@@ -48,82 +53,76 @@ class _Convolution(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        wanted = ctx.needs_input_grad[:2]
-        return *_Gradient.apply(grad, *ctx.saved_tensors, *ctx.geometry, wanted), None, None
+        to_x, to_weight = _ConvolutionGradient.apply(
+            grad.contiguous(memory_format=LAYOUT), *ctx.saved_tensors, ctx.geometry, ctx.needs_input_grad[:2]
+        )
+        return to_x, to_weight, None, None
 
 
-class _Gradient(Function):
-    """(dL/dx, dL/dw) from dL/dy, as far as they are wanted: both linear in dL/dy, one in w, one in x."""
+class _ConvolutionGradient(Function):
+    """(dL/dx, dL/dw) from dL/dy, as far as they are wanted. The one is linear in w, the other in x."""
 
     @staticmethod
     def forward(
-        ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, wanted: tuple[bool, bool]
+        ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, geometry: tuple[int, int], wanted: tuple[bool, bool]
     ) -> tuple[Tensor | None, Tensor | None]:
         ctx.save_for_backward(grad, x, weight)
-        ctx.geometry = stride, padding
+        ctx.geometry = geometry
         ctx.set_materialize_grads(False)
-        grad = grad.contiguous(memory_format=torch.channels_last)
-        return _pull_back(grad, x, weight, stride, padding, wanted)
+        return _pull_back(grad, x, weight, geometry, wanted)
 
     @staticmethod
     def backward(ctx: Any, along_x: Tensor | None, along_weight: Tensor | None) -> tuple[Tensor | None, ...]:
         grad, x, weight = ctx.saved_tensors
         to_grad = to_x = to_weight = None
         if along_x is not None:
-            along_x = along_x.contiguous(memory_format=torch.channels_last)
+            along_x = along_x.contiguous(memory_format=LAYOUT)
             to_grad = F.conv2d(along_x, weight, None, *ctx.geometry)
-            to_weight = _pull_back(grad, along_x, weight, *ctx.geometry, (False, True))[1]
+            _, to_weight = _pull_back(grad, along_x, weight, ctx.geometry, (False, True))
         if along_weight is not None:
             moved = F.conv2d(x, along_weight, None, *ctx.geometry)
-            to_grad = moved if to_grad is None else to_grad.add_(moved)
-            to_x = _pull_back(grad, x, along_weight, *ctx.geometry, (True, False))[0]
-        return to_grad, to_x, to_weight, None, None, None
+            to_grad = moved if to_grad is None else to_grad + moved
+            to_x, _ = _pull_back(grad, x, along_weight, ctx.geometry, (True, False))
+        return to_grad, to_x, to_weight, None, None
 
 
 def _pull_back(
-    grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, wanted: tuple[bool, bool]
+    grad: Tensor, x: Tensor, weight: Tensor, geometry: tuple[int, int], wanted: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None]:
+    stride, padding = geometry
     to_x, to_weight, _ = torch.ops.aten.convolution_backward(
         grad, x, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, [*wanted, False]
     )
     return to_x, to_weight
 
 
-def max_pool2d(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
-    """`torch.nn.functional.max_pool2d`: (B, C, H, W) to (B, C, H', W')."""
-    x = x.contiguous(memory_format=torch.channels_last)
-    out: Tensor = _MaxPool.apply(x, kernel, stride, padding)
-    return out
-
-
 class _MaxPool(Function):
     """The largest of every window."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, window: tuple[list[int], ...]) -> Tensor:
+        kernel, stride, padding = window
         y, chosen = F.max_pool2d_with_indices(x, kernel, stride, padding)
         ctx.save_for_backward(x, chosen)
-        ctx.geometry = kernel, stride, padding
+        ctx.window = window
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _Scatter.apply(grad, *ctx.saved_tensors, ctx.geometry), None, None, None
+        return _MaxPoolGradient.apply(grad.contiguous(memory_format=LAYOUT), *ctx.saved_tensors, ctx.window), None
 
 
-class _Scatter(Function):
-    """Every window's gradient to the pixel that was chosen from it."""
+class _MaxPoolGradient(Function):
+    """Every window's gradient, to the pixel that was chosen from it."""
 
     @staticmethod
-    def forward(ctx: Any, grad: Tensor, x: Tensor, chosen: Tensor, geometry: tuple[int, int, int]) -> Tensor:
+    def forward(ctx: Any, grad: Tensor, x: Tensor, chosen: Tensor, window: tuple[list[int], ...]) -> Tensor:
         ctx.save_for_backward(chosen)
-        window = [[size] * 2 for size in geometry]
-        grad = grad.contiguous(memory_format=torch.channels_last)
         return torch.ops.aten.max_pool2d_with_indices_backward(grad, x, *window, [1, 1], False, chosen)
 
     @staticmethod
     def backward(ctx: Any, along_x: Tensor) -> tuple[Tensor | None, ...]:
         (chosen,) = ctx.saved_tensors
-        pixels = along_x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(1, 2)
+        pixels = along_x.contiguous(memory_format=LAYOUT).permute(0, 2, 3, 1).flatten(1, 2)
         selected = pixels.gather(1, chosen.permute(0, 2, 3, 1).flatten(1, 2))
         return selected.unflatten(1, chosen.shape[2:]).permute(0, 3, 1, 2), None, None, None

@@ -60,6 +60,10 @@ class Conv2d(nn.Conv2d):
 class MaxPool2d(nn.MaxPool2d):
     """The largest of each window."""
 
+    kernel_size: int
+    stride: int
+    padding: int
+
     def forward(self, x: Tensor) -> Tensor:
         return max_pool2d(x, self.kernel_size, self.stride, self.padding)
 

@@ -10,9 +10,10 @@ from gtn_bench.teaching.teachers import (
     ShuffledGTN,
     Teacher,
 )
+from gtn_bench.teaching.zoo import Trained, zoo
 
 TEACHERS: dict[str, type[Teacher]] = {
-    cls.name: cls for cls in (CurriculumGTN, ShuffledGTN, PlainGTN, DatasetDistillation, RealData)
+    cls.name: cls for cls in (CurriculumGTN, ShuffledGTN, PlainGTN, DatasetDistillation, RealData, Trained)
 }
 
-__all__ = ["OPTIMIZERS", "TEACHERS", "CurriculumGTN", "InnerOptimizer", "MetaTrained", "Teacher"]
+__all__ = ["OPTIMIZERS", "TEACHERS", "CurriculumGTN", "InnerOptimizer", "MetaTrained", "Teacher", "Trained", "zoo"]

@@ -74,12 +74,6 @@ def trajectory(learner: nn.Module, optimizer: InnerOptimizer, lesson: Lesson) ->
         yield state
 
 
-def train(learner: nn.Module, optimizer: InnerOptimizer, lesson: Lesson) -> State:
-    """The learner after the whole lesson."""
-    *_, state = trajectory(learner, optimizer, lesson)
-    return state
-
-
 def unroll(
     learner: nn.Module,
     examinee: nn.Module,

@@ -84,9 +84,7 @@ class Curriculum(Lessons):
         momentum: float,
         soft: bool = False,
     ) -> None:
-        super().__init__(
-            dataset, inner_steps=inner_steps, batch_size=batch_size, lr=lr, momentum=momentum, soft=soft
-        )
+        super().__init__(dataset, inner_steps=inner_steps, batch_size=batch_size, lr=lr, momentum=momentum, soft=soft)
         self.latents = nn.Parameter(torch.randn(inner_steps, batch_size, latent_size))
         self.generator = Generator(latent_size, dataset)
 

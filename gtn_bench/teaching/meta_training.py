@@ -72,9 +72,7 @@ class Watch(NamedTuple):
     progress: Callable[[History], None] = lambda _: None
 
 
-def meta_train(
-    spec: MetaTrained, dataset: Dataset, splits: dict[Any, Split], device: str, watch: Watch
-) -> TeachingSet:
+def meta_train(spec: MetaTrained, dataset: Dataset, splits: dict[Any, Split], device: str, watch: Watch) -> TeachingSet:
     """The teaching set of a teacher after all its meta-steps.
 
     In a group of processes (`torchrun`) every one unrolls its share of the learners of a meta-step,
@@ -90,13 +88,12 @@ def meta_train(
             f"teacher '{spec.name}': {ranks} processes cannot share {spec.learners} learners per meta-step evenly; "
             f"set learners to a multiple of {ranks}"
         )
-    # Blocks change what is remembered, not what is learned.
-    seed = seed_for("teacher", dataset.identity(), spec.model_copy(update={"block_size": None}).identity())
+    seed = seed_for("teacher", dataset.identity(), spec.content())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         lessons = spec.lessons(dataset, splits["train"]).to(device)
     adam = _adam(spec, lessons)
-    about = {"dataset": dataset.identity(), "teacher": spec.identity()}
+    about = {"dataset": dataset.identity(), "teacher": spec.content()}
     history = _resume(watch.checkpoint, about, lessons, adam)
 
     for step in range(len(history.losses), spec.meta_steps):
@@ -226,9 +223,7 @@ def _keep(path: Path, about: dict[str, Any], lessons: Lessons, adam: torch.optim
     write_tensors(path, tensors, {**about, "history": history.plain()})
 
 
-def _resume(
-    path: Path | None, about: dict[str, Any], lessons: Lessons, adam: torch.optim.Adam
-) -> History:
+def _resume(path: Path | None, about: dict[str, Any], lessons: Lessons, adam: torch.optim.Adam) -> History:
     """Take up what `_keep` left, if it left anything."""
     if not path or not path.exists():
         return History()

@@ -66,7 +66,8 @@ class RMSProp(InnerOptimizer):
     def __call__(
         self, params: Tensors, memory: Tensors, grads: Tensors, lr: Tensor, momentum: Tensor
     ) -> tuple[Tensors, Tensors]:
-        moved, kept = {}, {}
+        moved: Tensors = {}
+        kept: Tensors = {}
         for name, value in params.items():
             square = self.alpha * memory[f"square.{name}"] + (1 - self.alpha) * grads[name] ** 2
             velocity = momentum * memory[f"velocity.{name}"] + grads[name] / ((square + _ROOT).sqrt() + self.eps)
@@ -95,7 +96,7 @@ class Adam(InnerOptimizer):
             "remaining.first": memory["remaining.first"] * momentum,
             "remaining.second": memory["remaining.second"] * self.beta2,
         }
-        moved = {}
+        moved: Tensors = {}
         for name, value in params.items():
             first = momentum * memory[f"first.{name}"] + (1 - momentum) * grads[name]
             second = self.beta2 * memory[f"second.{name}"] + (1 - self.beta2) * grads[name] ** 2

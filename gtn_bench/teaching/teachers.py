@@ -36,7 +36,7 @@ class Teacher(Description):
 
     @property
     def inner_steps_taught(self) -> int | None:
-        """Inner steps of its lessons; None where only the lessons themselves can tell."""
+        """Inner steps of its lessons; None while that is not known."""
         return None
 
     @property
@@ -96,6 +96,12 @@ class MetaTrained(Teacher):
     @property
     def work(self) -> int:
         return self.meta_steps
+
+    def content(self) -> dict[str, Any]:
+        """Without the size of blocks, which changes what is remembered and not what is learned."""
+        content = self.identity()
+        del content["block_size"]
+        return content
 
     def check(self, dataset: Dataset) -> None:
         for architecture in self.architecture:

@@ -1,0 +1,94 @@
+"""Distilled images as other projects publish them: PyTorch files and NumPy archives, read as data."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gtn_bench.datasets import Dataset
+from gtn_bench.description import Mistake
+
+IMAGES = ("images", "x", "image_syn", "data")
+LABELS = ("labels", "y", "label_syn", "targets")
+
+
+def read(path: Path, dataset: Dataset, *, normalized: bool, soften: bool, run: int) -> tuple[Tensor, Tensor]:
+    """Images (N, C, H, W) in pixel space and label probabilities (N, K).
+
+    Nothing in the file is executed. Raises `Mistake` that says what the file holds instead.
+    """
+    try:
+        images, labels = (torch.as_tensor(part) for part in _pair(_content(path), run))
+    except (
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        OSError,
+        EOFError,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Mistake(f"{path} holds no distilled images: {reason}") from None
+    if images.ndim == 3:
+        images = images.unsqueeze(1)
+    if images.shape[1:] != dataset.input_shape or not images.is_floating_point():
+        raise Mistake(
+            f"{path} holds {images.dtype} images of shape {tuple(images.shape)}, "
+            f"data set '{dataset.name}' needs floats of shape (N, {', '.join(map(str, dataset.input_shape))})"
+        )
+    if normalized:
+        mean, std = (torch.tensor(value).view(-1, 1, 1) for value in (dataset.mean, dataset.std))
+        images = images * std + mean
+    return images.detach().float(), _probabilities(path, labels.detach(), len(images), dataset.num_classes, soften)
+
+
+def _content(path: Path) -> Any:
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _pair(content: Any, run: int) -> tuple[Any, Any]:
+    """The images and the labels in whatever the file holds."""
+    if isinstance(content, Mapping):
+        if isinstance(content.get("data"), list):
+            runs = content["data"]
+            if run >= len(runs):
+                raise ValueError(f"it has {len(runs)} runs, got run {run}")
+            return _pair(runs[run], run)
+        images = next((content[key] for key in IMAGES if key in content), None)
+        labels = next((content[key] for key in LABELS if key in content), None)
+        if images is None or labels is None:
+            raise ValueError(f"it has the keys {sorted(map(str, content))}, expected 'images' and 'labels'")
+        return images, labels
+    if isinstance(content, list | tuple) and len(content) == 2:
+        return content[0], content[1]
+    raise ValueError(f"it is {type(content).__name__}, expected a mapping or a pair of images and labels")
+
+
+def _probabilities(path: Path, labels: Tensor, count: int, classes: int, soften: bool) -> Tensor:
+    if labels.ndim == 1 and len(labels) == count and not labels.is_floating_point():
+        if labels.min() < 0 or labels.max() >= classes:
+            raise Mistake(f"{path} has classes {int(labels.min())} to {int(labels.max())}, expected 0 to {classes - 1}")
+        return F.one_hot(labels.long(), classes).float()
+    if labels.shape != (count, classes) or not labels.is_floating_point():
+        raise Mistake(
+            f"{path} has {labels.dtype} labels of shape {tuple(labels.shape)}, "
+            f"expected {count} integers or ({count}, {classes}) floats"
+        )
+    labels = labels.float()
+    if soften:
+        return labels.softmax(1)
+    if labels.min() < 0 or not torch.allclose(labels.sum(1), torch.ones(count), atol=1e-3):
+        raise Mistake(f"{path} has labels that are no probabilities; if they are logits, say 'soften: true'")
+    return labels
