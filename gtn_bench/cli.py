@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +17,8 @@ from gtn_bench import __version__
 from gtn_bench.description import Mistake
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from gtn_bench.planner import Plan
     from gtn_bench.results import Results
 
@@ -43,6 +45,8 @@ class Kind(StrEnum):
     modes = "modes"
     perturbations = "perturbations"
     suites = "suites"
+    zoo = "zoo"
+    specs = "specs"
 
 
 Suite = Annotated[str, typer.Argument(metavar="SUITE", help="A YAML file, or the name of a shipped suite.")]
@@ -104,6 +108,65 @@ def demo(out: Out = None, device: OnDevice = Device.auto, workers: Workers = Non
 
 
 @app.command()
+def teach(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or the name of a shipped teacher.")],
+    out: Annotated[Path | None, typer.Option(help="Folder; by default teachers/<teacher's name>.")] = None,
+    device: OnDevice = Device.auto,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Meta-steps between checkpoints.")] = 10,
+    check_every: Annotated[int, typer.Option(min=0, help="Meta-steps between checks of a learner; 0: never.")] = 20,
+    seeds: Annotated[int, typer.Option(min=1, help="Learners that are retrained at the end.")] = 5,
+    export: Annotated[Path | None, typer.Option(help="Also write the teaching set, for others, to this file.")] = None,
+) -> None:
+    """Meta-train a teacher; interrupted, the same command continues. torchrun shares learners among processes."""
+    from gtn_bench import teacher_training
+
+    described = teacher_training.load_teacher(spec)
+    folder = out or Path("teachers") / described.name
+    with _bars(quiet=False) as bars:
+        steps = described.teacher.work
+        task = bars.add_task("meta-steps", total=steps)
+
+        def tell(history: Any) -> None:
+            bars.update(task, completed=len(history.losses))
+            if history.checks and history.checks[-1].meta_step == len(history.losses):
+                bars.console.print(_where_it_stands(history), highlight=False)
+
+        taught = teacher_training.teach(
+            described,
+            folder,
+            device=device.value,
+            checkpoint_every=checkpoint_every,
+            check_every=check_every,
+            progress=tell,
+        )
+    if not teacher_training.first_process():
+        return
+    accuracy = _retrain(str(taught), folder / "retrain", (), seeds, device.value, None)
+    teacher_training.finish(folder, accuracy, export)
+
+    from gtn_bench.reporting import teacher_report
+
+    console.print(f"report: {_plain(str(teacher_report(folder)))}", soft_wrap=True)
+
+
+@app.command()
+def retrain(
+    teaching_set: Annotated[str, typer.Argument(metavar="TEACHER", help="A teaching set: zoo name, file or URL.")],
+    out: Annotated[Path | None, typer.Option(help="Output folder; by default results/retrain-<name>.")] = None,
+    architecture: Annotated[list[str] | None, typer.Option(help="May be repeated; by default the teacher's.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Learners for each architecture.")] = 5,
+    device: OnDevice = Device.auto,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Test accuracy of fresh learners from a teaching set, after ten and after all inner steps."""
+    folder = out or Path("results") / f"retrain-{Path(teaching_set).stem}"
+    accuracy = _retrain(teaching_set, folder, architecture or (), seeds, device.value, workers, quiet=as_json)
+    if as_json:
+        print(accuracy.to_json(orient="records"))
+
+
+@app.command()
 def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of a run.")]) -> None:
     """Draw the figures and write report.md of an output folder again."""
     from gtn_bench.reporting import report as write_report
@@ -129,10 +192,12 @@ def validate(suite: Suite, as_json: Json = False) -> None:
 def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND", help=", ".join(Kind))], as_json: Json = False) -> None:
     """List what a suite can name."""
     from gtn_bench import planner
-    from gtn_bench.suite import suites
+    from gtn_bench.suite import suites, teacher_specs
+    from gtn_bench.teaching import zoo
 
-    if kind is Kind.suites:
-        rows = [{"name": name, "about": str(path)} for name, path in suites().items()]
+    shipped = {Kind.suites: suites, Kind.specs: teacher_specs, Kind.zoo: zoo}
+    if kind in shipped:
+        rows = [{"name": name, "about": str(path)} for name, path in shipped[kind]().items()]
     else:
         rows = planner.catalogue(kind.value)
     if as_json:
@@ -161,7 +226,15 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 
 def _run(plan: Plan, folder: Path, device: Any, workers: int | None, *, quiet: bool) -> Results:
-    """Run with a progress bar for each stage: what is done, what has passed, what is left."""
+    """Run with a progress bar for each stage."""
+    from gtn_bench import runner
+
+    with _bars(quiet) as bars:
+        return runner.run(plan, folder, device=device, workers=workers, progress=_teller(bars))
+
+
+def _bars(quiet: bool) -> Any:
+    """Progress bars: what is done, what has passed, what is left."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -170,8 +243,6 @@ def _run(plan: Plan, folder: Path, device: Any, workers: int | None, *, quiet: b
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
-
-    from gtn_bench import runner
 
     columns = (
         TextColumn("{task.description:>10}"),
@@ -182,14 +253,53 @@ def _run(plan: Plan, folder: Path, device: Any, workers: int | None, *, quiet: b
         TextColumn("left"),
         TimeRemainingColumn(elapsed_when_finished=False),
     )
-    with Progress(*columns, console=errors, disable=quiet) as bars:
-        return runner.run(plan, folder, device=device, workers=workers, progress=_teller(bars))
+    return Progress(*columns, console=errors, disable=quiet)
+
+
+def _where_it_stands(history: Any) -> str:
+    """The last meta-loss and the last check, in a line."""
+    check = history.checks[-1]
+    accuracies = ", ".join(f"{value:.3f} after {steps}" for steps, value in check.accuracy.items())
+    return (
+        f"meta-step {check.meta_step}: meta-loss {history.losses[-1]:.3f}, validation accuracy {accuracies} inner steps"
+    )
+
+
+def _retrain(
+    taught: str,
+    folder: Path,
+    architectures: Sequence[str],
+    seeds: int,
+    device: Any,
+    workers: int | None,
+    quiet: bool = False,
+) -> pd.DataFrame:
+    from gtn_bench import teacher_training
+
+    with _bars(quiet) as bars:
+        accuracy = teacher_training.retrain(
+            taught,
+            folder,
+            architectures=architectures,
+            seeds=seeds,
+            device=device,
+            workers=workers,
+            progress=_teller(bars),
+        )
+    if not quiet:
+        table = Table(*accuracy.columns, box=None, pad_edge=False)
+        for row in accuracy.astype(object).to_numpy().tolist():
+            table.add_row(*(f"{value:.4f}" if isinstance(value, float) else _plain(str(value)) for value in row))
+        console.print(table)
+    return accuracy
 
 
 def _teller(bars: Any) -> Callable[[str, int, int], None]:
     tasks: dict[str, Any] = {}
 
     def tell(stage: str, done: int, total: int) -> None:
+        if total == 0:
+            return
         if stage not in tasks:
             for task in tasks.values():
                 bars.stop_task(task)

@@ -53,7 +53,7 @@ def run(
     Learners and cells are computed with one thread each, so results do not depend on `workers`.
     """
     started = time.time()
-    site = Site(Store(Path(cache) if cache else cache_folder()), _device(device))
+    site = Site(Store(Path(cache) if cache else cache_folder()), choose_device(device))
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     jobs = _Jobs(site, workers or (1 if site.device == "cuda" else os.cpu_count() or 1), progress)
@@ -243,12 +243,7 @@ def _provenance(plan: Plan, jobs: _Jobs) -> dict[str, Any]:
         "suite": plan.suite.name,
         "acceptance": plan.suite.acceptance,
         "versions": {"python": platform.python_version(), **{name: installed(name) for name in packages}},
-        "machine": {
-            "system": platform.system(),
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-            "device": _cuda_name(device),
-        },
+        "machine": machine(device),
         "workers": jobs.workers,
         "teachers": {taught_by.label: taught_by.key(device) for taught_by in plan.teachers},
         "perturbations": plan.axes,
@@ -256,7 +251,7 @@ def _provenance(plan: Plan, jobs: _Jobs) -> dict[str, Any]:
     }
 
 
-def _device(device: Device) -> str:
+def choose_device(device: Device) -> str:
     """`cpu` or `cuda`. Where there is no CUDA driver, torch need not be asked (it takes seconds to import)."""
     if device == "cpu" or (device == "auto" and find_library("cuda") is None):
         return "cpu"
@@ -267,6 +262,16 @@ def _device(device: Device) -> str:
     if device == "cuda":
         raise Mistake("device 'cuda' is not available here; use 'cpu' or 'auto'")
     return "cpu"
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What computed: system, processor, cores, device."""
+    return {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "device": _cuda_name(device),
+    }
 
 
 def _cuda_name(device: str) -> str:

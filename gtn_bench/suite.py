@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -144,19 +145,34 @@ def load(source: str | Path) -> Suite:
 
     Raises `Mistake`, one line for each mistake: the file, the place in it, what was expected.
     """
-    path = find(source)
-    try:
+    path = find(source, "suite", suites())
+    with mistakes_in(path):
         suite = parse(path.read_text(encoding="utf-8"))
-    except Mistake as mistake:
-        raise Mistake("\n".join(f"{path.name}: {line}" for line in str(mistake).splitlines())) from None
-    except UnicodeDecodeError:
-        raise Mistake(f"{path.name}: expects a text file in UTF-8") from None
     suite._file = path.name
     return suite
 
 
+@contextmanager
+def mistakes_in(path: Path) -> Iterator[None]:
+    """Put the file's name before every mistake that is found in it."""
+    try:
+        yield
+    except Mistake as mistake:
+        raise Mistake("\n".join(f"{path.name}: {line}" for line in str(mistake).splitlines())) from None
+    except UnicodeDecodeError:
+        raise Mistake(f"{path.name}: expects a text file in UTF-8") from None
+
+
 def parse(text: str) -> Suite:
     """The suite that YAML text describes. Raises `Mistake`."""
+    try:
+        return Suite.model_validate(mapping(text, "a suite"))
+    except ValidationError as error:
+        raise Mistake("\n".join(explain(error, Suite, ""))) from None
+
+
+def mapping(text: str, what: str) -> dict[str, Any]:
+    """The keys of YAML text, read as data. Raises `Mistake`."""
     try:
         data = yaml.load(text, Loader=_StrictLoader)
     except yaml.MarkedYAMLError as error:
@@ -165,32 +181,36 @@ def parse(text: str) -> Suite:
     except yaml.YAMLError as error:
         raise Mistake(f"is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
-        raise Mistake(f"expects a mapping with the keys of a suite, got {type(data).__name__}")
-    try:
-        return Suite.model_validate(data)
-    except ValidationError as error:
-        raise Mistake("\n".join(explain(error, Suite, ""))) from None
+        raise Mistake(f"expects a mapping with the keys of {what}, got {type(data).__name__}")
+    return data
 
 
-def find(source: str | Path) -> Path:
-    """The file of a suite, by path or by the name of one that ships with the package."""
+def find(source: str | Path, kind: str, shipped: Mapping[str, Path]) -> Path:
+    """The file of a suite or another `kind`, by path or by the name of one that ships with the package."""
     path = Path(source)
     if path.is_file():
         return path
-    shipped = suites()
     if str(source) in shipped:
         return shipped[str(source)]
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         raise Mistake(f"{source}: no such file")
-    raise Mistake(f"unknown suite '{source}'{did_you_mean(source, shipped)}")
+    raise Mistake(f"unknown {kind} '{source}'{did_you_mean(source, shipped)}")
 
 
 def suites() -> dict[str, Path]:
     """The suites that ship with the package: name and file."""
+    return {path.stem: path for path in sorted(_benchmarks().glob("*.yaml"))}
+
+
+def teacher_specs() -> dict[str, Path]:
+    """The teachers whose specifications ship with the package: name and file."""
+    return {path.stem: path for path in sorted((_benchmarks() / "teachers").glob("*.yaml"))}
+
+
+def _benchmarks() -> Path:
     installed = Path(str(files("gtn_bench"))) / "suites"
     checkout = Path(str(files("gtn_bench"))).parent / "benchmarks"
-    folder = installed if installed.is_dir() else checkout
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return installed if installed.is_dir() else checkout
 
 
 class _StrictLoader(yaml.SafeLoader):

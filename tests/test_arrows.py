@@ -30,8 +30,21 @@ ALLOWED: dict[str, set[str]] = {
     "statistics": set(),
     "work": {"cache", "datasets", "learners", "teaching", "modes", "classifiers", "perturbations", "planner"},
     "runner": {"description", "cache", "planner", "schema", "results", "statistics", "work"},
+    "teacher_training": {"description", "cache", "suite", "datasets", "teaching", "planner", "work", "runner"},
     "reporting": {"description", "cache", "suite", "results", "statistics"},
-    "cli": {"description", "suite", "planner", "schema", "runner", "reporting", "results", "statistics", "__version__"},
+    "cli": {
+        "description",
+        "teacher_training",
+        "cache",
+        "suite",
+        "planner",
+        "schema",
+        "runner",
+        "reporting",
+        "results",
+        "statistics",
+        "__version__",
+    },
     "__main__": {"cli"},
 }
 

@@ -29,13 +29,13 @@ def report(folder: str | Path) -> Path:
     context = {
         "suite": resolved,
         "provenance": results.provenance,
-        "overview": _table(statistics.overview(summary, results.acceptance)) if len(done) else "",
+        "overview": markdown_table(statistics.overview(summary, results.acceptance)) if len(done) else "",
         "pooled": (curves["architecture"] == statistics.ACCEPTED).any(),
-        "acceptance": _table(statistics.acceptance(summary, results.acceptance)) if len(done) else "",
+        "acceptance": markdown_table(statistics.acceptance(summary, results.acceptance)) if len(done) else "",
         "axes": {name: results.provenance["perturbations"][name] for name in curves["perturbation"].unique()},
         "examples": {key.split("/")[0] for key in results.examples},
         "cells": len(summary),
-        "failed": _table(failed[["teacher", "architecture", "mode", "seed", "perturbation", "beta"]])
+        "failed": markdown_table(failed[["teacher", "architecture", "mode", "seed", "perturbation", "beta"]])
         if len(failed)
         else "",
         "errors": _last_lines(results.provenance["errors"]),
@@ -99,7 +99,7 @@ def _strips(results: Results) -> dict[str, dict[str, Any]]:
     }
 
 
-def _table(frame: pd.DataFrame) -> str:
+def markdown_table(frame: pd.DataFrame) -> str:
     """A Markdown table; numbers with three decimals, truth values in words."""
     text = [[_cell(value) for value in row] for row in frame.astype(object).to_numpy().tolist()]
     rows = [[str(column) for column in frame.columns], ["---"] * len(frame.columns), *text]

@@ -99,7 +99,7 @@ def meta_train(spec: MetaTrained, dataset: Dataset, splits: dict[Any, Split], de
     for step in range(len(history.losses), spec.meta_steps):
         for group in adam.param_groups:
             group["lr"] = group["base_lr"] * (0.1 + 0.45 * (1 + math.cos(math.pi * step / spec.meta_steps)))
-        loss = _backward(spec, lessons, dataset, splits["train"], seed, step, rank, ranks)
+        loss = backward(spec, lessons, dataset, splits["train"], seed, step, rank, ranks)
         if not math.isfinite(loss):
             raise Diverged(f"teacher '{spec.name}': the meta-loss is {loss} at meta-step {step}{_kept(watch)}")
         adam.step()
@@ -119,10 +119,10 @@ def meta_train(spec: MetaTrained, dataset: Dataset, splits: dict[Any, Split], de
         return TeachingSet(lessons(slice(None)), spec.inner_optimizer, {**about, "history": history.plain()})
 
 
-def _backward(
+def backward(
     spec: MetaTrained, lessons: Lessons, dataset: Dataset, train: Split, seed: int, step: int, rank: int, ranks: int
 ) -> float:
-    """The meta-loss of one meta-step; its gradient is left with the parameters."""
+    """The meta-loss of one meta-step, a mean over its learners; the gradient is left with the parameters."""
     horizon = spec.inner_steps
     if step < spec.growth:
         horizon = min(horizon, math.ceil(spec.growth_from + (horizon - spec.growth_from) * step / spec.growth))
@@ -212,7 +212,8 @@ def _adam(spec: MetaTrained, lessons: Lessons) -> torch.optim.Adam:
     weights = [value for name, value in lessons.named_parameters() if name.startswith("generator.")]
     others = [value for name, value in lessons.named_parameters() if not name.startswith("generator.")]
     rates = ((weights, spec.lr), (others, spec.curriculum_lr))
-    return torch.optim.Adam([{"params": params, "lr": lr, "base_lr": lr} for params, lr in rates if params])
+    groups = [{"params": params, "lr": lr, "base_lr": lr} for params, lr in rates if params]
+    return torch.optim.Adam(groups, betas=(0.9, 0.999), eps=1e-8)
 
 
 def _keep(path: Path, about: dict[str, Any], lessons: Lessons, adam: torch.optim.Adam, history: History) -> None:

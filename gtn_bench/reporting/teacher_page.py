@@ -1,0 +1,52 @@
+"""A teacher's page: how it learned, what it teaches, how well learners do."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from gtn_bench.cache import read_tensors, write_atomically
+from gtn_bench.description import Mistake
+from gtn_bench.reporting.page import markdown_table
+
+
+def teacher_report(folder: str | Path) -> Path:
+    """Write `figures/` and `report.md` into a teacher's folder; the path of the page."""
+    folder = Path(folder)
+    if not (folder / "teacher.safetensors").is_file():
+        raise Mistake(f"{folder}: expects the folder of a teacher, found no teacher.safetensors in it")
+    tensors, about = read_tensors(folder / "teacher.safetensors")
+    provenance = json.loads((folder / "provenance.json").read_text())
+    accuracy = pd.read_csv(folder / "accuracy.csv") if (folder / "accuracy.csv").is_file() else None
+    _draw(folder / "figures", tensors, about["history"])
+    template = files("gtn_bench.reporting").joinpath("teacher.md.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+    )
+    context = {
+        "about": about,
+        "provenance": provenance,
+        "accuracy": markdown_table(accuracy) if accuracy is not None else "",
+        "architectures": ", ".join(f"`{one['name']}`" for one in about["teacher"]["architecture"]),
+        "checked": bool(about["history"]["checks"]),
+    }
+    page = folder / "report.md"
+    write_atomically(page, environment.from_string(template).render(context).encode())
+    return page
+
+
+def _draw(folder: Path, tensors: dict[str, Any], history: dict[str, Any]) -> None:
+    from gtn_bench.reporting import figures, teacher_figures
+
+    folder.mkdir(parents=True, exist_ok=True)
+    figures.style([])
+    low, high = tensors["range"]
+    images = low + tensors["images"].astype("float32") * ((high - low) / 255)
+    figures.save(teacher_figures.learning_figure(history), folder / "learning")
+    figures.save(teacher_figures.lessons_figure(images, tensors["labels"]), folder / "lessons")
+    figures.save(teacher_figures.rates_figure(tensors["lr"], tensors["momentum"]), folder / "rates")

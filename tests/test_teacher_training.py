@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gtn_bench.cache import file_digest, read_tensors
+from gtn_bench.datasets import MNIST, Digits
+from gtn_bench.description import Mistake
+from gtn_bench.planner import plan
+from gtn_bench.reporting import teacher_report
+from gtn_bench.suite import parse, teacher_specs
+from gtn_bench.teacher_training import TeacherSpec, finish, load_teacher, retrain, teach
+from gtn_bench.teaching import Trained, zoo
+from gtn_bench.teaching.lessons import Lesson
+from gtn_bench.teaching.meta_training import backward
+from gtn_bench.teaching.optimizers import SGD
+from gtn_bench.teaching.teaching_set import TeachingSet
+from gtn_bench.teaching.zoo import facts
+
+SPEC = """
+name: small
+dataset: digits
+teacher: {name: cgtn, architecture: linear, inner_steps: 12, batch_size: 20, exam_size: 16, latent_size: 8,
+          meta_steps: 6, lr: 0.005, curriculum_lr: 0.05, learners: 2}
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> TeacherSpec:
+    return load_teacher(written(tmp_path))
+
+
+def written(folder: Path, *changes: tuple[str, str]) -> Path:
+    text = SPEC
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "small.yaml").write_text(text)
+    return folder / "small.yaml"
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished teacher."""
+    folder = tmp_path_factory.mktemp("teacher")
+    torch.set_num_threads(1)
+    teach(load_teacher(written(folder)), folder / "out", device="cpu", check_every=3)
+    return folder / "out"
+
+
+def test_a_teacher_leaves_its_set_its_specification_and_its_provenance(taught: Path) -> None:
+    assert {path.name for path in taught.iterdir()} >= {"teacher.yaml", "teacher.safetensors", "provenance.json"}
+    assert not (taught / "checkpoint.safetensors").exists()
+    assert facts(taught / "teacher.safetensors")[:3] == (12, (1, 8, 8), 10)
+    provenance = json.loads((taught / "provenance.json").read_text())
+    assert provenance["teacher"] == "small" and provenance["seconds"] > 0 and provenance["machine"]["device"] == "cpu"
+    again = load_teacher(taught / "teacher.yaml")  # every default is written out
+    assert again.teacher == load_teacher(written(taught.parent)).teacher
+    assert "exam_size: 16" in (taught / "teacher.yaml").read_text()
+
+
+def test_a_finished_teacher_is_not_trained_again(taught: Path) -> None:
+    before = file_digest(taught / "teacher.safetensors")
+    steps: list[object] = []
+    teach(load_teacher(taught / "teacher.yaml"), taught, device="cpu", progress=steps.append)
+    assert not steps and file_digest(taught / "teacher.safetensors") == before
+
+
+def test_a_folder_with_another_teacher_is_left_alone(taught: Path, tmp_path: Path) -> None:
+    other = load_teacher(written(tmp_path, ("meta_steps: 6", "meta_steps: 7")))
+    with pytest.raises(Mistake, match="holds another teacher; choose another folder"):
+        teach(other, taught, device="cpu")
+
+
+def test_killed_at_any_point_it_ends_with_the_same_teacher(taught: Path, tmp_path: Path) -> None:
+    script = (
+        "import torch, sys; torch.set_num_threads(1)\n"
+        "from gtn_bench.teacher_training import load_teacher, teach\n"
+        "teach(load_teacher(sys.argv[1]), sys.argv[2], device='cpu', checkpoint_every=1, check_every=3,\n"
+        "      progress=lambda history: print(len(history.losses), flush=True))"
+    )
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", script, str(written(tmp_path)), str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        while process.stdout.readline().strip() not in ("2", ""):
+            pass
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert (out / "checkpoint.safetensors").exists() and not (out / "teacher.safetensors").exists()
+    steps: list[int] = []
+    spec = load_teacher(tmp_path / "small.yaml")
+    teach(spec, out, device="cpu", check_every=3, progress=lambda history: steps.append(len(history.losses)))
+    assert steps[0] in (3, 4) and steps[-1] == 6
+    assert (out / "teacher.safetensors").read_bytes() == (taught / "teacher.safetensors").read_bytes()
+
+
+RANK = """
+import sys, torch
+from torch import distributed
+from gtn_bench.datasets import Digits
+from gtn_bench.teacher_training import load_teacher
+from gtn_bench.teaching.meta_training import backward
+torch.set_num_threads(1)
+rank, store, spec, out = int(sys.argv[1]), *sys.argv[2:]
+distributed.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
+teacher = load_teacher(spec).teacher
+train = Digits()()["train"]
+torch.manual_seed(0)
+lessons = teacher.lessons(Digits(), train)
+loss = backward(teacher, lessons, Digits(), train, 5, 0, rank, 2)
+if rank == 0:
+    torch.save([loss, [value.grad for value in lessons.parameters()]], out)
+distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_give_the_gradient_of_one(spec: TeacherSpec, tmp_path: Path) -> None:
+    files = [str(tmp_path / name) for name in ("store", "small.yaml", "gradient.pt")]
+    ranks = [subprocess.Popen([sys.executable, "-c", RANK, str(rank), *files]) for rank in (0, 1)]
+    train = Digits()()["train"]
+    torch.manual_seed(0)
+    lessons = spec.teacher.lessons(Digits(), train)  # type: ignore[attr-defined]
+    loss = backward(spec.teacher, lessons, Digits(), train, 5, 0, 0, 1)  # type: ignore[arg-type]
+    assert [rank.wait(120) for rank in ranks] == [0, 0]
+    shared_loss, shared = torch.load(files[2], weights_only=True)
+    assert shared_loss == pytest.approx(loss, abs=1e-6)
+    for value, grad in zip(lessons.parameters(), shared, strict=True):
+        assert value.grad is not None and torch.allclose(value.grad, grad, atol=1e-6)
+
+
+def test_learners_that_processes_cannot_share_are_a_mistake(
+    tmp_path: Path, spec: TeacherSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gtn_bench.teaching.meta_training._group", lambda: (0, 3))
+    with pytest.raises(Mistake, match="3 processes cannot share 2 learners per meta-step evenly; set learners to a"):
+        teach(spec, tmp_path / "out", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("architecture: linear", "architecture: lineer"), "unknown architecture 'lineer'; did you mean 'linear'"),
+        (("architecture: linear", "architecture: []"), "at least one entry, got none"),
+        (("inner_steps: 12", "inner_steps: 0"), "inner_steps: .*expects a number greater than 0, got 0"),
+        (("meta_steps: 6", "meta_steps: 0"), "meta_steps: .*expects a number greater than 0, got 0"),
+        (("batch_size: 20", "batch_size: 9"), "batch_size of at least one image per class \\(10\\), got 9"),
+        (("lr: 0.005", "lrr: 0.005"), "lrr: .*did you mean 'lr'"),
+        (("name: cgtn", "name: cgnt"), "unknown teacher 'cgnt'; did you mean 'cgtn'"),
+        (("name: cgtn", "inner_optimizer: sdg, name: cgtn"), "unknown inner optimizer 'sdg'; did you mean 'sgd'"),
+        (("name: cgtn", "widths: [2, 1], name: cgtn"), r"expects widths as \[smallest, largest\], got \[2.0, 1.0\]"),
+        (("dataset: digits", "dataset: digit"), "unknown dataset 'digit'; did you mean 'digits'"),
+        (("dataset: digits\n", ""), "dataset: .*needs this key"),
+        (("name: small\n", "name: small\nnames: 3\n"), "names: .*does not know this key; did you mean 'name'"),
+        (("architecture: linear", "architecture: base_larger4, name: gtn"), "key 'name' occurs twice"),
+    ],
+)
+def test_bad_specifications_are_one_clear_line(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    with pytest.raises(Mistake, match=message) as caught:
+        load_teacher(written(tmp_path, change))
+    assert len(str(caught.value).splitlines()) == 1 and str(caught.value).startswith("small.yaml: ")
+
+
+def test_a_teacher_that_is_not_meta_trained_and_one_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match="unknown teacher 'base_lrger'; did you mean 'base_larger'"):
+        load_teacher("base_lrger")
+    with pytest.raises(Mistake, match=r"missing.yaml: no such file"):
+        load_teacher("missing.yaml")
+
+
+def test_missing_data_is_said_before_any_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GTN_BENCH_DATA", str(tmp_path))
+    monkeypatch.setattr(MNIST, "_load", lambda self, options: (_ for _ in ()).throw(Mistake("data set 'mnist' is not")))
+    with pytest.raises(Mistake, match="data set 'mnist' is not"):
+        teach(load_teacher(written(tmp_path, ("digits", "mnist"))), tmp_path / "out", device="cpu")
+
+
+@pytest.mark.parametrize("name", teacher_specs())
+def test_shipped_specifications_can_be_read(name: str) -> None:
+    spec = load_teacher(name)
+    assert spec.name == name and spec.teacher.work > 0
+
+
+def test_retraining_after_ten_and_all_steps(taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GTN_BENCH_CACHE", str(tmp_path / "store"))
+    source = str(taught / "teacher.safetensors")
+    table = retrain(source, tmp_path / "out", architectures=["linear", "base"], seeds=2, device="cpu", workers=1)
+    assert table[["architecture", "inner_steps", "statistics"]].to_numpy().tolist() == [
+        [architecture, steps, statistics]
+        for architecture in ("linear", "base")
+        for steps in (10, 12)
+        for statistics in ("real", "teaching")
+    ]
+    assert (table["learners"] == 2).all() and table["accuracy"].between(0, 1).all()
+    assert table["accuracy"].max() > 0.3
+    store = {path: path.stat().st_mtime_ns for path in (tmp_path / "store" / "learners").rglob("*.safetensors")}
+    assert len(store) == 16
+    retrain(source, tmp_path / "out", architectures=["linear", "base"], seeds=2, device="cpu", workers=1)
+    assert store == {path: path.stat().st_mtime_ns for path in store}  # cached by content
+
+    finish(taught, table, export=tmp_path / "export.safetensors")
+    about = facts(tmp_path / "export.safetensors").about
+    assert len(about["accuracy"]) == 8 and about["provenance"]["teacher"] == "small"
+    page = teacher_report(taught).read_text()
+    assert "| linear | 10 | real |" in page and "None" not in page
+    assert {path.name for path in (taught / "figures").glob("*.png")} == {"learning.png", "lessons.png", "rates.png"}
+
+
+def test_a_report_needs_a_teacher(tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match=r"expects the folder of a teacher, found no teacher.safetensors"):
+        teacher_report(tmp_path)
+
+
+def mnist_sized() -> TeachingSet:
+    torch.manual_seed(0)
+    labels = torch.eye(10)[torch.arange(128) % 10].expand(64, 128, 10)
+    return TeachingSet(Lesson(torch.randn(64, 128, 1, 28, 28), labels, torch.rand(64), torch.rand(64)), SGD(), {"a": 1})
+
+
+def test_a_teaching_set_for_mnist_has_at_most_eight_megabytes_and_comes_back(tmp_path: Path) -> None:
+    one, path = mnist_sized(), tmp_path / "set.safetensors"
+    one.save(path)
+    assert path.stat().st_size <= 8_000_000
+    two = TeachingSet.load(path)
+    level = (one.lesson.images.max() - one.lesson.images.min()) / 255
+    assert (one.lesson.images - two.lesson.images).abs().max() <= level * 0.501
+    assert torch.equal(one.lesson.labels, two.lesson.labels)
+    assert torch.equal(one.lesson.lr, two.lesson.lr) and torch.equal(one.lesson.momentum, two.lesson.momentum)
+    assert two.optimizer == SGD() and two.about == {"a": 1}
+    two.save(tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()  # nothing is lost a second time
+
+
+def test_soft_labels_come_back(tmp_path: Path) -> None:
+    one = mnist_sized()
+    soft = torch.rand(64, 128, 10).softmax(2)
+    TeachingSet(one.lesson._replace(labels=soft), one.optimizer, {}).save(tmp_path / "soft.safetensors")
+    assert torch.equal(TeachingSet.load(tmp_path / "soft.safetensors").lesson.labels, soft)
+
+
+def test_trained_teachers_by_path_name_and_url(taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GTN_BENCH_CACHE", str(tmp_path / "store"))
+    file = taught / "teacher.safetensors"
+    checksum = file_digest(file)
+    by_path = Trained(teaching_set=str(file))
+    assert by_path.sha256 == checksum and by_path.inner_steps_taught == 12
+    copied = tmp_path / "copy.safetensors"
+    copied.write_bytes(file.read_bytes())
+    assert Trained(teaching_set=str(copied)).content() == by_path.content()  # where it lies does not matter
+
+    handler = partial(SimpleHTTPRequestHandler, directory=str(taught))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/teacher.safetensors"
+        by_url = Trained(teaching_set=url, sha256=checksum)
+        assert by_url.inner_steps_taught is None  # nothing is downloaded by a description
+        fetched = by_url(Digits(), {}, device="cpu")
+        with pytest.raises(Mistake, match=f"expects the sha256 {'0' * 64} of http.*, got {checksum}"):
+            Trained(teaching_set=url, sha256="0" * 64)(Digits(), {}, device="cpu")
+        server.shutdown()
+    here = by_path(Digits(), {}, device="cpu")
+    assert torch.equal(fetched.lesson.images, here.lesson.images)
+    assert by_url(Digits(), {}, device="cpu").lesson.lr.equal(here.lesson.lr)  # from the cache, the server is gone
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"teaching_set": "nothing/here.safetensors"}, "nothing/here.safetensors: no such file"),
+        ({"teaching_set": "mnist"}, "no teaching set 'mnist'"),
+        ({"teaching_set": "https://example.org/a.safetensors"}, "needs the sha256 of https://example.org"),
+    ],
+)
+def test_trained_teachers_that_are_not_there(fields: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Trained(**fields)
+
+
+def test_a_trained_teacher_must_fit_the_data_and_its_checksum(taught: Path, tmp_path: Path) -> None:
+    file = str(taught / "teacher.safetensors")
+    with pytest.raises(Mistake, match=r"holds images \(1, 8, 8\) of 10 classes, data set 'mnist' has \(1, 28, 28\)"):
+        Trained(teaching_set=file).check(MNIST())
+    with pytest.raises(ValueError, match="expects the sha256 0000"):
+        Trained(teaching_set=file, sha256="0" * 64)
+    (tmp_path / "not.safetensors").write_bytes(b"something else")
+    with pytest.raises(Mistake, match="is not a teaching set"):
+        Trained(teaching_set=str(tmp_path / "not.safetensors")).check(MNIST())
+
+
+def test_a_suite_with_a_trained_teacher_names_its_checksum(taught: Path) -> None:
+    file = taught / "teacher.safetensors"
+    text = (
+        f"{{name: s, dataset: digits, teachers: [{{name: trained, teaching_set: '{file}'}}], architectures: [linear], "
+        "modes: [gtn, 10_gtn], seeds: [0], perturbations: [{name: noise, beta: [0]}]}"
+    )
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in plan(parse(text)).suite.to_yaml()
+    with pytest.raises(Mistake, match="trains for 13 inner steps, the teacher has 12"):
+        plan(parse(text.replace("modes: [gtn", "modes: [{name: gtn, inner_steps: 13}")))
+
+
+@pytest.mark.parametrize("name", zoo())
+def test_the_zoo_says_where_its_teachers_come_from(name: str) -> None:
+    found = facts(zoo()[name])
+    assert zoo()[name].stat().st_size <= 8_000_000
+    assert found.inner_steps >= 10 and found.about["teacher"]["seed"] is not None
+    assert found.about["provenance"]["seconds"] > 0 and found.about["provenance"]["machine"]
+    assert all(row["learners"] == 5 for row in found.about["accuracy"])
+    tensors, _ = read_tensors(zoo()[name])
+    assert np.isfinite(tensors["lr"]).all() and tensors["images"].dtype == np.uint8
