@@ -7,6 +7,9 @@ plan = gtn_bench.plan(suite)                # every mistake in it is reported he
 results = gtn_bench.run(plan, "results")    # cached by content, continues by itself
 print(results.curves)
 gtn_bench.report("results")                 # figures and report.md
+
+spec = gtn_bench.load_teacher("digits")     # or a path to a YAML file
+gtn_bench.teach(spec, "teachers/digits")    # continues by itself
 """
 
 from __future__ import annotations
@@ -21,19 +24,37 @@ if TYPE_CHECKING:
     from gtn_bench.results import Results
     from gtn_bench.runner import run
     from gtn_bench.suite import Suite, load
+    from gtn_bench.teacher_training import TeacherSpec, load_teacher, retrain, teach
 
 __version__ = "0.1.0"
-__all__ = ["Mistake", "Plan", "Results", "Suite", "load", "plan", "report", "run"]
+__all__ = [
+    "Mistake",
+    "Plan",
+    "Results",
+    "Suite",
+    "TeacherSpec",
+    "load",
+    "load_teacher",
+    "plan",
+    "report",
+    "retrain",
+    "run",
+    "teach",
+]
 
 _HOMES = {
     "Mistake": "description",
     "Plan": "planner",
     "Results": "results",
     "Suite": "suite",
+    "TeacherSpec": "teacher_training",
     "load": "suite",
+    "load_teacher": "teacher_training",
     "plan": "planner",
     "report": "reporting",
+    "retrain": "teacher_training",
     "run": "runner",
+    "teach": "teacher_training",
 }
 
 

@@ -122,7 +122,7 @@ def teach(
 
     described = teacher_training.load_teacher(spec)
     folder = out or Path("teachers") / described.name
-    with _bars(quiet=False) as bars:
+    with _bars(quiet=not teacher_training.first_process()) as bars:
         steps = described.teacher.work
         task = bars.add_task("meta-steps", total=steps)
 
@@ -193,11 +193,13 @@ def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND", help=", ".join(Ki
     """List what a suite can name."""
     from gtn_bench import planner
     from gtn_bench.suite import suites, teacher_specs
-    from gtn_bench.teaching import zoo
+    from gtn_bench.teaching import zoo_catalogue
 
-    shipped = {Kind.suites: suites, Kind.specs: teacher_specs, Kind.zoo: zoo}
+    shipped = {Kind.suites: suites, Kind.specs: teacher_specs}
     if kind in shipped:
         rows = [{"name": name, "about": str(path)} for name, path in shipped[kind]().items()]
+    elif kind is Kind.zoo:
+        rows = zoo_catalogue()
     else:
         rows = planner.catalogue(kind.value)
     if as_json:

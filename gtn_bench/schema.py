@@ -8,6 +8,7 @@ from gtn_bench.description import Description
 from gtn_bench.perturbations import LibraryAttack
 from gtn_bench.planner import TABLES
 from gtn_bench.suite import Suite
+from gtn_bench.teaching import OPTIMIZERS
 
 
 def suite_schema() -> dict[str, Any]:
@@ -62,7 +63,10 @@ def _entry(cls: type[Description], definitions: dict[str, Any], table: str) -> d
     if table == "perturbations":
         properties |= {"beta": {"$ref": "#/$defs/sweep"}, "samples": {"type": "integer", "exclusiveMinimum": 0}}
     if "architecture" in properties:
-        properties["architecture"] = {"anyOf": [{"enum": list(TABLES["learners"][1])}, {"type": "object"}]}
+        one = {"anyOf": [{"enum": list(TABLES["learners"][1])}, {"type": "object"}]}
+        properties["architecture"] = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+    if "inner_optimizer" in properties:
+        properties["inner_optimizer"] = {"anyOf": [{"enum": list(OPTIMIZERS)}, {"type": "object"}]}
     label = {} if table == "datasets" else {"label": {"type": "string"}}
     definitions[f"{table}.{cls.name}"] = {
         "type": "object",

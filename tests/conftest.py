@@ -63,7 +63,7 @@ def network() -> nn.Module:
     """`base_larger`, trained on digits for an epoch."""
     dataset = Digits()
     network = LEARNERS["base_larger"]()(dataset, seed=0).train()
-    network.load_state_dict(Vanilla(epochs=2)(network, dataset()["train"], None, seed=0))
+    network.load_state_dict(Vanilla(epochs=2)(network, dataset, dataset()["train"], None, seed=0))
     return network.eval()
 
 

@@ -220,10 +220,12 @@ def test_files_appear_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_teachers_are_kept_with_their_provenance(tiny_run: Results, store: Path) -> None:
-    tensors, about = cache.Store(store).load("teachers", tiny_run.provenance["teachers"]["t"])
+    key = tiny_run.provenance["teachers"]["t"]
+    tensors, about = cache.Store(store).load("teachers", key)
     assert tensors["images"].shape == (3, 20, 1, 8, 8) and tensors["lr"].shape == (3,)
-    assert "curriculum.latents" in tensors and "curriculum.generator.paint.weight" in tensors
-    assert about["teacher"]["meta_steps"] == 2 and len(about["history"]) == 2 and about["dataset"] == {"name": "digits"}
+    assert about["teacher"]["meta_steps"] == 2 and about["dataset"] == {"name": "digits"}
+    assert len(about["history"]["losses"]) == 2
+    assert not cache.Store(store).holds("checkpoints", key)  # which only an interrupted teacher leaves
 
 
 def test_the_report_needs_no_torch_and_can_be_made_again(tiny_run: Results) -> None:

@@ -68,7 +68,15 @@ class Architecture(Description):
         import torch
         from torch import nn
 
-        from gtn_bench.learners.layers import Conv2d, FullBatchNorm, Linear, MaxPool2d, MeanBatchNorm, Normalize
+        from gtn_bench.learners.layers import (
+            Conv2d,
+            Flatten,
+            FullBatchNorm,
+            Linear,
+            MaxPool2d,
+            MeanBatchNorm,
+            Normalize,
+        )
 
         norm = {"mean": MeanBatchNorm, "full": FullBatchNorm}[self.batch_norm]
         channels, height, width = dataset.input_shape
@@ -86,7 +94,7 @@ class Architecture(Description):
             if self.global_pooling:
                 layers.append(nn.AdaptiveAvgPool2d(1))
                 height, width = 1, 1
-            layers.append(nn.Flatten())
+            layers.append(Flatten())
             features = channels * height * width
             for size in self.hidden:
                 layers += [Linear(features, size), norm(size), nn.LeakyReLU(0.1)]

@@ -1,9 +1,10 @@
-"""Convolution and max pooling whose second derivatives are as fast as their first.
+"""Operations whose second derivatives are as fast as their first.
 
 Meta-gradients differentiate the training of a network, and so the gradient of each of its layers.
 PyTorch works the second derivative of a convolution out by exchanging batch and channels, which
 makes kernels as large as the images, and that of max pooling by rearranging memory. Written as what
-they are - three convolutions, one selection - they run at full speed, channels last.
+they are - three convolutions, one selection - they run at full speed. All that has two dimensions
+lies channels last in memory, the derivatives too.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ def max_pool2d(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
     """`torch.nn.functional.max_pool2d`: (B, C, H, W) to (B, C, H', W')."""
     window = ([kernel] * 2, [stride] * 2, [padding] * 2)
     out: Tensor = _MaxPool.apply(x.contiguous(memory_format=LAYOUT), window)
+    return out
+
+
+def flatten(x: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, C H W)."""
+    out: Tensor = _Flatten.apply(x)
     return out
 
 
@@ -126,3 +133,27 @@ class _MaxPoolGradient(Function):
         pixels = along_x.contiguous(memory_format=LAYOUT).permute(0, 2, 3, 1).flatten(1, 2)
         selected = pixels.gather(1, chosen.permute(0, 2, 3, 1).flatten(1, 2))
         return selected.unflatten(1, chosen.shape[2:]).permute(0, 3, 1, 2), None, None, None
+
+
+class _Flatten(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.shape = x.shape
+        return x.flatten(1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        image: Tensor = _Unflatten.apply(grad, ctx.shape)
+        return image
+
+
+class _Unflatten(Function):
+    """The derivative in the layout of the images, which all that comes before is fastest with."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, shape: torch.Size) -> Tensor:
+        return grad.view(shape).contiguous(memory_format=LAYOUT)
+
+    @staticmethod
+    def backward(ctx: Any, along: Tensor) -> tuple[Tensor, None]:
+        return along.flatten(1), None

@@ -8,7 +8,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from gtn_bench.datasets import Split
-from gtn_bench.learners.derivatives import conv2d, max_pool2d
+from gtn_bench.learners.derivatives import conv2d, flatten, max_pool2d
 
 
 class Normalize(nn.Module):
@@ -66,6 +66,13 @@ class MaxPool2d(nn.MaxPool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return max_pool2d(x, self.kernel_size, self.stride, self.padding)
+
+
+class Flatten(nn.Flatten):
+    """(B, C, H, W) to (B, C H W); anything else as it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return flatten(x) if x.ndim == 4 else x
 
 
 class Linear(nn.Linear):
@@ -131,10 +138,12 @@ class FullBatchNorm(BatchStatistics):
     def forward(self, x: Tensor) -> Tensor:
         var, mean = self.running_var, self.running_mean
         if self.training:
-            var, mean = torch.var_mean(x, _all_but_channels(x), correction=0)
+            mean = x.mean(_all_but_channels(x))
+            var = (x - _per_channel(mean, x)).square().mean(_all_but_channels(x))  # torch.var_mean is slow on CPUs
             self._keep(running_var=var, running_mean=mean)
         scale = self.gain * (var + 1e-5).rsqrt()
-        return x * _per_channel(scale, x) + _per_channel(self.bias - mean * scale, x)
+        shift = self.bias - mean * scale
+        return x * _per_channel(scale.to(x.dtype), x) + _per_channel(shift.to(x.dtype), x)
 
 
 def differentiable_statistics(network: nn.Module) -> nn.Module:

@@ -10,10 +10,20 @@ from gtn_bench.teaching.teachers import (
     ShuffledGTN,
     Teacher,
 )
-from gtn_bench.teaching.zoo import Trained, zoo
+from gtn_bench.teaching.zoo import Trained, zoo, zoo_catalogue
 
 TEACHERS: dict[str, type[Teacher]] = {
     cls.name: cls for cls in (CurriculumGTN, ShuffledGTN, PlainGTN, DatasetDistillation, RealData, Trained)
 }
 
-__all__ = ["OPTIMIZERS", "TEACHERS", "CurriculumGTN", "InnerOptimizer", "MetaTrained", "Teacher", "Trained", "zoo"]
+__all__ = [
+    "OPTIMIZERS",
+    "TEACHERS",
+    "CurriculumGTN",
+    "InnerOptimizer",
+    "MetaTrained",
+    "Teacher",
+    "Trained",
+    "zoo",
+    "zoo_catalogue",
+]

@@ -28,6 +28,26 @@ def zoo() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
+def zoo_catalogue() -> list[dict[str, str]]:
+    """Name, content and accuracy of every teaching set of the zoo."""
+    rows = []
+    for name, path in zoo().items():
+        about = facts(path).about
+        teacher = about["teacher"]
+        best = [row for row in about["accuracy"] if row["statistics"] == teacher["statistics"]]
+        rows.append(
+            {
+                "name": name,
+                "about": f"{teacher['name']} teacher on {about['dataset']['name']}",
+                "optimised for": ", ".join(one["name"] for one in teacher["architecture"]),
+                "accuracy": ", ".join(
+                    f"{row['architecture']} {row['accuracy']:.3f} after {row['inner_steps']} steps" for row in best
+                ),
+            }
+        )
+    return rows
+
+
 class Facts(NamedTuple):
     """What a plan needs to know of a teaching set, without its images and without torch."""
 
