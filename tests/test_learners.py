@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
 
 from gtn_bench.datasets import CIFAR10, DATASETS, MNIST, USPS, Dataset, Digits
 from gtn_bench.learners import LEARNERS
+from gtn_bench.learners.derivatives import conv2d, flatten, max_pool2d
 from gtn_bench.learners.folding import fold
 from gtn_bench.learners.layers import (
     BatchStatistics,
@@ -18,6 +22,8 @@ from gtn_bench.learners.layers import (
     estimate_statistics,
     weight_normalised,
 )
+
+Function = Callable[[Tensor, Tensor], Tensor]
 
 NAMES = {
     "base",
@@ -148,3 +154,55 @@ def test_facts_of_the_data_sets() -> None:
     for dataset in (cls() for cls in DATASETS.values()):
         assert len(dataset.mean) == len(dataset.std) == dataset.input_shape[0]
         assert min(dataset.sizes) > 0 and dataset.source.startswith("http")
+
+
+@pytest.mark.parametrize(
+    ("ours", "torchs"),
+    [
+        (lambda x, w: conv2d(x, w, 1, 1), lambda x, w: F.conv2d(x, w, None, 1, 1)),
+        (lambda x, w: conv2d(x, w, 2, 1), lambda x, w: F.conv2d(x, w, None, 2, 1)),
+        (lambda x, w: conv2d(x[:, :2], w[:, :2], 2, 1), lambda x, w: F.conv2d(x[:, :2], w[:, :2], None, 2, 1)),
+        (lambda x, w: max_pool2d(x * w.sum(), 3, 2, 1), lambda x, w: F.max_pool2d(x * w.sum(), 3, 2, 1)),
+        (lambda x, w: flatten(x * w.mean()), lambda x, w: (x * w.mean()).flatten(1)),
+    ],
+    ids=["conv2d", "strided conv2d", "conv2d of few inputs", "max_pool2d", "flatten"],
+)
+def test_first_and_second_derivatives_are_torchs(ours: Function, torchs: Function) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 8, 5, 7, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, 8, 3, 3, dtype=torch.float64, requires_grad=True)
+    along = [torch.randn_like(x), torch.randn_like(weight)]
+    results = []
+    for function in (ours, torchs):
+        y = function(x, weight)
+        grad = torch.sin(torch.arange(y.numel(), dtype=torch.float64)).view_as(y).requires_grad_()
+        first = torch.autograd.grad(y, (x, weight), grad, create_graph=True)
+        second = torch.autograd.grad(first, (x, weight, grad), along, allow_unused=True)
+        results.append([y, *first, *second])
+    for name, one, two in zip(("y", "dx", "dw", "ddx", "ddw", "ddy"), *results, strict=True):
+        assert (one is None) == (two is None), name
+        assert one is None or torch.allclose(one, two, atol=1e-9), name
+
+
+def test_second_derivatives_pass_gradgradcheck() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 8, 4, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 8, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x, w: flatten(max_pool2d(conv2d(x, w, 1, 1), 3, 2, 1)), (x, weight))
+
+
+def test_widened_architectures_have_as_many_times_the_units() -> None:
+    wide = LEARNERS["base_larger"]().widened(2.0)
+    assert [conv.channels for conv in wide.convolutions] == [128, 256] and wide.hidden == (512,)
+    assert all(conv.pool for conv in wide.convolutions)
+    assert LEARNERS["linear"]().widened(0.001).hidden == (1, 1)
+    assert wide(Digits(), 0)(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_bfloat16_images_give_nearly_the_same_logits(name: str) -> None:
+    network = LEARNERS[name]()(Digits(), 0).train()
+    x = torch.rand(40, 1, 8, 8)
+    exact, rounded = network(x), network(x.bfloat16())
+    assert rounded.dtype == torch.bfloat16
+    assert F.cosine_similarity(exact.flatten(), rounded.float().flatten(), dim=0) > 0.99
