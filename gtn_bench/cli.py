@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gtn_bench import __version__
-from gtn_bench.description import Mistake
+from gtn_bench.description import Failure, Mistake
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +44,7 @@ class Kind(StrEnum):
     learners = "learners"
     modes = "modes"
     perturbations = "perturbations"
+    optimizers = "optimizers"
     suites = "suites"
     zoo = "zoo"
     specs = "specs"
@@ -58,13 +59,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for another progr
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 some cells failed, 2 wrong usage or suite."""
+    """Exit codes: 0 done, 1 something failed on the way, 2 wrong usage or suite."""
     try:
         app()
     except Mistake as mistake:
         for line in str(mistake).splitlines():
             errors.print(f"[red]error:[/] {_plain(line)}", highlight=False, soft_wrap=True)
         sys.exit(2)
+    except Failure as failure:
+        errors.print(f"[red]failed:[/] {_plain(str(failure))}", highlight=False, soft_wrap=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         errors.print("interrupted; what was finished is kept, the same command continues")
         sys.exit(130)
@@ -128,7 +132,8 @@ def teach(
 
         def tell(history: Any) -> None:
             bars.update(task, completed=len(history.losses))
-            if history.checks and history.checks[-1].meta_step == len(history.losses):
+            checked = history.checks and history.checks[-1].meta_step == len(history.losses)
+            if checked and teacher_training.first_process():
                 bars.console.print(_where_it_stands(history), highlight=False)
 
         taught = teacher_training.teach(
@@ -141,7 +146,7 @@ def teach(
         )
     if not teacher_training.first_process():
         return
-    accuracy = _retrain(str(taught), folder / "retrain", (), seeds, device.value, None)
+    accuracy = _retrain(str(taught), folder / "retrain", seeds=seeds, device=device.value)
     teacher_training.finish(folder, accuracy, export)
 
     from gtn_bench.reporting import teacher_report
@@ -155,23 +160,35 @@ def retrain(
     out: Annotated[Path | None, typer.Option(help="Output folder; by default results/retrain-<name>.")] = None,
     architecture: Annotated[list[str] | None, typer.Option(help="May be repeated; by default the teacher's.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Learners for each architecture.")] = 5,
+    sha256: Annotated[str | None, typer.Option(help="Checksum of the teaching set; a URL needs it.")] = None,
     device: OnDevice = Device.auto,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Test accuracy of fresh learners from a teaching set, after ten and after all inner steps."""
-    folder = out or Path("results") / f"retrain-{Path(teaching_set).stem}"
-    accuracy = _retrain(teaching_set, folder, architecture or (), seeds, device.value, workers, quiet=as_json)
+    path = Path(teaching_set)
+    folder = out or Path("results") / f"retrain-{path.parent.name if path.stem == 'teacher' else path.stem}"
+    accuracy = _retrain(
+        teaching_set,
+        folder,
+        quiet=as_json,
+        sha256=sha256,
+        architectures=architecture or (),
+        seeds=seeds,
+        device=device.value,
+        workers=workers,
+    )
     if as_json:
         print(accuracy.to_json(orient="records"))
 
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of a run.")]) -> None:
-    """Draw the figures and write report.md of an output folder again."""
-    from gtn_bench.reporting import report as write_report
+    """Draw the figures and write report.md of an output folder, or of a teacher's, again."""
+    from gtn_bench import reporting
 
-    console.print(f"report: {_plain(str(write_report(folder)))}", soft_wrap=True)
+    write = reporting.teacher_report if (folder / "teacher.safetensors").is_file() else reporting.report
+    console.print(f"report: {_plain(str(write(folder)))}", soft_wrap=True)
 
 
 @app.command()
@@ -267,27 +284,12 @@ def _where_it_stands(history: Any) -> str:
     )
 
 
-def _retrain(
-    taught: str,
-    folder: Path,
-    architectures: Sequence[str],
-    seeds: int,
-    device: Any,
-    workers: int | None,
-    quiet: bool = False,
-) -> pd.DataFrame:
+def _retrain(taught: str, folder: Path, *, quiet: bool = False, **options: Any) -> pd.DataFrame:
+    """Retrain learners, and print their accuracies."""
     from gtn_bench import teacher_training
 
     with _bars(quiet) as bars:
-        accuracy = teacher_training.retrain(
-            taught,
-            folder,
-            architectures=architectures,
-            seeds=seeds,
-            device=device,
-            workers=workers,
-            progress=_teller(bars),
-        )
+        accuracy = teacher_training.retrain(taught, folder, progress=_teller(bars), **options)
     if not quiet:
         table = Table(*accuracy.columns, box=None, pad_edge=False)
         for row in accuracy.astype(object).to_numpy().tolist():

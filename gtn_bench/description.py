@@ -28,6 +28,10 @@ class Mistake(ValueError):
     """What the user wrote cannot be run. Its text is one line for each mistake."""
 
 
+class Failure(RuntimeError):
+    """What was asked for has been tried and did not succeed. Its text is one line."""
+
+
 class Description(BaseModel):
     """Base of everything a suite can name: keyword-only, frozen, strictly typed, no unknown keys."""
 
@@ -50,6 +54,10 @@ class Description(BaseModel):
     def identity(self) -> dict[str, Any]:
         """Name and all fields as plain JSON."""
         return self.model_dump(mode="json")
+
+    def parts(self) -> tuple[Description, ...]:
+        """Other descriptions that this one is made of."""
+        return ()
 
     def content(self) -> dict[str, Any]:
         """What the numbers depend on, as plain JSON: what cache keys and seeds are made of."""
@@ -164,5 +172,7 @@ def _expectation(detail: Any, known: list[str]) -> str:
     if kind == "too_short":
         return "expects at least one entry, got none"
     if kind == "string_pattern_mismatch":
+        if "{64}" in context["pattern"]:
+            return f"expects 64 lower-case hexadecimal digits, got {got!r}"
         return f"expects letters, digits, '.', '_', '+' or '-', got {got!r}"
     return f"expects {_TYPES.get(kind, detail['msg'])}, got {got!r}"

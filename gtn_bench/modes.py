@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from gtn_bench.cache import file_digest
 from gtn_bench.datasets import Dataset, Split
 from gtn_bench.description import Description, Mistake, PositiveFloat, PositiveInt
-from gtn_bench.teaching import Teacher
+from gtn_bench.teaching import FEW_STEPS, Teacher
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -57,6 +57,11 @@ class GTN(Mode):
     needs_teacher = True
     inner_steps: PositiveInt | None = None  # None: as many as the teacher has
 
+    @property
+    def follows_lessons(self) -> bool:
+        """Whether this is nothing but the lessons followed, so that learners that stop earlier are on its way."""
+        return type(self).__call__ is GTN.__call__
+
     def check(self, dataset: Dataset, teacher: Teacher | None) -> None:
         taught = teacher and teacher.inner_steps_taught
         if taught and self.inner_steps and self.inner_steps > taught:
@@ -66,7 +71,7 @@ class GTN(Mode):
         self, network: nn.Module, dataset: Dataset, split: Split, taught: TeachingSet | None, *, seed: int
     ) -> dict[str, Tensor]:
         assert taught is not None
-        ((_, state),) = retrain([self], network, split, taught)
+        ((_, state),) = follow([self], network, split, taught)
         return state
 
 
@@ -74,7 +79,7 @@ class TenStepGTN(GTN):
     """A teacher's learner, stopped after ten inner steps."""
 
     name = "10_gtn"
-    inner_steps: PositiveInt | None = 10
+    inner_steps: PositiveInt | None = FEW_STEPS
 
 
 class Vanilla(Mode):
@@ -174,7 +179,7 @@ class Distilled(Mode):
         return read(path, dataset, normalized=self.units == "normalized", soften=self.soften, run=self.run)
 
 
-def retrain(
+def follow(
     modes: Sequence[GTN], network: nn.Module, split: Split, taught: TeachingSet
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """The learners of several modes from one pass over the lessons: position in `modes`, state dict.
@@ -186,7 +191,7 @@ def retrain(
     there = len(taught.lesson.lr)
     ends = [mode.inner_steps or there for mode in modes]
     if max(ends) > there:
-        raise ValueError(f"mode '{modes[0].name}' trains for {max(ends)} inner steps, the teacher has {there}")
+        raise Mistake(f"mode '{modes[0].name}' trains for {max(ends)} inner steps, the teacher has {there}")
     for step, state in enumerate(trajectory(network, taught.optimizer, taught.lesson.first(max(ends))), start=1):
         for position, (mode, end) in enumerate(zip(modes, ends, strict=True)):
             if step == end:

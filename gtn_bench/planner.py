@@ -18,7 +18,7 @@ from gtn_bench.learners import LEARNERS, Architecture
 from gtn_bench.modes import GTN, MODES, Mode
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
 from gtn_bench.suite import Entry, Named, PerturbationEntry, Suite
-from gtn_bench.teaching import TEACHERS, Teacher
+from gtn_bench.teaching import OPTIMIZERS, TEACHERS, Teacher
 
 D = TypeVar("D", bound=Description)
 N = TypeVar("N", bound=Named)
@@ -27,6 +27,7 @@ E = TypeVar("E", bound=Entry)
 TABLES: dict[str, tuple[str, Mapping[str, type[Description]]]] = {
     "datasets": ("dataset", DATASETS),
     "teachers": ("teacher", TEACHERS),
+    "optimizers": ("optimizer", OPTIMIZERS),
     "learners": ("architecture", LEARNERS),
     "modes": ("mode", MODES),
     "perturbations": ("perturbation", PERTURBATIONS),
@@ -80,7 +81,9 @@ class Learner:
     @property
     def trajectory(self) -> Hashable:
         """What is trained in one pass: learners of one teacher that differ only in where they stop."""
-        return (self.taught_by, self.architecture, self.seed) if isinstance(self.mode, GTN) else self
+        if isinstance(self.mode, GTN) and self.mode.follows_lessons:
+            return (self.taught_by, self.architecture, self.seed)
+        return self
 
     def key(self, device: str) -> str:
         content = {
@@ -302,10 +305,9 @@ def _described(table: Mapping[str, type[D]], kind: str, entry: Named, place: str
 
 
 def _modules(*descriptions: Description) -> set[str]:
-    """Where the descriptions' classes and their bases are written, plug-ins included."""
-    bases = {
-        base for description in descriptions for base in type(description).__mro__ if issubclass(base, Description)
-    }
+    """Where the classes of the descriptions, of their parts and their bases are written, plug-ins included."""
+    whole = [part for description in descriptions for part in (description, *description.parts())]
+    bases = {base for part in whole for base in type(part).__mro__ if issubclass(base, Description)}
     return {base.__module__ for base in bases - {Description}}
 
 

@@ -12,24 +12,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
 import pandas as pd
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from gtn_bench import planner, runner, suite
-from gtn_bench.cache import installed, write_atomically
+from gtn_bench.cache import read_tensors, write_atomically, write_tensors
 from gtn_bench.datasets import DATASETS, Dataset
-from gtn_bench.description import Mistake, choose, explain
+from gtn_bench.description import Failure, Mistake, build, choose, explain
 from gtn_bench.suite import Label, Suite
-from gtn_bench.teaching import TEACHERS, MetaTrained, Teacher, Trained
+from gtn_bench.teaching import FEW_STEPS, TEACHERS, MetaTrained, Teacher, Trained
 from gtn_bench.teaching.zoo import facts
 
 if TYPE_CHECKING:
     from gtn_bench.teaching.meta_training import History
-
-CHECKED_ON = 10  # inner steps after which learners are looked at, besides all of them
 
 
 class TeacherSpec(BaseModel):
@@ -40,7 +38,12 @@ class TeacherSpec(BaseModel):
     name: Label
     description: str = ""
     dataset: Annotated[Dataset, BeforeValidator(lambda entry: choose(DATASETS, "dataset", entry))]
-    teacher: Annotated[Teacher, BeforeValidator(lambda entry: choose(TEACHERS, "teacher", entry))]
+    teacher: Annotated[MetaTrained, BeforeValidator(lambda entry: _meta_trained(entry))]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        self.teacher.check(self.dataset)
+        return self
 
     def to_yaml(self) -> str:
         """With every default written out."""
@@ -60,10 +63,14 @@ def load_teacher(source: str | Path) -> TeacherSpec:
             spec = TeacherSpec.model_validate(suite.mapping(path.read_text(encoding="utf-8"), "a teacher"))
         except ValidationError as error:
             raise Mistake("\n".join(explain(error, TeacherSpec, ""))) from None
-        if not isinstance(spec.teacher, MetaTrained):
-            raise Mistake(f"teacher: '{spec.teacher.name}' is not meta-trained")
-        spec.teacher.check(spec.dataset)
     return spec
+
+
+def _meta_trained(entry: object) -> Teacher:
+    teacher = choose(TEACHERS, "teacher", entry)
+    if not isinstance(teacher, MetaTrained):
+        raise Mistake(f"teacher '{teacher.name}' is not meta-trained")
+    return teacher
 
 
 def teach(
@@ -78,7 +85,8 @@ def teach(
     """Meta-train the teacher in the folder `out`; the path of its teaching set.
 
     Interrupted at any point, the same call continues from the checkpoint in the folder and ends with
-    the same teacher. Started by `torchrun`, every process unrolls its share of the learners.
+    the same teacher. Started by `torchrun`, every process unrolls its share of the learners; the
+    folder must be one that all processes see.
 
     Raises:
         Mistake: if the folder holds another teacher.
@@ -89,27 +97,27 @@ def teach(
 
     folder = Path(out)
     taught, provenance = folder / "teacher.safetensors", folder / "provenance.json"
-    with _processes(runner.choose_device(device)) as (where, first):
-        if first:
-            folder.mkdir(parents=True, exist_ok=True)
-            _claim(folder / "teacher.yaml", spec)
-        if taught.exists():
+    with _processes(runner.choose_device(device)) as group:
+        if group.first(lambda: _prepare(folder, spec)):
             return taught
+        group.first(lambda: work.splits(spec.dataset, group.device))  # downloaded once
+        splits = work.splits(spec.dataset, group.device)
         started, before = time.time(), _seconds(provenance)
 
         def tell(history: History) -> None:
-            if first:
-                write_atomically(
-                    provenance, json.dumps(_provenance(spec, where, before + time.time() - started)).encode()
-                )
+            if group.rank == 0:
+                spent = before + time.time() - started
+                about = {**_provenance(spec, group, spent), "made_by": history.made_by}
+                write_atomically(provenance, json.dumps(about, indent=2).encode())
             progress(history)
 
-        watch = Watch(folder / "checkpoint.safetensors", checkpoint_every, check_every, tell)
-        work.reuse_memory()
-        teaching_set = spec.teacher(spec.dataset, work.splits(spec.dataset, where), device=where, watch=watch)
-        if first:
-            teaching_set.save(taught)
-            (folder / "checkpoint.safetensors").unlink()
+        if group.device == "cpu":
+            work.reuse_memory()
+        checkpoint = folder / "checkpoint.safetensors"
+        watch = Watch(checkpoint, checkpoint_every, check_every, tell, group.rank, group.ranks)
+        teaching_set = spec.teacher(spec.dataset, splits, device=group.device, watch=watch)
+        group.first(lambda: teaching_set.save(taught))
+        group.first(lambda: checkpoint.unlink(missing_ok=True))
     return taught
 
 
@@ -117,6 +125,7 @@ def retrain(
     taught: str | Path,
     out: str | Path,
     *,
+    sha256: str | None = None,
     architectures: Sequence[str] = (),
     seeds: int = 5,
     device: runner.Device = "auto",
@@ -128,13 +137,15 @@ def retrain(
     One row for each architecture (by default those that the teacher was meta-trained on), number of
     inner steps (ten, and all) and kind of batch-norm statistics: mean and standard deviation over
     `seeds` learners, on all test images. A learner after ten inner steps is the beginning of the one
-    after all; learners are cached by their content. Writes `out` as every run does, and `accuracy.csv`.
+    after all; learners are cached by their content. A URL needs its `sha256`. Writes `out` as every
+    run does, and `accuracy.csv`.
     """
-    plan = planner.plan(_retraining(Trained(teaching_set=str(taught)), architectures, seeds))
+    teacher = build(Trained, {"teaching_set": str(taught), "sha256": sha256}, "")
+    plan = planner.plan(_retraining(teacher, architectures, seeds))
     summary = runner.run(plan, out, device=device, workers=workers, progress=progress).summary
     failed = summary[summary["status"] != "done"]
     if len(failed):
-        raise RuntimeError(f"{len(failed)} of {len(summary)} learners failed; {Path(out) / 'provenance.json'} says why")
+        raise Failure(f"{len(failed)} of {len(summary)} learners failed; {Path(out) / 'provenance.json'} says why")
     steps, statistics = zip(*(mode.split("-") for mode in summary["mode"]), strict=True)
     summary = summary.assign(inner_steps=[int(step) for step in steps], statistics=statistics)
     accuracy = summary.groupby(["architecture", "inner_steps", "statistics"], sort=False)["clean_accuracy"]
@@ -145,14 +156,11 @@ def retrain(
 
 def finish(folder: Path, accuracy: pd.DataFrame, export: Path | None = None) -> None:
     """Leave the accuracy in a teacher's folder; `export` gets a file for others, with provenance and accuracy."""
-    from gtn_bench.teaching.teaching_set import TeachingSet
-
     write_atomically(folder / "accuracy.csv", accuracy.to_csv(index=False, float_format="%.6g").encode())
     if export:
-        taught = TeachingSet.load(folder / "teacher.safetensors")
+        tensors, about = read_tensors(folder / "teacher.safetensors")
         provenance = json.loads((folder / "provenance.json").read_text())
-        about = {**taught.about, "accuracy": accuracy.to_dict("records"), "provenance": provenance}
-        TeachingSet(taught.lesson, taught.optimizer, about).save(export)
+        write_tensors(export, tensors, {**about, "accuracy": accuracy.to_dict("records"), "provenance": provenance})
 
 
 def first_process() -> bool:
@@ -162,9 +170,10 @@ def first_process() -> bool:
 
 def _retraining(teacher: Trained, architectures: Sequence[str], seeds: int) -> Suite:
     """Every architecture, seed, number of inner steps and kind of statistics, without any perturbation."""
-    known = facts(teacher.path)
-    entries = list(architectures) or known.about["teacher"]["architecture"]
-    lengths = sorted({length for length in (CHECKED_ON, known.inner_steps) if length <= known.inner_steps})
+    known = facts(teacher.fetch())
+    if not {"dataset", "teacher"} <= known.about.keys():
+        raise Mistake(f"{teacher.path} does not say what it was made for")
+    lengths = sorted({length for length in (FEW_STEPS, known.inner_steps) if length <= known.inner_steps})
     modes = [
         {"name": "gtn", "label": f"{length}-{statistics}", "inner_steps": length, "statistics": statistics}
         for length in lengths
@@ -175,7 +184,7 @@ def _retraining(teacher: Trained, architectures: Sequence[str], seeds: int) -> S
             "name": "retrain",
             "dataset": known.about["dataset"],
             "teachers": [teacher.identity()],
-            "architectures": entries,
+            "architectures": list(architectures) or _labelled(known.about["teacher"]["architecture"]),
             "modes": modes,
             "seeds": list(range(seeds)),
             "perturbations": [{"name": "noise", "beta": [0]}],
@@ -183,41 +192,88 @@ def _retraining(teacher: Trained, architectures: Sequence[str], seeds: int) -> S
     )
 
 
-def _claim(path: Path, spec: TeacherSpec) -> None:
-    """Write the specification into the folder; a folder with another teacher is left alone."""
-    if path.exists() and load_teacher(path).teacher.content() != spec.teacher.content():
-        raise Mistake(f"{path.parent} holds another teacher; choose another folder")
+def _labelled(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The architectures of a teacher, each once; of several with one name all but the first get a number."""
+    labelled: list[dict[str, Any]] = []
+    seen: list[dict[str, Any]] = []
+    for entry in entries:
+        if entry not in seen:
+            before = sum(other["name"] == entry["name"] for other in seen)
+            labelled.append({**entry, "label": f"{entry['name']}-{before + 1}"} if before else entry)
+            seen.append(entry)
+    return labelled
+
+
+def _prepare(folder: Path, spec: TeacherSpec) -> bool:
+    """Write the specification into the folder; whether its teacher is finished. Another teacher's is left alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "teacher.yaml"
+    if path.exists():
+        there = load_teacher(path)
+        if (there.dataset, there.teacher.content()) != (spec.dataset, spec.teacher.content()):
+            raise Mistake(f"{folder} holds another teacher; choose another folder")
     write_atomically(path, spec.to_yaml().encode())
+    return (folder / "teacher.safetensors").exists()
 
 
 def _seconds(provenance: Path) -> float:
     return float(json.loads(provenance.read_text())["seconds"]) if provenance.exists() else 0.0
 
 
-def _provenance(spec: TeacherSpec, device: str, seconds: float) -> dict[str, Any]:
+def _provenance(spec: TeacherSpec, group: _Group, seconds: float) -> dict[str, Any]:
     return {
         "teacher": spec.name,
         "seconds": round(seconds, 1),
-        "machine": runner.machine(device),
-        "processes": int(os.environ.get("WORLD_SIZE", 1)),
-        "versions": {name: installed(name) for name in ("gtn-bench", "torch")},
+        "machine": runner.machine(group.device),
+        "processes": group.ranks,
     }
 
 
+class _Group(NamedTuple):
+    """The processes that meta-train together, as one of them sees them."""
+
+    device: str
+    rank: int = 0
+    ranks: int = 1
+
+    def first(self, work: Callable[[], object]) -> bool:
+        """Let the first process do the work while the others wait; all learn whether it came to anything.
+
+        A mistake or failure that it meets is raised in all of them.
+        """
+        if self.ranks == 1:
+            return bool(work())
+        from torch import distributed
+
+        shared: list[bool | Exception] = [False]
+        if self.rank == 0:
+            try:
+                shared = [bool(work())]
+            except (Mistake, Failure) as error:
+                shared = [error]
+        distributed.broadcast_object_list(shared)
+        if isinstance(shared[0], Exception):
+            raise shared[0]
+        return shared[0]
+
+
 @contextmanager
-def _processes(device: str) -> Iterator[tuple[str, bool]]:
-    """Join the group that `torchrun` has started, if it has: this process's device, whether it is the first."""
+def _processes(device: str) -> Iterator[_Group]:
+    """Join the group that `torchrun` has started, if it has."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        yield device, True
+        yield _Group(device)
         return
     import torch
     from torch import distributed
 
     if device == "cuda":
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        local = int(os.environ["LOCAL_RANK"])
+        if local >= torch.cuda.device_count():
+            raise Mistake(f"{local + 1} processes need as many GPUs here, there are {torch.cuda.device_count()}")
+        device = f"cuda:{local}"
         torch.cuda.set_device(device)
     distributed.init_process_group("gloo" if device == "cpu" else "nccl")
     try:
-        yield device, distributed.get_rank() == 0
+        yield _Group(device, distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()

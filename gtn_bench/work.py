@@ -17,7 +17,7 @@ import torch
 from gtn_bench.cache import Site
 from gtn_bench.classifiers import Classifier
 from gtn_bench.datasets import Dataset, Split, SplitName
-from gtn_bench.modes import GTN, retrain
+from gtn_bench.modes import GTN, follow
 from gtn_bench.perturbations.referee import EXAMPLES, MEASURED, judge, look_at
 from gtn_bench.planner import Cell, Learner, TaughtBy
 from gtn_bench.teaching.meta_training import History, Watch
@@ -75,8 +75,8 @@ def train(site: Site, learners: Mapping[str, Learner], teacher_key: str | None) 
     if teacher_key:
         taught = TeachingSet.load(site.store.path("teachers", teacher_key)).to(site.device)
     modes = [learner.mode for learner in learners.values() if isinstance(learner.mode, GTN)]
-    if taught and len(modes) == len(learners):
-        states = dict(retrain(modes, network, split, taught))
+    if taught and len(modes) == len(learners) > 1:
+        states = dict(follow(modes, network, split, taught))
     else:
         states = {0: first.mode(network, first.dataset, split, taught, seed=first.training_seed)}
     for position, (key, learner) in enumerate(learners.items()):

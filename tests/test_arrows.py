@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "work": {"cache", "datasets", "learners", "teaching", "modes", "classifiers", "perturbations", "planner"},
     "runner": {"description", "cache", "planner", "schema", "results", "statistics", "work"},
     "teacher_training": {"description", "cache", "suite", "datasets", "teaching", "planner", "work", "runner"},
-    "reporting": {"description", "cache", "suite", "results", "statistics"},
+    "reporting": {"description", "cache", "suite", "teaching", "results", "statistics"},
     "cli": {
         "description",
         "suite",

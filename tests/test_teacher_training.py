@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -14,16 +15,17 @@ import numpy as np
 import pytest
 import torch
 
+from gtn_bench import work
 from gtn_bench.cache import file_digest, read_tensors
 from gtn_bench.datasets import MNIST, Digits
-from gtn_bench.description import Mistake
+from gtn_bench.description import Failure, Mistake
 from gtn_bench.planner import plan
 from gtn_bench.reporting import teacher_report
 from gtn_bench.suite import parse, teacher_specs
-from gtn_bench.teacher_training import TeacherSpec, finish, load_teacher, retrain, teach
+from gtn_bench.teacher_training import TeacherSpec, _labelled, finish, load_teacher, retrain, teach
 from gtn_bench.teaching import Trained, zoo
 from gtn_bench.teaching.lessons import Lesson
-from gtn_bench.teaching.meta_training import backward
+from gtn_bench.teaching.meta_training import Watch, backward
 from gtn_bench.teaching.optimizers import SGD
 from gtn_bench.teaching.teaching_set import TeachingSet
 from gtn_bench.teaching.zoo import facts
@@ -79,8 +81,10 @@ def test_a_finished_teacher_is_not_trained_again(taught: Path) -> None:
 
 def test_a_folder_with_another_teacher_is_left_alone(taught: Path, tmp_path: Path) -> None:
     other = load_teacher(written(tmp_path, ("meta_steps: 6", "meta_steps: 7")))
-    with pytest.raises(Mistake, match="holds another teacher; choose another folder"):
-        teach(other, taught, device="cpu")
+    elsewhere = load_teacher(written(tmp_path, ("dataset: digits", "dataset: mnist")))
+    for wrong in (other, elsewhere):
+        with pytest.raises(Mistake, match="holds another teacher; choose another folder"):
+            teach(wrong, taught, device="cpu")
 
 
 def test_killed_at_any_point_it_ends_with_the_same_teacher(taught: Path, tmp_path: Path) -> None:
@@ -126,6 +130,28 @@ distributed.destroy_process_group()
 """
 
 
+def test_torchrun_gives_the_teacher_of_one_process(taught: Path, tmp_path: Path) -> None:
+    script = tmp_path / "teach.py"
+    script.write_text(
+        "import sys, torch; torch.set_num_threads(1)\n"
+        "from gtn_bench.teacher_training import load_teacher, teach\n"
+        "teach(load_teacher(sys.argv[1]), sys.argv[2], device='cpu', check_every=3)"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run([*command, str(written(tmp_path)), str(tmp_path / "out")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "teacher.yaml",
+        "teacher.safetensors",
+        "provenance.json",
+    }
+    assert json.loads((tmp_path / "out" / "provenance.json").read_text())["processes"] == 2
+    one, two = (TeachingSet.load(folder / "teacher.safetensors") for folder in (taught, tmp_path / "out"))
+    losses = [torch.tensor(found.about["history"]["losses"]) for found in (one, two)]
+    assert torch.allclose(*losses, atol=1e-3)
+    assert torch.allclose(one.lesson.lr, two.lesson.lr, rtol=1e-2)
+
+
 def test_two_processes_give_the_gradient_of_one(spec: TeacherSpec, tmp_path: Path) -> None:
     files = [str(tmp_path / name) for name in ("store", "small.yaml", "gradient.pt")]
     ranks = [subprocess.Popen([sys.executable, "-c", RANK, str(rank), *files]) for rank in (0, 1)]
@@ -140,12 +166,9 @@ def test_two_processes_give_the_gradient_of_one(spec: TeacherSpec, tmp_path: Pat
         assert value.grad is not None and torch.allclose(value.grad, grad, atol=1e-6)
 
 
-def test_learners_that_processes_cannot_share_are_a_mistake(
-    tmp_path: Path, spec: TeacherSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gtn_bench.teaching.meta_training._group", lambda: (0, 3))
+def test_learners_that_processes_cannot_share_are_a_mistake(spec: TeacherSpec) -> None:
     with pytest.raises(Mistake, match="3 processes cannot share 2 learners per meta-step evenly; set learners to a"):
-        teach(spec, tmp_path / "out", device="cpu")
+        spec.teacher(Digits(), Digits()(), device="cpu", watch=Watch(ranks=3))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +181,9 @@ def test_learners_that_processes_cannot_share_are_a_mistake(
         (("batch_size: 20", "batch_size: 9"), "batch_size of at least one image per class \\(10\\), got 9"),
         (("lr: 0.005", "lrr: 0.005"), "lrr: .*did you mean 'lr'"),
         (("name: cgtn", "name: cgnt"), "unknown teacher 'cgnt'; did you mean 'cgtn'"),
-        (("name: cgtn", "inner_optimizer: sdg, name: cgtn"), "unknown inner optimizer 'sdg'; did you mean 'sgd'"),
+        (("name: cgtn", "inner_optimizer: sdg, name: cgtn"), "unknown optimizer 'sdg'; did you mean 'sgd'"),
+        (("name: cgtn", "growth: 6, name: cgtn"), "expects growth to end before the last of its 6 meta-steps, got 6"),
+        (("name: cgtn", "growth: 2, growth_from: 12, name: cgtn"), "growth_from below its 12 inner steps, got 12"),
         (("name: cgtn", "widths: [2, 1], name: cgtn"), r"expects widths as \[smallest, largest\], got \[2.0, 1.0\]"),
         (("dataset: digits", "dataset: digit"), "unknown dataset 'digit'; did you mean 'digits'"),
         (("dataset: digits\n", ""), "dataset: .*needs this key"),
@@ -172,7 +197,13 @@ def test_bad_specifications_are_one_clear_line(tmp_path: Path, change: tuple[str
     assert len(str(caught.value).splitlines()) == 1 and str(caught.value).startswith("small.yaml: ")
 
 
-def test_a_teacher_that_is_not_meta_trained_and_one_that_is_not_there(tmp_path: Path) -> None:
+def test_a_teacher_that_is_not_meta_trained_and_one_that_is_not_there(taught: Path, tmp_path: Path) -> None:
+    file = taught / "teacher.safetensors"
+    (tmp_path / "ready.yaml").write_text(
+        f"{{name: ready, dataset: digits, teacher: {{name: trained, teaching_set: '{file}'}}}}"
+    )
+    with pytest.raises(Mistake, match=r"^ready.yaml: teacher: teacher 'trained' is not meta-trained$"):
+        load_teacher(tmp_path / "ready.yaml")
     with pytest.raises(Mistake, match="unknown teacher 'base_lrger'; did you mean 'base_larger'"):
         load_teacher("base_lrger")
     with pytest.raises(Mistake, match=r"missing.yaml: no such file"):
@@ -180,10 +211,21 @@ def test_a_teacher_that_is_not_meta_trained_and_one_that_is_not_there(tmp_path: 
 
 
 def test_missing_data_is_said_before_any_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision finds no files in an empty folder, and its download fails."""
+
+    class Absent:
+        def __init__(self, root: str, train: bool, download: bool) -> None:
+            raise RuntimeError("Dataset not found" if not download else "no network")
+
     monkeypatch.setenv("GTN_BENCH_DATA", str(tmp_path))
-    monkeypatch.setattr(MNIST, "_load", lambda self, options: (_ for _ in ()).throw(Mistake("data set 'mnist' is not")))
-    with pytest.raises(Mistake, match="data set 'mnist' is not"):
-        teach(load_teacher(written(tmp_path, ("digits", "mnist"))), tmp_path / "out", device="cpu")
+    monkeypatch.setattr("torchvision.datasets.MNIST", Absent)
+    work.splits.cache_clear()
+    steps: list[object] = []
+    with pytest.raises(Mistake, match=f"data set 'mnist' is not in {tmp_path} and could not be downloaded"):
+        teach(
+            load_teacher(written(tmp_path, ("digits", "mnist"))), tmp_path / "out", device="cpu", progress=steps.append
+        )
+    assert not steps and not (tmp_path / "out" / "checkpoint.safetensors").exists()
 
 
 @pytest.mark.parametrize("name", teacher_specs())
@@ -242,6 +284,25 @@ def test_a_teaching_set_for_mnist_has_at_most_eight_megabytes_and_comes_back(tmp
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()  # nothing is lost a second time
 
 
+def test_what_is_read_is_written_again_exactly(tmp_path: Path) -> None:
+    """Over many ranges of pixels: the levels, and the darkest and the brightest pixel."""
+    draw = torch.Generator().manual_seed(0)
+    path, again = tmp_path / "set.safetensors", tmp_path / "again.safetensors"
+    labels = torch.eye(2).expand(1, 2, 2)
+    for _ in range(50):
+        images = torch.randn(1, 2, 1, 8, 8, generator=draw) * 10 ** torch.randn(1, generator=draw)
+        TeachingSet(Lesson(images, labels, torch.ones(1), torch.ones(1)), SGD(), {}).save(path)
+        TeachingSet.load(path).save(again)
+        assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_teaching_set_that_is_not_finite_is_not_written(tmp_path: Path) -> None:
+    one = mnist_sized()
+    with pytest.raises(Failure, match="needs finite images"):
+        TeachingSet(one.lesson._replace(lr=one.lesson.lr * math.nan), SGD(), {}).save(tmp_path / "set.safetensors")
+    assert not any(tmp_path.iterdir())
+
+
 def test_soft_labels_come_back(tmp_path: Path) -> None:
     one = mnist_sized()
     soft = torch.rand(64, 128, 10).softmax(2)
@@ -264,6 +325,8 @@ def test_trained_teachers_by_path_name_and_url(taught: Path, tmp_path: Path, mon
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/teacher.safetensors"
         by_url = Trained(teaching_set=url, sha256=checksum)
+        with pytest.raises(Mistake, match=r"^teacher 'trained' needs the sha256 of http"):
+            retrain(url, tmp_path / "out")
         assert by_url.inner_steps_taught is None  # nothing is downloaded by a description
         fetched = by_url(Digits(), {}, device="cpu")
         with pytest.raises(Mistake, match=f"expects the sha256 {'0' * 64} of http.*, got {checksum}"):
@@ -296,6 +359,19 @@ def test_a_trained_teacher_must_fit_the_data_and_its_checksum(taught: Path, tmp_
     (tmp_path / "not.safetensors").write_bytes(b"something else")
     with pytest.raises(Mistake, match="is not a teaching set"):
         Trained(teaching_set=str(tmp_path / "not.safetensors")).check(MNIST())
+
+
+def test_names_that_are_wrong_are_one_line_for_retraining(tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match=r"^teacher 'trained': no teaching set 'nothing'"):
+        retrain("nothing", tmp_path / "out")
+    with pytest.raises(Mistake, match="expects 64 lower-case hexadecimal digits, got 'abc'"):
+        retrain("nothing", tmp_path / "out", sha256="abc")
+
+
+def test_architectures_of_one_name_get_labels() -> None:
+    full = {"name": "base", "batch_norm": "full"}
+    entries = [{"name": "base", "batch_norm": "mean"}, full, {"name": "linear"}, full]
+    assert [entry.get("label", entry["name"]) for entry in _labelled(entries)] == ["base", "base-2", "linear"]
 
 
 def test_a_suite_with_a_trained_teacher_names_its_checksum(taught: Path) -> None:

@@ -6,10 +6,21 @@ computes the same function with less arithmetic, in the memory layout that convo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from gtn_bench.learners.layers import BatchStatistics, Conv2d, FullBatchNorm, Linear, weight_normalised
+from gtn_bench.learners.layers import (
+    BatchStatistics,
+    Conv2d,
+    Flatten,
+    FullBatchNorm,
+    Linear,
+    MaxPool2d,
+    weight_normalised,
+)
 
 
 @torch.no_grad()
@@ -37,8 +48,15 @@ def fold(network: nn.Module) -> nn.Module:
                 weighted.bias.mul_(scale).add_(shift)
             weighted = None
         else:
-            layers.append(layer)
+            layers.append(_PLAIN[type(layer)](layer) if type(layer) in _PLAIN else layer)
     return nn.Sequential(*layers).to(memory_format=torch.channels_last).eval()
+
+
+# What attacks need no second derivatives of.
+_PLAIN: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+    MaxPool2d: lambda layer: nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding),
+    Flatten: lambda layer: nn.Flatten(),
+}
 
 
 def _plain(layer: Conv2d | Linear) -> nn.Conv2d | nn.Linear:

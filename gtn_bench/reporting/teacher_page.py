@@ -13,13 +13,15 @@ import pandas as pd
 from gtn_bench.cache import read_tensors, write_atomically
 from gtn_bench.description import Mistake
 from gtn_bench.reporting.page import markdown_table
+from gtn_bench.teaching import decoded
 
 
 def teacher_report(folder: str | Path) -> Path:
     """Write `figures/` and `report.md` into a teacher's folder; the path of the page."""
     folder = Path(folder)
-    if not (folder / "teacher.safetensors").is_file():
-        raise Mistake(f"{folder}: expects the folder of a teacher, found no teacher.safetensors in it")
+    for name in ("teacher.safetensors", "provenance.json"):
+        if not (folder / name).is_file():
+            raise Mistake(f"{folder}: expects the folder of a teacher, found no {name} in it")
     tensors, about = read_tensors(folder / "teacher.safetensors")
     provenance = json.loads((folder / "provenance.json").read_text())
     accuracy = pd.read_csv(folder / "accuracy.csv") if (folder / "accuracy.csv").is_file() else None
@@ -45,8 +47,7 @@ def _draw(folder: Path, tensors: dict[str, Any], history: dict[str, Any]) -> Non
 
     folder.mkdir(parents=True, exist_ok=True)
     figures.style([])
-    low, high = tensors["range"]
-    images = low + tensors["images"].astype("float32") * ((high - low) / 255)
+    images = decoded(tensors["images"], tensors["range"])
     figures.save(teacher_figures.learning_figure(history), folder / "learning")
     figures.save(teacher_figures.lessons_figure(images, tensors["labels"]), folder / "lessons")
     figures.save(teacher_figures.rates_figure(tensors["lr"], tensors["momentum"]), folder / "rates")

@@ -2,6 +2,7 @@
 
 from gtn_bench.teaching.optimizers import OPTIMIZERS, InnerOptimizer
 from gtn_bench.teaching.teachers import (
+    FEW_STEPS,
     CurriculumGTN,
     DatasetDistillation,
     MetaTrained,
@@ -10,13 +11,14 @@ from gtn_bench.teaching.teachers import (
     ShuffledGTN,
     Teacher,
 )
-from gtn_bench.teaching.zoo import Trained, zoo, zoo_catalogue
+from gtn_bench.teaching.zoo import Trained, decoded, zoo, zoo_catalogue
 
 TEACHERS: dict[str, type[Teacher]] = {
     cls.name: cls for cls in (CurriculumGTN, ShuffledGTN, PlainGTN, DatasetDistillation, RealData, Trained)
 }
 
 __all__ = [
+    "FEW_STEPS",
     "OPTIMIZERS",
     "TEACHERS",
     "CurriculumGTN",
@@ -24,6 +26,7 @@ __all__ = [
     "MetaTrained",
     "Teacher",
     "Trained",
+    "decoded",
     "zoo",
     "zoo_catalogue",
 ]

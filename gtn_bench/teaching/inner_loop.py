@@ -21,14 +21,16 @@ class State(NamedTuple):
 
     params: Tensors
     memory: Tensors  # of the inner optimiser
-    buffers: Tensors  # batch-norm statistics among them
+    buffers: Tensors  # batch-norm statistics among them; every step replaces them without reading them
 
     def leaves(self) -> State:
-        """The same numbers cut from their history, as leaves that collect gradients."""
-        return State(*({name: _leaf(value) for name, value in part.items()} for part in self))
+        """The same numbers cut from their history; parameters and memory collect gradients from here on."""
+        params, memory = ({name: _leaf(value) for name, value in part.items()} for part in self[:2])
+        return State(params, memory, {name: value.detach() for name, value in self.buffers.items()})
 
     def tensors(self) -> list[Tensor]:
-        return [value for part in self for value in part.values()]
+        """What the next step depends on."""
+        return [*self.params.values(), *self.memory.values()]
 
 
 class Exam(NamedTuple):
@@ -41,7 +43,7 @@ class Exam(NamedTuple):
 def initial_state(learner: nn.Module, optimizer: InnerOptimizer) -> State:
     """The learner as it stands, at rest."""
     params = {name: value.detach() for name, value in learner.named_parameters()}
-    buffers = {name: value.detach() for name, value in learner.named_buffers()}
+    buffers = {name: value.detach().clone() for name, value in learner.named_buffers()}
     return State(params, optimizer.start(params), buffers)
 
 

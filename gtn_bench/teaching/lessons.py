@@ -65,7 +65,10 @@ class Lessons(nn.Module):
         return self.labels.expand(len(self.log_lr[steps]), *self.labels.shape)
 
     def redraw(self, draw: torch.Generator) -> None:
-        """Draw anew what is not learned; called before every meta-step."""
+        """Draw anew what is not learned; called before every learner of the meta-training.
+
+        A teaching set holds one draw, the same for all learners that are trained from it.
+        """
 
 
 class Curriculum(Lessons):
@@ -74,17 +77,9 @@ class Curriculum(Lessons):
     latents: Tensor  # (T, B, Z)
 
     def __init__(
-        self,
-        dataset: Dataset,
-        *,
-        inner_steps: int,
-        batch_size: int,
-        latent_size: int,
-        lr: float,
-        momentum: float,
-        soft: bool = False,
+        self, dataset: Dataset, *, inner_steps: int, batch_size: int, latent_size: int, **options: Any
     ) -> None:
-        super().__init__(dataset, inner_steps=inner_steps, batch_size=batch_size, lr=lr, momentum=momentum, soft=soft)
+        super().__init__(dataset, inner_steps=inner_steps, batch_size=batch_size, **options)
         self.latents = nn.Parameter(torch.randn(inner_steps, batch_size, latent_size))
         self.generator = Generator(latent_size, dataset)
 
@@ -100,7 +95,7 @@ class ShuffledCurriculum(Curriculum):
 
     def __init__(self, dataset: Dataset, *, inner_steps: int, **options: Any) -> None:
         super().__init__(dataset, inner_steps=inner_steps, **options)
-        self.register_buffer("order", torch.arange(inner_steps))
+        self.register_buffer("order", torch.arange(inner_steps), persistent=False)
 
     def images(self, steps: slice, precision: torch.dtype) -> Tensor:
         images: Tensor = self.generator(self.latents[self.order[steps]].to(precision), self.labels.to(precision))
@@ -122,7 +117,7 @@ class FreshNoise(Curriculum):
         super().__init__(dataset, **options)
         latents = self.latents.detach()
         del self.latents
-        self.register_buffer("latents", latents)
+        self.register_buffer("latents", latents, persistent=False)
 
     def redraw(self, draw: torch.Generator) -> None:
         self.latents.copy_(torch.randn(self.latents.shape, generator=draw))
@@ -153,8 +148,9 @@ class RealImages(Lessons):
     def __init__(self, dataset: Dataset, train: Split, *, inner_steps: int, batch_size: int, **options: Any) -> None:
         super().__init__(dataset, inner_steps=inner_steps, batch_size=batch_size, **options)
         self.train_split = train
-        self.register_buffer("drawn", torch.zeros(inner_steps, batch_size, *dataset.input_shape))
-        self.register_buffer("classes", torch.zeros(inner_steps, batch_size, dtype=torch.int64))
+        shape = (inner_steps, batch_size)
+        self.register_buffer("drawn", torch.zeros(*shape, *dataset.input_shape), persistent=False)
+        self.register_buffer("classes", torch.zeros(shape, dtype=torch.int64), persistent=False)
 
     def images(self, steps: slice, precision: torch.dtype) -> Tensor:
         return self.drawn[steps].to(precision)

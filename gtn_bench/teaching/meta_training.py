@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gtn_bench.cache import read_tensors, seed_for, write_tensors
+from gtn_bench.cache import digest, fingerprint, installed, read_tensors, seed_for, write_tensors
 from gtn_bench.datasets import Dataset, Split
-from gtn_bench.description import Mistake
+from gtn_bench.description import Failure, Mistake
 from gtn_bench.learners.layers import differentiable_statistics, estimate_statistics
 from gtn_bench.teaching.inner_loop import Exam, meta_gradient, trajectory
+from gtn_bench.teaching.teachers import FEW_STEPS
 from gtn_bench.teaching.teaching_set import TeachingSet
 
 if TYPE_CHECKING:
@@ -32,12 +34,12 @@ if TYPE_CHECKING:
 EXPLODED = 10.0  # a learning rate that no inner loop survives
 
 
-class Diverged(RuntimeError):
-    """The meta-loss is no longer finite, or a learned rate has exploded."""
+class Diverged(Failure):
+    """The meta-loss or its gradient is no longer finite, or a learned rate has exploded."""
 
 
 class Check(NamedTuple):
-    """How well fresh learners do on validation images, by the number of inner steps they were taught."""
+    """How well a fresh learner does on validation images, by the number of inner steps it was taught."""
 
     meta_step: int
     accuracy: dict[int, float]
@@ -45,14 +47,15 @@ class Check(NamedTuple):
 
 @dataclass
 class History:
-    """What has happened so far: the meta-loss of every step, the checks in between."""
+    """What has happened so far: the meta-loss of every step, the checks in between, the code that did it."""
 
     losses: list[float] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+    made_by: list[dict[str, str]] = field(default_factory=list)  # more than one if it was continued by other code
 
     def plain(self) -> dict[str, Any]:
         checks = [{"meta_step": step, "accuracy": accuracy} for step, accuracy in self.checks]
-        return {"losses": self.losses, "checks": checks}
+        return {"losses": self.losses, "checks": checks, "made_by": self.made_by}
 
     @staticmethod
     def of(plain: dict[str, Any]) -> History:
@@ -60,33 +63,34 @@ class History:
             Check(check["meta_step"], {int(steps): value for steps, value in check["accuracy"].items()})
             for check in plain["checks"]
         ]
-        return History(list(plain["losses"]), checks)
+        return History(list(plain["losses"]), checks, list(plain["made_by"]))
 
 
 class Watch(NamedTuple):
-    """What is done beside the meta-training; it changes nothing in the teacher."""
+    """What is done beside the meta-training, and by how many processes; it changes nothing in the teacher."""
 
     checkpoint: Path | None = None  # file to continue from and to write
     checkpoint_every: int = 10  # meta-steps
     check_every: int = 0  # meta-steps; 0: never
     progress: Callable[[History], None] = lambda _: None
+    rank: int = 0  # of this process
+    ranks: int = 1  # processes that share the learners of a meta-step
 
 
 def meta_train(spec: MetaTrained, dataset: Dataset, splits: dict[Any, Split], device: str, watch: Watch) -> TeachingSet:
     """The teaching set of a teacher after all its meta-steps.
 
-    In a group of processes (`torchrun`) every one unrolls its share of the learners of a meta-step,
-    and their gradients are added up; the first one writes the checkpoint.
+    In a group of processes every one unrolls its share of the learners of a meta-step, and their
+    gradients are added up; the first one writes the checkpoint, which all of them read.
 
     Raises:
         Diverged: with the meta-step. The last checkpoint stays.
         Mistake: if the checkpoint is another teacher's, or the learners cannot be shared evenly.
     """
-    rank, ranks = _group()
-    if spec.learners % ranks:
+    if spec.learners % watch.ranks:
         raise Mistake(
-            f"teacher '{spec.name}': {ranks} processes cannot share {spec.learners} learners per meta-step evenly; "
-            f"set learners to a multiple of {ranks}"
+            f"teacher '{spec.name}': {watch.ranks} processes cannot share {spec.learners} learners per meta-step "
+            f"evenly; set learners to a multiple of {watch.ranks}"
         )
     seed = seed_for("teacher", dataset.identity(), spec.content())
     with torch.random.fork_rng(devices=[]):
@@ -95,13 +99,16 @@ def meta_train(spec: MetaTrained, dataset: Dataset, splits: dict[Any, Split], de
     adam = _adam(spec, lessons)
     about = {"dataset": dataset.identity(), "teacher": spec.content()}
     history = _resume(watch.checkpoint, about, lessons, adam)
+    _agree(len(history.losses), watch, device)
 
     for step in range(len(history.losses), spec.meta_steps):
         for group in adam.param_groups:
             group["lr"] = group["base_lr"] * (0.1 + 0.45 * (1 + math.cos(math.pi * step / spec.meta_steps)))
-        loss = backward(spec, lessons, dataset, splits["train"], seed, step, rank, ranks)
+        loss = backward(spec, lessons, dataset, splits["train"], seed, step, watch.rank, watch.ranks)
         if not math.isfinite(loss):
             raise Diverged(f"teacher '{spec.name}': the meta-loss is {loss} at meta-step {step}{_kept(watch)}")
+        if not all(bool(value.grad.isfinite().all()) for value in lessons.parameters() if value.grad is not None):
+            raise Diverged(f"teacher '{spec.name}': the meta-gradient is not finite at meta-step {step}{_kept(watch)}")
         adam.step()
         rate = lessons.log_lr.detach().exp().max().item()
         if not rate < EXPLODED:
@@ -109,8 +116,8 @@ def meta_train(spec: MetaTrained, dataset: Dataset, splits: dict[Any, Split], de
         history.losses.append(loss)
         done = step + 1
         if watch.check_every and (done % watch.check_every == 0 or done == spec.meta_steps):
-            history.checks.append(Check(done, check(spec, lessons, dataset, splits, seed_for("check", seed, done))))
-        if watch.checkpoint and rank == 0 and (done % watch.checkpoint_every == 0 or done == spec.meta_steps):
+            history.checks.append(Check(done, examine(spec, lessons, dataset, splits, seed_for("check", seed, done))))
+        if watch.checkpoint and watch.rank == 0 and (done % watch.checkpoint_every == 0 or done == spec.meta_steps):
             _keep(watch.checkpoint, about, lessons, adam, history)
         watch.progress(history)
 
@@ -126,11 +133,11 @@ def backward(
     horizon = spec.inner_steps
     if step < spec.growth:
         horizon = min(horizon, math.ceil(spec.growth_from + (horizon - spec.growth_from) * step / spec.growth))
-    lessons.redraw(torch.Generator().manual_seed(seed_for("lessons", seed, step)))
     device = lessons.log_lr.device
     total = torch.zeros((), device=device)
     sums = [torch.zeros_like(value) for value in lessons.parameters()]
     for number in range(rank, spec.learners, ranks):
+        lessons.redraw(torch.Generator().manual_seed(seed_for("lessons", seed, step, number)))
         learner = fresh_learner(spec, dataset, seed_for("fresh learner", seed, step, number)).to(device).train()
         examinee = learner
         if spec.statistics == "teaching":
@@ -173,7 +180,7 @@ def draw_exam(train: Split, shape: tuple[int, int], draw: torch.Generator) -> Ex
     return Exam(images.unflatten(0, shape), labels.unflatten(0, shape))
 
 
-def check(
+def examine(
     spec: MetaTrained, lessons: Lessons, dataset: Dataset, splits: dict[Any, Split], seed: int, samples: int = 2000
 ) -> dict[int, float]:
     """Validation accuracy of one fresh learner after ten inner steps and after all of them.
@@ -186,7 +193,7 @@ def check(
         lesson = lessons(slice(None))
     accuracy = {}
     for step, state in enumerate(trajectory(network, spec.inner_optimizer, lesson), start=1):
-        if step in (10, spec.inner_steps):
+        if step in (FEW_STEPS, spec.inner_steps):
             tensors = state.params | state.buffers
             if spec.statistics == "real":
                 tensors |= estimate_statistics(network, tensors, splits["train"], samples)
@@ -226,10 +233,15 @@ def _keep(path: Path, about: dict[str, Any], lessons: Lessons, adam: torch.optim
 
 def _resume(path: Path | None, about: dict[str, Any], lessons: Lessons, adam: torch.optim.Adam) -> History:
     """Take up what `_keep` left, if it left anything."""
+    made_by = {name: installed(name) for name in ("gtn-bench", "torch")}
+    made_by |= {"code": digest([fingerprint(f"gtn_bench.{part}") for part in ("learners", "teaching")])}
     if not path or not path.exists():
-        return History()
-    tensors, found = read_tensors(path, framework="pt")
-    history = found.pop("history")
+        return History(made_by=[made_by])
+    try:
+        tensors, found = read_tensors(path, framework="pt")
+        history = History.of(found.pop("history"))
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise Mistake(f"{path} is not a checkpoint ({type(error).__name__}); remove it to begin again") from None
     if found != about:
         raise Mistake(f"{path} is the checkpoint of another teacher; remove it, or choose another folder")
     lessons.load_state_dict({name[8:]: value for name, value in tensors.items() if name.startswith("lessons.")})
@@ -237,15 +249,19 @@ def _resume(path: Path | None, about: dict[str, Any], lessons: Lessons, adam: to
         for what in ("step", "exp_avg", "exp_avg_sq"):
             value = tensors[f"adam.{what}.{name}"]
             adam.state[parameter][what] = value if what == "step" else value.to(parameter.device)
-    return History.of(history)
+    if made_by not in history.made_by:
+        history.made_by.append(made_by)
+    return history
+
+
+def _agree(steps: int, watch: Watch, device: str) -> None:
+    """Raise `Mistake` unless all processes begin at the same meta-step."""
+    if watch.ranks > 1:
+        both = torch.tensor([steps, -steps], device=device)
+        torch.distributed.all_reduce(both, torch.distributed.ReduceOp.MAX)
+        if both[0] != -both[1]:
+            raise Mistake(f"{watch.checkpoint} is not the same file for all processes; they need a common folder")
 
 
 def _kept(watch: Watch) -> str:
     return f"; the last checkpoint is {watch.checkpoint}" if watch.checkpoint and watch.checkpoint.exists() else ""
-
-
-def _group() -> tuple[int, int]:
-    """Rank of this process, and how many there are."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1

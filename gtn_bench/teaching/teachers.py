@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from gtn_bench.teaching.teaching_set import TeachingSet
 
 
+FEW_STEPS = 10  # inner steps after which the reference study looks at learners, besides all of them
+
+
 def _architectures(entry: object) -> object:
     entries = entry if isinstance(entry, list | tuple) else [entry]
     return tuple(choose(LEARNERS, "architecture", one) for one in entries)
@@ -26,7 +29,7 @@ Architectures = Annotated[
     tuple[SerializeAsAny[Architecture], ...], BeforeValidator(_architectures), Field(strict=False, min_length=1)
 ]
 AnyOptimizer = Annotated[
-    SerializeAsAny[InnerOptimizer], BeforeValidator(lambda entry: choose(OPTIMIZERS, "inner optimizer", entry))
+    SerializeAsAny[InnerOptimizer], BeforeValidator(lambda entry: choose(OPTIMIZERS, "optimizer", entry))
 ]
 WidthRange = Annotated[tuple[PositiveFloat, PositiveFloat], Field(strict=False)]
 
@@ -66,7 +69,7 @@ class MetaTrained(Teacher):
     examined: the means of the `real` batch, or those of the last `teaching` batch (the study's way).
     With `growth`, only `growth_from` inner steps are taught at first and all of them after that many
     meta-steps, which makes the early meta-steps cheap. `bfloat16` keeps images and activations in
-    half the memory, at more than twice the speed where processors support it.
+    half the memory, and is faster where processors have it.
     """
 
     architecture: Architectures
@@ -108,11 +111,24 @@ class MetaTrained(Teacher):
             architecture.check(dataset)
         if self.widths and self.widths[0] > self.widths[1]:
             raise Mistake(f"teacher '{self.name}' expects widths as [smallest, largest], got {list(self.widths)}")
+        if self.growth >= self.meta_steps:
+            raise Mistake(
+                f"teacher '{self.name}' expects growth to end before the last of its {self.meta_steps} meta-steps, "
+                f"got {self.growth}"
+            )
+        if self.growth and self.growth_from >= self.inner_steps:
+            raise Mistake(
+                f"teacher '{self.name}' expects growth_from below its {self.inner_steps} inner steps, "
+                f"got {self.growth_from}"
+            )
         if self.batch_size < dataset.num_classes:
             raise Mistake(
                 f"teacher '{self.name}' needs a batch_size of at least one image per class "
                 f"({dataset.num_classes}), got {self.batch_size}"
             )
+
+    def parts(self) -> tuple[Description, ...]:
+        return (*self.architecture, self.inner_optimizer)
 
     def lessons(self, dataset: Dataset, train: Split) -> Lessons:
         """The module that is meta-trained, freshly initialised."""
@@ -158,7 +174,7 @@ class CurriculumGTN(MetaTrained):
 
 
 class ShuffledGTN(CurriculumGTN):
-    """The curriculum GTN without its order: every learner meets the batches in another one."""
+    """The curriculum GTN without its order: in meta-training every learner meets the batches in another one."""
 
     name = "shuffled-cgtn"
 
@@ -169,7 +185,7 @@ class ShuffledGTN(CurriculumGTN):
 
 
 class PlainGTN(CurriculumGTN):
-    """A Generative Teaching Network on fresh noise: every learner meets new images."""
+    """A Generative Teaching Network on fresh noise: in meta-training every learner meets new images."""
 
     name = "gtn"
 

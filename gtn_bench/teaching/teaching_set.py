@@ -14,9 +14,10 @@ import torch
 from safetensors import SafetensorError
 
 from gtn_bench.cache import read_tensors, write_tensors
-from gtn_bench.description import Mistake, choose
+from gtn_bench.description import Failure, Mistake, choose
 from gtn_bench.teaching.lessons import Lesson
 from gtn_bench.teaching.optimizers import OPTIMIZERS, InnerOptimizer
+from gtn_bench.teaching.zoo import decoded
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class TeachingSet:
     def save(self, path: Path) -> None:
         """A safetensors file: images as bytes, labels once if all steps share them."""
         images, labels, lr, momentum = self.lesson
+        if not all(bool(part.isfinite().all()) for part in self.lesson):
+            raise Failure(f"{path}: a teaching set needs finite images, labels, rates and momenta")
         low, high = images.min(), images.max()
         step = (high - low).clamp_min(1e-12) / 255
         shared = labels[:1] if torch.equal(labels, labels[:1].expand_as(labels)) else labels
@@ -47,13 +50,15 @@ class TeachingSet:
 
     @staticmethod
     def load(path: Path) -> TeachingSet:
-        """Raises `Mistake` if the file holds no teaching set."""
+        """What `save` wrote; saved again it is the same file. Raises `Mistake` if the file is no teaching set."""
         try:
             tensors, about = read_tensors(path, framework="pt")
-            low, high = tensors["range"]
-            images = low + tensors["images"].float() * ((high - low).clamp_min(1e-12) / 255)
+            images = torch.from_numpy(decoded(tensors["images"].numpy(), tensors["range"].numpy()))
             labels = tensors["labels"].expand(len(images), *tensors["labels"].shape[1:])
-            optimizer = choose(OPTIMIZERS, "inner optimizer", about.pop("optimizer"))
-            return TeachingSet(Lesson(images, labels, tensors["lr"], tensors["momentum"]), optimizer, about)
-        except (KeyError, ValueError, OSError, SafetensorError) as error:
+            optimizer = choose(OPTIMIZERS, "optimizer", about.pop("optimizer"))
+            lesson = Lesson(images, labels, tensors["lr"], tensors["momentum"])
+            if {len(part) for part in lesson} != {len(images)} or labels.shape[1] != images.shape[1]:
+                raise ValueError("its parts differ in length")
+        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError) as error:
             raise Mistake(f"{path} is not a teaching set ({type(error).__name__}: {error})") from None
+        return TeachingSet(lesson, optimizer, about)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import urllib.request
+from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 from safetensors import SafetensorError, safe_open
 
@@ -20,6 +22,9 @@ from gtn_bench.teaching.teachers import Teacher
 if TYPE_CHECKING:
     from gtn_bench.teaching.meta_training import Watch
     from gtn_bench.teaching.teaching_set import TeachingSet
+
+
+Array = np.ndarray[Any, Any]
 
 
 def zoo() -> dict[str, Path]:
@@ -66,6 +71,13 @@ def facts(path: Path) -> Facts:
             return Facts(steps, tuple(image), classes, json.loads(file.metadata()["about"]))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise Mistake(f"{path} is not a teaching set ({type(error).__name__}: {error})") from None
+
+
+def decoded(levels: Array, extremes: Array) -> Array:
+    """Images from bytes: level 0 is the darkest, 255 the brightest pixel of the set, exactly."""
+    low, high = np.float32(extremes[0]), np.float32(extremes[1])
+    step = np.maximum(high - low, np.float32(1e-12)) / np.float32(255)
+    return np.where(levels == 255, high, low + levels.astype(np.float32) * step)
 
 
 class Trained(Teacher):
@@ -128,10 +140,15 @@ class Trained(Teacher):
     ) -> TeachingSet:
         from gtn_bench.teaching.teaching_set import TeachingSet
 
+        self.fetch()
+        self.check(dataset)
+        return TeachingSet.load(self.path).to(device)
+
+    def fetch(self) -> Path:
+        """The file; downloaded if it is behind a URL and not there yet."""
         if not self.path.exists():
             self._download()
-            self.check(dataset)
-        return TeachingSet.load(self.path).to(device)
+        return self.path
 
     @property
     def _is_url(self) -> bool:
@@ -141,7 +158,7 @@ class Trained(Teacher):
         try:
             with urllib.request.urlopen(self.teaching_set, timeout=60) as answer:
                 content = answer.read()
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise Mistake(f"teacher 'trained': {self.teaching_set} could not be downloaded ({error})") from None
         found = hashlib.sha256(content).hexdigest()
         if found != self.sha256:
