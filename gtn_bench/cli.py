@@ -144,6 +144,7 @@ def teach(
             check_every=check_every,
             progress=tell,
         )
+        bars.update(task, completed=steps)
     if not teacher_training.first_process():
         return
     accuracy = _retrain(str(taught), folder / "retrain", seeds=seeds, device=device.value)

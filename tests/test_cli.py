@@ -57,6 +57,9 @@ def test_failed_cells_exit_with_1(
         (["run", "dmeo"], "error: unknown suite 'dmeo'; did you mean 'demo'?"),
         (["validate", "nothing/here.yaml"], "error: nothing/here.yaml: no such file"),
         (["report", "nothing"], "error: nothing: expects the output folder of a run, found no summary.csv in it"),
+        (["teach", "base_lrger"], "error: unknown teacher 'base_lrger'; did you mean 'base_larger'?"),
+        (["retrain", "nothing"], "error: teacher 'trained': no teaching set 'nothing'"),
+        (["retrain", "a/b.safetensors"], "error: teacher 'trained': a/b.safetensors: no such file"),
         (["list", "attacks"], "Invalid value for 'KIND'"),
         (["run", "demo", "--limit", "0"], "Invalid value for '--limit'"),
         (["frobnicate"], "No such command 'frobnicate'"),
@@ -84,6 +87,50 @@ def test_validate(tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert capsys.readouterr().out == "tiny: 1 teachers, 6 learners, 42 cells\n"
     assert call(monkeypatch, "validate", str(tiny), "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"name": "tiny", "teachers": 1, "learners": 6, "cells": 42}
+
+
+TEACHER = """
+name: small
+dataset: digits
+teacher: {name: cgtn, architecture: linear, inner_steps: 3, batch_size: 20, exam_size: 10, latent_size: 4,
+          meta_steps: 2}
+"""
+
+
+def test_teach_retrain_and_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GTN_BENCH_CACHE", str(tmp_path / "store"))
+    (tmp_path / "small.yaml").write_text(TEACHER)
+    out, export = tmp_path / "out", tmp_path / "small.safetensors"
+    options = ("--out", str(out), "--check-every", "1", "--seeds", "2", "--export", str(export))
+    assert call(monkeypatch, "teach", str(tmp_path / "small.yaml"), *options) == 0
+    printed = capsys.readouterr()
+    assert "linear" in printed.out and str(out / "report.md") in printed.out
+    assert "meta-step 2: meta-loss" in printed.err and "validation accuracy 0." in printed.err
+    assert {path.name for path in out.iterdir()} >= {"teacher.safetensors", "accuracy.csv", "figures", "report.md"}
+    assert export.exists()
+
+    again = ("retrain", str(export), "--out", str(tmp_path / "again"), "--seeds", "2", "--workers", "1", "--json")
+    assert call(monkeypatch, *again) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["inner_steps"], row["statistics"], row["learners"]) for row in rows] == [
+        (3, "real", 2),
+        (3, "teaching", 2),
+    ]
+    assert (out / "accuracy.csv").read_bytes() == (tmp_path / "again" / "accuracy.csv").read_bytes()
+
+    (out / "report.md").unlink()
+    assert call(monkeypatch, "report", str(out)) == 0 and (out / "report.md").is_file()
+
+
+def test_a_teacher_that_diverges_exits_with_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "small.yaml").write_text(TEACHER.replace("meta_steps: 2", "meta_steps: 2, inner_lr: 1.0e+30"))
+    assert call(monkeypatch, "teach", str(tmp_path / "small.yaml"), "--out", str(tmp_path / "out")) == 1
+    error = capsys.readouterr().err
+    assert "failed: teacher 'cgtn': the meta-loss is nan at meta-step 0" in error and "Traceback" not in error
 
 
 @pytest.mark.parametrize("kind", cli.Kind)
