@@ -275,5 +275,6 @@ def _processes(device: str) -> Iterator[_Group]:
     distributed.init_process_group("gloo" if device == "cpu" else "nccl")
     try:
         yield _Group(device, distributed.get_rank(), distributed.get_world_size())
+        distributed.barrier()  # a process that leaves early takes the others' connections with it
     finally:
         distributed.destroy_process_group()

@@ -53,7 +53,8 @@ class TeachingSet:
         """What `save` wrote; saved again it is the same file. Raises `Mistake` if the file is no teaching set."""
         try:
             tensors, about = read_tensors(path, framework="pt")
-            images = torch.from_numpy(decoded(tensors["images"].numpy(), tensors["range"].numpy()))
+            # Cloned, since products of matrices round by where they lie in memory, and NumPy aligns less than torch.
+            images = torch.from_numpy(decoded(tensors["images"].numpy(), tensors["range"].numpy())).clone()
             labels = tensors["labels"].expand(len(images), *tensors["labels"].shape[1:])
             optimizer = choose(OPTIMIZERS, "optimizer", about.pop("optimizer"))
             lesson = Lesson(images, labels, tensors["lr"], tensors["momentum"])
