@@ -56,7 +56,6 @@ def written(folder: Path, *changes: tuple[str, str]) -> Path:
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished teacher."""
     folder = tmp_path_factory.mktemp("teacher")
-    torch.set_num_threads(1)
     teach(load_teacher(written(folder)), folder / "out", device="cpu", check_every=3)
     return folder / "out"
 
