@@ -162,7 +162,7 @@ def test_killed_and_started_again_it_continues(tiny_run: Results, tmp_path: Path
     path, store = tmp_path / "tiny.yaml", tmp_path / "store"
     path.write_text(TINY)
     command = [sys.executable, "-m", "gtn_bench", "run", str(path), "--out", str(tmp_path / "out"), "--workers", "1"]
-    environment = os.environ | {"GTN_BENCH_CACHE": str(store)}
+    environment = os.environ | {"GTN_BENCH_CACHE": str(store), "OMP_NUM_THREADS": "1"}  # as here
     for finished in (1, 15):
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and len(list(store.rglob("*.safetensors"))) < finished:
