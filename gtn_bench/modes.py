@@ -50,7 +50,7 @@ class Mode(Description):
 
 
 class GTN(Mode):
-    """SGD on the lessons of a teacher, with its learned rates and momenta, to the last inner step."""
+    """The lessons of a teacher, with its inner optimiser and learned rates and momenta, to the last inner step."""
 
     name = "gtn"
     source = "https://arxiv.org/abs/1912.07768"

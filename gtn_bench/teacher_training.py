@@ -155,7 +155,7 @@ def retrain(
 
 
 def finish(folder: Path, accuracy: pd.DataFrame, export: Path | None = None) -> None:
-    """Leave the accuracy in a teacher's folder; `export` gets a file for others, with provenance and accuracy."""
+    """Leave the accuracy beside a teacher, for its report; `export` gets a file for others, with provenance."""
     write_atomically(folder / "accuracy.csv", accuracy.to_csv(index=False, float_format="%.6g").encode())
     if export:
         tensors, about = read_tensors(folder / "teacher.safetensors")

@@ -40,12 +40,17 @@ def report(folder: str | Path) -> Path:
         else "",
         "errors": _last_lines(results.provenance["errors"]),
     }
-    template = files("gtn_bench.reporting").joinpath("report.md.j2").read_text(encoding="utf-8")
+    return write_page(results.folder, "report.md.j2", context)
+
+
+def write_page(folder: Path, template: str, context: dict[str, Any]) -> Path:
+    """Fill one of the package's templates into the folder's report.md."""
+    text = files("gtn_bench.reporting").joinpath(template).read_text(encoding="utf-8")
     environment = jinja2.Environment(
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
-    page = results.folder / "report.md"
-    write_atomically(page, environment.from_string(template).render(context).encode())
+    page = folder / "report.md"
+    write_atomically(page, environment.from_string(text).render(context).encode())
     return page
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
-from gtn_bench.cache import read_tensors, write_atomically
+from gtn_bench.cache import read_tensors
 from gtn_bench.description import Mistake
-from gtn_bench.reporting.page import markdown_table
+from gtn_bench.reporting.page import markdown_table, write_page
 from gtn_bench.teaching import decoded
 
 
@@ -26,10 +24,6 @@ def teacher_report(folder: str | Path) -> Path:
     provenance = json.loads((folder / "provenance.json").read_text())
     accuracy = pd.read_csv(folder / "accuracy.csv") if (folder / "accuracy.csv").is_file() else None
     _draw(folder / "figures", tensors, about["history"])
-    template = files("gtn_bench.reporting").joinpath("teacher.md.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
-    )
     context = {
         "about": about,
         "provenance": provenance,
@@ -37,9 +31,7 @@ def teacher_report(folder: str | Path) -> Path:
         "architectures": ", ".join(f"`{one['name']}`" for one in about["teacher"]["architecture"]),
         "checked": bool(about["history"]["checks"]),
     }
-    page = folder / "report.md"
-    write_atomically(page, environment.from_string(template).render(context).encode())
-    return page
+    return write_page(folder, "teacher.md.j2", context)
 
 
 def _draw(folder: Path, tensors: dict[str, Any], history: dict[str, Any]) -> None:
