@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gtn_bench.learners.folding import fold
+from gtn_bench.losses import Loss, cross_entropy
 
 TOLERANCE = 1e-5
 
@@ -55,12 +56,11 @@ class Classifier(nn.Module):
         with torch.no_grad():
             return self(x).argmax(dim=1)
 
-    def loss_gradient(self, x: Tensor, y: Tensor) -> Tensor:
-        """d/dx of the sum of the samples' cross-entropies: each image's own gradient, (N, C, H, W)."""
+    def loss_gradient(self, x: Tensor, y: Tensor, loss: Loss = cross_entropy) -> Tensor:
+        """d/dx of the sum of the samples' losses: each image's own gradient, (N, C, H, W)."""
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            loss = F.cross_entropy(self(x), y, reduction="sum")
-            return torch.autograd.grad(loss, x)[0]
+            return torch.autograd.grad(loss(self(x), y).sum(), x)[0]
 
 
 class _CountBackward(torch.autograd.Function):

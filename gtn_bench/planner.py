@@ -37,7 +37,13 @@ NO_TEACHER = "none"
 # The modules whose code decides the numbers of each stage, besides those of the descriptions.
 _TEACHER_CODE = {"gtn_bench.datasets", "gtn_bench.learners", "gtn_bench.teaching"}
 _LEARNER_CODE = _TEACHER_CODE | {"gtn_bench.modes"}
-_CELL_CODE = {"gtn_bench.classifiers", "gtn_bench.perturbations.base", "gtn_bench.perturbations.referee"}
+_CELL_CODE = {
+    "gtn_bench.classifiers",
+    "gtn_bench.losses",
+    "gtn_bench.perturbations.ascent",
+    "gtn_bench.perturbations.base",
+    "gtn_bench.perturbations.referee",
+}
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from gtn_bench.description import PositiveInt
+from pydantic import model_validator
+
+from gtn_bench.description import Mistake, PositiveFloat, PositiveInt
+from gtn_bench.losses import LOSSES, LossName
+from gtn_bench.perturbations.ascent import Linf, ascend
 from gtn_bench.perturbations.base import Perturbation
 
 if TYPE_CHECKING:
@@ -14,9 +18,10 @@ if TYPE_CHECKING:
 
 
 class FGSM(Perturbation):
-    """Sign steps of size beta up the cross-entropy, inside the box; no ball but the one they span.
+    """Sign steps of size beta up the loss, inside the box; no ball but the one they span.
 
-    x <- clip(x + beta sign(grad)), `steps` times: the basic iterative method with epsilon = steps * beta.
+    x <- clip(x + beta sign(grad)), `steps` times: the basic iterative method with a ball of steps * beta.
+    With `epsilon` the change also stays in that ball, and may start at a random point of it.
     """
 
     name = "fgsm"
@@ -24,13 +29,35 @@ class FGSM(Perturbation):
     meaning = "step size, pixel value"
     norm = "linf"
     uses_gradient = True
-    lengths = ("beta",)
+    lengths = ("beta", "epsilon")
 
     steps: PositiveInt = 30
+    epsilon: PositiveFloat | None = None
+    random_start: bool = False
+    loss: LossName = "cross-entropy"
+
+    @model_validator(mode="after")
+    def _starts_somewhere(self) -> Self:
+        if self.random_start and self.epsilon is None:
+            raise Mistake("'fgsm' expects an epsilon, the ball of its random start, got none")
+        return self
+
+    @property
+    def promise(self) -> tuple[str, float]:
+        return self.norm, self.steps * self.beta if self.epsilon is None else self.epsilon
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
-        x_adv = x
-        for _ in range(self.steps):
-            grad = classifier.loss_gradient(x_adv, y)
-            x_adv = (x_adv + self.beta * grad.sign()).clamp(0, 1)
-        return x_adv
+        start = x
+        if self.random_start and self.epsilon is not None:
+            start = x + Linf.draw(x, seeds, self.epsilon)
+        return ascend(
+            classifier,
+            x,
+            y,
+            start=start,
+            steps=self.steps,
+            step_size=self.beta,
+            ball=Linf,
+            radius=self.epsilon,
+            loss=LOSSES[self.loss],
+        )

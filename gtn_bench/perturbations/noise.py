@@ -1,10 +1,11 @@
-"""Gaussian noise."""
+"""Gaussian and uniform noise."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Literal
 
-from gtn_bench.perturbations.base import Perturbation, normal_like
+from gtn_bench.perturbations.base import Perturbation, normal_like, uniform_like
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,12 +14,16 @@ if TYPE_CHECKING:
 
 
 class Noise(Perturbation):
-    """Independent Gaussian noise of standard deviation beta on every pixel."""
+    """Independent noise of mean zero and standard deviation beta on every pixel."""
 
     name = "noise"
     source = "https://arxiv.org/abs/1903.12261"
     meaning = "standard deviation, pixel value"
     lengths = ("beta",)
 
+    distribution: Literal["gaussian", "uniform"] = "gaussian"
+
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
-        return x + self.beta * normal_like(x, seeds)
+        if self.distribution == "gaussian":
+            return x + self.beta * normal_like(x, seeds)
+        return x + self.beta * math.sqrt(3) * (2 * uniform_like(x, seeds) - 1)

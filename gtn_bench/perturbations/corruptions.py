@@ -1,0 +1,172 @@
+"""Corruptions for images of any size, 28x28 and smaller included. beta 0 is the identity in all of them.
+
+The families are those of https://arxiv.org/abs/1903.12261 and https://arxiv.org/abs/1906.02337,
+each with one continuous strength in place of five levels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from gtn_bench.description import Probability
+from gtn_bench.perturbations.base import Perturbation, uniform_like
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gtn_bench.classifiers import Classifier
+
+_SOURCE = "https://arxiv.org/abs/1903.12261"
+
+
+class Brightness(Perturbation):
+    """Every pixel brighter by beta, or darker."""
+
+    name = "brightness"
+    source = _SOURCE
+    meaning = "shift, pixel value"
+    lengths = ("beta",)
+
+    towards: Literal["white", "black"] = "white"
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        return (x + (self.beta if self.towards == "white" else -self.beta)).clamp(0, 1)
+
+
+class Contrast(Perturbation):
+    """Differences from the image's mean shrink by the share beta."""
+
+    name = "contrast"
+    source = _SOURCE
+    meaning = "share of contrast lost"
+
+    beta: Probability
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        return x.lerp(x.mean(dim=(1, 2, 3), keepdim=True).expand_as(x), self.beta)
+
+
+class Translation(Perturbation):
+    """A shift by beta pixels in a random direction; black comes in from outside."""
+
+    name = "translation"
+    source = "https://arxiv.org/abs/1906.02337"
+    meaning = "distance, pixels"
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        import torch
+
+        angle = 2 * math.pi * uniform_like(x.new_empty(len(x)), seeds)
+        shift = self.beta * torch.stack([angle.cos(), angle.sin()], dim=1)
+        return _resampled(x, torch.eye(2).to(x).expand(len(x), 2, 2), shift)
+
+
+class Rotation(Perturbation):
+    """A turn by beta degrees about the centre, clockwise or not by chance; black comes in from outside."""
+
+    name = "rotation"
+    source = "https://arxiv.org/abs/1906.02337"
+    meaning = "angle, degrees"
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        import torch
+
+        sides = (uniform_like(x.new_empty(len(x)), seeds) < 0.5).to(x) * 2 - 1
+        angle = sides * math.radians(self.beta)
+        turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=1).view(-1, 2, 2)
+        return _resampled(x, turn, x.new_zeros(len(x), 2))
+
+
+class SaltAndPepper(Perturbation):
+    """Pixels drawn with probability beta become white or black; a stronger one draws these and more."""
+
+    name = "salt-and-pepper"
+    source = _SOURCE
+    meaning = "share of pixels"
+
+    beta: Probability
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        chance, colour = uniform_like(x.new_empty(len(x), 2, *x.shape[2:]), seeds).split(1, dim=1)
+        return (colour < 0.5).to(x).expand_as(x).where(chance < self.beta, x)
+
+
+class Quantisation(Perturbation):
+    """Cosine coefficients of 8x8 blocks rounded as JPEG does, to beta times its luminance table.
+
+    Quality q of libjpeg is beta = 50 / q up to q = 50, then 2 - q / 50. Every channel is treated alike.
+    """
+
+    name = "quantisation"
+    source = "ITU-T T.81, table K.1"
+    meaning = "multiple of the JPEG table"
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        if self.beta == 0:
+            return x
+        import torch
+        from scipy.fft import dct
+        from torch.nn import functional as F
+
+        height, width = x.shape[2:]
+        cosines = torch.from_numpy(dct(torch.eye(8).double().numpy(), axis=0, norm="ortho")).to(x)
+        table = self.beta * torch.tensor(_JPEG).to(x) / 255
+        padded = F.pad(x, (0, -width % 8, 0, -height % 8), mode="replicate")
+        blocks = padded.unfold(2, 8, 8).unfold(3, 8, 8) - 128 / 255  # (N, C, rows, columns, 8, 8)
+        rounded = (cosines @ blocks @ cosines.T / table).round() * table
+        pixels = (cosines.T @ rounded @ cosines + 128 / 255).transpose(3, 4).reshape(padded.shape)
+        return pixels[:, :, :height, :width].clamp(0, 1)
+
+
+class Occlusion(Perturbation):
+    """A black square with sides of beta pixels somewhere in the image."""
+
+    name = "occlusion"
+    source = "https://arxiv.org/abs/1708.04552"
+    meaning = "side, pixels"
+
+    colour: Probability = 0.0
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        corner = uniform_like(x.new_empty(len(x), 2), seeds)
+        rows, columns = (
+            self._covered(size, corner[:, side : side + 1]) for side, size in enumerate(x.shape[2:])
+        )  # (N, H), (N, W)
+        return x.lerp(x.new_full((), self.colour).expand_as(x), (rows[:, :, None] * columns[:, None, :])[:, None])
+
+    def _covered(self, size: int, corner: Tensor) -> Tensor:
+        """Share of each of `size` pixels in a row that the square hides (N, size); `corner` in [0, 1), (N, 1)."""
+        import torch
+
+        side = min(self.beta, size)
+        first = corner * (size - side)
+        pixels = torch.arange(size).to(corner)
+        return (torch.minimum(pixels + 1, first + side) - torch.maximum(pixels, first)).clamp(0, 1)
+
+
+def _resampled(x: Tensor, turn: Tensor, shift: Tensor) -> Tensor:
+    """Images (N, C, H, W) turned by matrices (N, 2, 2) about their centre, then moved by pixels (N, 2); bilinear."""
+    import torch
+    from torch.nn import functional as F
+
+    height, width = x.shape[2:]
+    rows, columns = torch.meshgrid(
+        torch.arange(height).to(x) - (height - 1) / 2, torch.arange(width).to(x) - (width - 1) / 2, indexing="ij"
+    )
+    target = torch.stack([columns, rows], dim=-1).view(1, -1, 2) - shift[:, None]
+    origin = (target @ turn).view(len(x), height, width, 2)  # the inverse of a turn is its transpose
+    scale = x.new_tensor([2 / width, 2 / height])
+    return F.grid_sample(x, origin * scale, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+_JPEG = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
