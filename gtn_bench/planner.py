@@ -17,6 +17,7 @@ from gtn_bench.description import Description, Mistake, build, join, lookup, plu
 from gtn_bench.learners import LEARNERS, Architecture
 from gtn_bench.modes import GTN, MODES, Mode
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
+from gtn_bench.perturbations.search import Search
 from gtn_bench.suite import Entry, Named, PerturbationEntry, Suite
 from gtn_bench.teaching import OPTIMIZERS, TEACHERS, Teacher
 
@@ -123,9 +124,7 @@ class Cell:
 
         So modes meet the same noise and can be paired, and a sweep scales one draw.
         """
-        content = self.perturbation.identity()
-        del content["beta"]
-        return seed_for("perturbation", self.learner.dataset.identity(), content, self.learner.seed)
+        return seed_for("perturbation", self.learner.dataset.identity(), self.perturbation.draws(), self.learner.seed)
 
     def key(self, device: str, learner_key: str) -> str:
         content = {
@@ -253,8 +252,10 @@ def _written_out(suite: Suite, parts: _Parts, limit: int | None) -> Suite:
     """The suite with every default of every part."""
 
     def entry(old: N, description: Description, **more: Any) -> N:
+        if isinstance(description, Search):
+            description = description.of
         fields = {key: value for key, value in description.identity().items() if key not in ("name", "beta", "attack")}
-        return type(old)(**{**old.model_dump(include={"name", "label"}), **fields, **more})
+        return type(old)(**{**old.model_dump(include={"name", "label", "search"}), **fields, **more})
 
     sweeps = [
         entry(old, parts.sweeps[old.title][0], beta=old.beta, samples=_samples(old, parts.dataset, limit))
@@ -299,7 +300,8 @@ def _perturbation(entry: PerturbationEntry, beta: float, path: str) -> Perturbat
         raise Mistake(f"{path}.name: {mistake}") from None
     if issubclass(cls, LibraryAttack) and not named:
         raise Mistake(f"{path}.name: expects the library's attack as '{entry.name}.<class>', got '{entry.name}'")
-    return build(cls, {**entry.fields, **named, "beta": beta}, path, also=("label", "samples"))
+    perturbation = build(cls, {**entry.fields, **named, "beta": beta}, path, also=("label", "samples", "search"))
+    return build(Search, {"of": perturbation, "grid": entry.beta, "beta": beta}, path) if entry.search else perturbation
 
 
 def _described(table: Mapping[str, type[D]], kind: str, entry: Named, place: str) -> D:

@@ -96,10 +96,14 @@ def _entry(value: Any) -> Any:
 
 
 class PerturbationEntry(Entry):
-    """A perturbation with the strengths to try and the number of test images to try them on."""
+    """A perturbation with the strengths to try and the number of test images to try them on.
+
+    With `search: minimal` the strengths are a grid in which each image's smallest successful one is searched.
+    """
 
     beta: Annotated[tuple[float, ...], BeforeValidator(sweep)]
     samples: PositiveInt | None = None
+    search: Literal["minimal"] | None = None
 
 
 Entries = Annotated[tuple[Entry, ...], BeforeValidator(_entries), Field(strict=False)]
@@ -133,10 +137,11 @@ class Suite(BaseModel):
 
     def to_yaml(self) -> str:
         data = self.model_dump(mode="json")
-        for key in ("teachers", "architectures", "modes", "perturbations"):
-            for entry in data[key]:
-                if entry["label"] is None:
-                    del entry["label"]
+        for part in ("teachers", "architectures", "modes", "perturbations"):
+            for entry in data[part]:
+                for key in ("label", "search"):
+                    if entry.get(key, "") is None:
+                        del entry[key]
         return yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)
 
 

@@ -18,7 +18,8 @@ from gtn_bench.cache import Site
 from gtn_bench.classifiers import Classifier
 from gtn_bench.datasets import Dataset, Split, SplitName
 from gtn_bench.modes import GTN, follow
-from gtn_bench.perturbations.referee import EXAMPLES, MEASURED, judge, look_at
+from gtn_bench.perturbations import MinimalPerturbation
+from gtn_bench.perturbations.referee import EXAMPLES, MEASURED, Outcome, judge, judge_sweep, look_at
 from gtn_bench.planner import Cell, Learner, TaughtBy
 from gtn_bench.teaching.meta_training import History, Watch
 from gtn_bench.teaching.teaching_set import TeachingSet
@@ -91,7 +92,7 @@ def train(site: Site, learners: Mapping[str, Learner], teacher_key: str | None) 
 
 
 def measure(site: Site, learner_key: str, cells: Mapping[str, Cell]) -> dict[str, str]:
-    """Leave what happened to each test image in each of the cells (by key), all of one learner and one length.
+    """Leave what happened to each test image in each of the cells (by key): a sweep of one perturbation.
 
     Returns the traceback of every cell that failed, by its key; the others are not touched by it.
     """
@@ -102,15 +103,22 @@ def measure(site: Site, learner_key: str, cells: Mapping[str, Cell]) -> dict[str
     classifier = Classifier(network, learner.dataset.input_shape, learner.dataset.num_classes)
     x, y = splits(learner.dataset, site.device)["test"][:samples]
     clean = look_at(classifier, x, y)
-    failures = {}
-    for key, cell in cells.items():
-        seeds = cell.noise_seed + torch.arange(samples)
-        try:
-            outcome = judge(cell.perturbation, classifier, clean, x, y, seeds)
-        except Exception:
-            failures[key] = traceback.format_exc()
-            continue
+    seeds = first.noise_seed + torch.arange(samples)
+
+    def leave(key: str, outcome: Outcome) -> None:
         tensors = {name: getattr(outcome, name) for name in (*MEASURED, "examples")} | {"clean": x[:EXAMPLES]}
         about = {"forwards": outcome.forwards, "backwards": outcome.backwards, "seconds": outcome.seconds}
         site.store.save("cells", key, tensors, about)
+
+    searches = [cell.perturbation for cell in cells.values() if isinstance(cell.perturbation, MinimalPerturbation)]
+    if searches:
+        for key, outcome in zip(cells, judge_sweep(searches, classifier, clean, x, y, seeds), strict=True):
+            leave(key, outcome)
+        return {}
+    failures = {}
+    for key, cell in cells.items():
+        try:
+            leave(key, judge(cell.perturbation, classifier, clean, x, y, seeds))
+        except Exception:
+            failures[key] = traceback.format_exc()
     return failures

@@ -24,6 +24,10 @@ class Line(nn.Module):
         """Exact distance (N,) to the boundary in the maximum norm."""
         return (x.flatten(1) @ self.w + self.b).abs() / self.w.abs().sum()
 
+    def l2_distance(self, x: Tensor) -> Tensor:
+        """Exact Euclidean distance (N,) to the boundary."""
+        return (x.flatten(1) @ self.w + self.b).abs() / self.w.norm()
+
 
 def line(dtype: torch.dtype = torch.float64) -> tuple[Classifier, Tensor, Tensor, Tensor]:
     """A line, images well inside the box, their labels, their exact L-inf distances."""

@@ -1,6 +1,6 @@
 """Perturbations: attacks and corruptions behind one protocol, judged by one referee."""
 
-from gtn_bench.perturbations.base import MinimalNorm, Perturbation
+from gtn_bench.perturbations.base import MinimalPerturbation, Perturbation
 from gtn_bench.perturbations.blur import Blur
 from gtn_bench.perturbations.corruptions import (
     Brightness,
@@ -27,4 +27,4 @@ LIBRARIES = (ViaART, ViaFoolbox, ViaTorchattacks)
 
 PERTURBATIONS: dict[str, type[Perturbation]] = {cls.name: cls for cls in (*ATTACKS, *CORRUPTIONS, *LIBRARIES)}
 
-__all__ = ["PERTURBATIONS", "LibraryAttack", "MinimalNorm", "Perturbation"]
+__all__ = ["PERTURBATIONS", "LibraryAttack", "MinimalPerturbation", "Perturbation"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Self
+import math
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from gtn_bench.description import Beta, Description
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gtn_bench.classifiers import Classifier
+
+Norm = Literal["l0", "l1", "l2", "linf"]
 
 
 class Perturbation(Description):
@@ -41,14 +44,20 @@ class Perturbation(Description):
         return 256
 
     @property
-    def promise(self) -> tuple[str, float] | None:
-        """The norm (`linf` or `l2`) and radius of the ball that no change leaves, if there is one."""
+    def promise(self) -> tuple[Norm, float] | None:
+        """The norm and radius of the ball that no change leaves, if there is one."""
         return None
 
     def in_pixels(self, std: float) -> Self:
         """The same perturbation, its lengths read as multiples of `std` pixel values."""
         lengths = {field: getattr(self, field) for field in self.lengths}
         return self.model_copy(update={field: value * std for field, value in lengths.items() if value is not None})
+
+    def draws(self) -> dict[str, Any]:
+        """What the random draws depend on, as plain JSON: not beta, so that a sweep scales one draw."""
+        content = self.identity()
+        del content["beta"]
+        return content
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         """Perturbed images.
@@ -66,32 +75,33 @@ class Perturbation(Description):
         raise NotImplementedError
 
 
-class MinimalNorm(Perturbation):
-    """A search for the nearest misclassified image: beta is the radius within which it counts.
+class Nearest(NamedTuple):
+    """What a search for the weakest success found for each of N images."""
 
-    One search answers for every radius, so a sweep costs as much as a single strength.
-    """
+    x_adv: Tensor  # (N, C, H, W) misclassified; the image itself where nothing was found
+    strength: Tensor  # (N,) the beta from which on it counts; infinite where nothing was found
 
-    norm = "l2"
-    meaning = "L2 radius, pixel value"
-    lengths = ("beta",)
 
-    @property
-    def promise(self) -> tuple[str, float]:
-        return self.norm, self.beta
+class MinimalPerturbation(Perturbation):
+    """A search for the weakest success: one answers for every beta, so a sweep costs what one strength does."""
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
-        return self.within(x, self.closest(classifier, x, y, seeds))
+        return self.within(x, self.nearest(classifier, x, y, seeds))
 
-    def closest(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
-        """The nearest misclassified images found (N, C, H, W); x where none was. It does not depend on beta."""
+    def nearest(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Nearest:
+        """The weakest success for each image; it does not depend on beta. Arguments as in `__call__`."""
         raise NotImplementedError
 
-    def within(self, x: Tensor, nearest: Tensor) -> Tensor:
-        """The nearest misclassified image where its distance is at most beta, else the image itself."""
-        delta = (nearest - x).flatten(1)
-        distance = delta.abs().amax(dim=1) if self.norm == "linf" else delta.norm(dim=1)
-        return nearest.where((distance <= self.beta).view(-1, 1, 1, 1), x)
+    def within(self, x: Tensor, nearest: Nearest) -> Tensor:
+        """What was found where beta is enough for it, else the image itself."""
+        return nearest.x_adv.where((nearest.strength <= self.beta).view(-1, 1, 1, 1), x)
+
+
+def length(delta: Tensor, norm: Norm) -> Tensor:
+    """Sizes (N,) of changes (N, ...): the number of changed values, or a sum, root of squares or maximum."""
+    rows = delta.flatten(1)
+    order = {"l0": 0, "l1": 1, "l2": 2, "linf": math.inf}[norm]
+    return rows.norm(p=order, dim=1)
 
 
 def normal_like(x: Tensor, seeds: Tensor) -> Tensor:

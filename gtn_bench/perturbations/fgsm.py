@@ -9,7 +9,7 @@ from pydantic import model_validator
 from gtn_bench.description import Mistake, PositiveFloat, PositiveInt
 from gtn_bench.losses import LOSSES, LossName
 from gtn_bench.perturbations.ascent import Linf, ascend
-from gtn_bench.perturbations.base import Perturbation
+from gtn_bench.perturbations.base import Norm, Perturbation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,8 +43,8 @@ class FGSM(Perturbation):
         return self
 
     @property
-    def promise(self) -> tuple[str, float]:
-        return self.norm, self.steps * self.beta if self.epsilon is None else self.epsilon
+    def promise(self) -> tuple[Norm, float]:
+        return "linf", self.steps * self.beta if self.epsilon is None else self.epsilon
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         start = x

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gtn_bench.description import PositiveInt
 from gtn_bench.losses import others
-from gtn_bench.perturbations.base import MinimalNorm
+from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Norm
 from gtn_bench.perturbations.box_lbfgs import Objective, minimise
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gtn_bench.classifiers import Classifier
 
 
-class LBFGS(MinimalNorm):
+class LBFGS(MinimalPerturbation):
     """The nearest misclassified image in the box: minimise c ||x_adv - x||^2 + loss(x_adv), with the best c per image.
 
     The loss is the cross-entropy of the event that is aimed at: another class, -log(1 - p(y)), or the
@@ -30,13 +30,18 @@ class LBFGS(MinimalNorm):
     meaning = "L2 radius, pixel value"
     norm = "l2"
     uses_gradient = True
+    lengths = ("beta",)
 
     target: Literal["any", "next"] = "any"
     searches: PositiveInt = 8
     steps: PositiveInt = 40
     memory: PositiveInt = 8
 
-    def closest(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+    @property
+    def promise(self) -> tuple[Norm, float]:
+        return "l2", self.beta
+
+    def nearest(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Nearest:
         import torch
 
         hunt = Hunt(classifier, x, y if self.target == "any" else (y + 1) % classifier.num_classes, self.target)
@@ -50,7 +55,7 @@ class LBFGS(MinimalNorm):
             low, high = c.where(hit, low), c.where(~hit, high)
             c = (low * high).sqrt().where((low > 0) & high.isfinite(), (4 * low).where(hit, high / 10))
         hunt.draw_to_the_boundary()
-        return hunt.best.view_as(x)
+        return Nearest(hunt.best.view_as(x), hunt.square.sqrt())
 
 
 class Hunt:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from gtn_bench.description import PositiveFloat, PositiveInt
 from gtn_bench.losses import LOSSES, LossName
 from gtn_bench.perturbations.ascent import BALLS, ascend
-from gtn_bench.perturbations.base import Perturbation
+from gtn_bench.perturbations.base import Norm, Perturbation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +39,7 @@ class PGD(Perturbation):
         return f"{self.ball} {self.meaning}"
 
     @property
-    def promise(self) -> tuple[str, float]:
+    def promise(self) -> tuple[Norm, float]:
         return self.ball, self.beta
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gtn_bench.classifiers import Classifier
-from gtn_bench.perturbations.base import Perturbation
+from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Perturbation
 
 EXAMPLES = 4  # perturbed images kept for the report
 MEASURED = ("label", "clean_prediction", "prediction", "linf", "l2", "zero_gradient")  # for each sample
@@ -52,6 +54,14 @@ def look_at(classifier: Classifier, x: Tensor, y: Tensor, batch_size: int = 500)
     return Clean(torch.cat(predictions), torch.cat(vanished))
 
 
+class Cost(NamedTuple):
+    """What was asked of the classifier for each image judged, and the time it took."""
+
+    forwards: float
+    backwards: float
+    seconds: float
+
+
 def judge(
     perturbation: Perturbation, classifier: Classifier, clean: Clean, x: Tensor, y: Tensor, seeds: Tensor
 ) -> Outcome:
@@ -60,12 +70,36 @@ def judge(
     Nothing that the perturbation says of itself counts. Raises `BrokenPromise` if the shape
     is wrong or a value is not finite; what lies outside [0, 1] is clipped.
     """
+    (returned,), cost = _in_chunks(
+        perturbation, lambda *arguments: (perturbation(*arguments),), classifier, x, y, seeds
+    )
+    return _assess(perturbation, classifier, clean, x, y, returned, cost)
+
+
+def judge_sweep(
+    sweep: Sequence[MinimalPerturbation], classifier: Classifier, clean: Clean, x: Tensor, y: Tensor, seeds: Tensor
+) -> list[Outcome]:
+    """The same for a search at several strengths, which is made once; each outcome has its whole cost."""
+    found, cost = _in_chunks(sweep[0], sweep[0].nearest, classifier, x, y, seeds)
+    nearest = Nearest(*found)
+    return [_assess(one, classifier, clean, x, y, one.within(x, nearest), cost) for one in sweep]
+
+
+def _in_chunks(
+    perturbation: Perturbation,
+    task: Callable[[Classifier, Tensor, Tensor, Tensor], tuple[Tensor, ...]],
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    seeds: Tensor,
+) -> tuple[list[Tensor], Cost]:
+    """What the task returns for all images, handed over in the chunks that the perturbation wants."""
     start = time.perf_counter()
-    counts = classifier.forwards, classifier.backwards
+    before = classifier.forwards, classifier.backwards
     chunk = perturbation.chunk or len(x)
     parts = []
     for images, labels, seed in zip(x.split(chunk), y.split(chunk), seeds.split(chunk), strict=True):
-        returned = perturbation(classifier, images.clone(), labels.clone(), seed.clone())
+        returned, *more = task(classifier, images.clone(), labels.clone(), seed.clone())
         if returned.shape != images.shape:
             raise BrokenPromise(
                 f"'{perturbation.name}' returned shape {tuple(returned.shape)}, expected {tuple(images.shape)}"
@@ -73,11 +107,19 @@ def judge(
         if not returned.isfinite().all():
             broken = int((~returned.isfinite()).flatten(1).any(dim=1).sum())
             raise BrokenPromise(f"'{perturbation.name}' returned non-finite pixels in {broken} of {len(images)} images")
-        parts.append(returned.detach().to(x).clamp(0, 1))
-    forwards, backwards = classifier.forwards - counts[0], classifier.backwards - counts[1]
+        parts.append((returned.detach().to(x), *more))
     seconds = time.perf_counter() - start
+    forwards, backwards = classifier.forwards - before[0], classifier.backwards - before[1]
+    return [torch.cat(tensors) for tensors in zip(*parts, strict=True)], Cost(
+        forwards / len(x), backwards / len(x), seconds
+    )
 
-    x_adv = torch.cat(parts)
+
+def _assess(
+    perturbation: Perturbation, classifier: Classifier, clean: Clean, x: Tensor, y: Tensor, returned: Tensor, cost: Cost
+) -> Outcome:
+    """Clip, predict again and measure."""
+    x_adv = returned.clamp(0, 1)
     change = (x_adv - x).flatten(1)
     vanished = clean.zero_gradient if perturbation.uses_gradient else torch.zeros_like(clean.zero_gradient)
     return Outcome(
@@ -88,7 +130,5 @@ def judge(
         l2=change.norm(dim=1).cpu(),
         zero_gradient=vanished.cpu(),
         examples=x_adv[:EXAMPLES].cpu(),
-        forwards=forwards / len(x),
-        backwards=backwards / len(x),
-        seconds=seconds,
+        **cost._asdict(),
     )
