@@ -50,7 +50,7 @@ class LBFGS(MinimalPerturbation):
         point = hunt.x
         for _ in range(self.searches):
             point = hunt.best.where(hunt.found[:, None], point)
-            point = minimise(hunt.objective(c), point, steps=self.steps, memory=self.memory, tolerance=1e-4)
+            point = minimise(hunt.objective(c), point, steps=self.steps, memory=self.memory, tolerance=1e-6)
             hit = hunt.look(point)
             low, high = c.where(hit, low), c.where(~hit, high)
             c = (low * high).sqrt().where((low > 0) & high.isfinite(), (4 * low).where(hit, high / 10))
