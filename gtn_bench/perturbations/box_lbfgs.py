@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-Objective = Callable[["Tensor", "Tensor"], "tuple[Tensor, Tensor]"]  # points (n, D), rows (n,) -> values (n,), gradients
+# Of points (n, D) that belong to the problems `rows` (n,): values (n,) and gradients (n, D).
+Objective = Callable[["Tensor", "Tensor"], "tuple[Tensor, Tensor]"]
 
 DECREASE = 1e-4  # share of the promised decrease that a step must reach
 FLATTER = 0.9  # share of the first slope that may be left after it
