@@ -276,5 +276,8 @@ def _processes(device: str) -> Iterator[_Group]:
     try:
         yield _Group(device, distributed.get_rank(), distributed.get_world_size())
         distributed.barrier()  # a process that leaves early takes the others' connections with it
+        # gloo's own thread lets go of a work a moment after `barrier` has returned. If the group is
+        # destroyed in between, the process may abort when it ends (pytorch/pytorch#190489 looks the same).
+        time.sleep(0.2)
     finally:
         distributed.destroy_process_group()
