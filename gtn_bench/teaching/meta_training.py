@@ -130,9 +130,7 @@ def backward(
     spec: MetaTrained, lessons: Lessons, dataset: Dataset, train: Split, seed: int, step: int, rank: int, ranks: int
 ) -> float:
     """The meta-loss of one meta-step, a mean over its learners; the gradient is left with the parameters."""
-    horizon = spec.inner_steps
-    if step < spec.growth:
-        horizon = min(horizon, math.ceil(spec.growth_from + (horizon - spec.growth_from) * step / spec.growth))
+    horizon = spec.horizon(step)
     device = lessons.log_lr.device
     total = torch.zeros((), device=device)
     sums = [torch.zeros_like(value) for value in lessons.parameters()]

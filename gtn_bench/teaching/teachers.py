@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
@@ -68,8 +69,9 @@ class MetaTrained(Teacher):
     drawn from `widths` (log-uniform). `statistics` says what its batch norms subtract while it is
     examined: the means of the `real` batch, or those of the last `teaching` batch (the study's way).
     With `growth`, only `growth_from` inner steps are taught at first and all of them after that many
-    meta-steps, which makes the early meta-steps cheap. `bfloat16` keeps images and activations in
-    half the memory, and is faster where processors have it.
+    meta-steps, which makes the early meta-steps cheap; the larger `growth_power`, the longer they stay
+    few. `bfloat16` keeps images and activations in half the memory, and is faster where processors
+    have it.
     """
 
     architecture: Architectures
@@ -88,6 +90,7 @@ class MetaTrained(Teacher):
     curriculum_lr: PositiveFloat = 0.02
     growth: Annotated[int, Field(ge=0)] = 0
     growth_from: PositiveInt = 10
+    growth_power: PositiveFloat = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
     block_size: PositiveInt | None = None  # inner steps held as a graph at a time; None: square root
     seed: int = 0
@@ -99,6 +102,13 @@ class MetaTrained(Teacher):
     @property
     def work(self) -> int:
         return self.meta_steps
+
+    def horizon(self, meta_step: int) -> int:
+        """Inner steps that are taught in a meta-step, the first being 0."""
+        if meta_step >= self.growth:
+            return self.inner_steps
+        grown = (meta_step / self.growth) ** self.growth_power
+        return math.ceil(self.growth_from + (self.inner_steps - self.growth_from) * grown)
 
     def content(self) -> dict[str, Any]:
         """Without the size of blocks, which changes what is remembered and not what is learned."""
