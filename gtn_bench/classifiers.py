@@ -43,9 +43,15 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.forwards += len(x)
+        x = x.to(self.dtype)  # libraries hand over whatever NumPy has made of the images
         if x.requires_grad and torch.is_grad_enabled():
             x = _CountBackward.apply(x, self)
         return self.network(x)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which it computes."""
+        return next(self.parameters()).dtype
 
     def train(self, mode: bool = True) -> Classifier:
         """Stay in evaluation mode, whatever a library asks for."""
@@ -77,14 +83,14 @@ class _CountBackward(torch.autograd.Function):
         return grads[0], None
 
 
-def as_art(classifier: Classifier) -> Any:
-    """The classifier as an ART `PyTorchClassifier` with clip values (0, 1)."""
+def as_art(classifier: Classifier, *, probabilities: bool = False) -> Any:
+    """The classifier as an ART `PyTorchClassifier` with clip values (0, 1), giving logits or probabilities."""
     from art.estimators.classification import PyTorchClassifier
 
     device = _device(classifier)
     view = PyTorchClassifier(
-        model=classifier,
-        loss=nn.CrossEntropyLoss(reduction="sum"),
+        model=nn.Sequential(classifier, nn.Softmax(dim=1)) if probabilities else classifier,
+        loss=_LogLoss() if probabilities else nn.CrossEntropyLoss(reduction="sum"),
         input_shape=classifier.input_shape,
         nb_classes=classifier.num_classes,
         clip_values=(0.0, 1.0),
@@ -92,13 +98,25 @@ def as_art(classifier: Classifier) -> Any:
     )
 
     def logits(x: Tensor) -> Any:
-        return view.predict(x.cpu().numpy())
+        outputs = view.predict(x.cpu().numpy())
+        if not probabilities:
+            return outputs
+        logs = torch.from_numpy(outputs).to(device).clamp_min(1e-30).log()  # the logits but for a constant
+        return logs - logs.mean(1, keepdim=True) + classifier(x).mean(1, keepdim=True)
 
     def gradient(x: Tensor, y: Tensor) -> Any:
         return view.loss_gradient(x.cpu().numpy(), F.one_hot(y, classifier.num_classes).cpu().numpy())
 
     check_view("ART PyTorchClassifier", classifier, logits, gradient)
     return view
+
+
+class _LogLoss(nn.Module):
+    """Sum of -log p(y) of probabilities (N, K) and labels (N,), or (N, K) one-hot as ART hands them over."""
+
+    def forward(self, probabilities: Tensor, y: Tensor) -> Tensor:
+        y = y.argmax(dim=1) if y.ndim == 2 else y
+        return F.nll_loss(probabilities.clamp_min(1e-30).log(), y, reduction="sum")
 
 
 def as_foolbox(classifier: Classifier) -> Any:
@@ -137,7 +155,7 @@ def check_view(
     """Raise `ViewMismatch` unless the view's logits and input gradients are the classifier's, to 1e-5."""
     device = _device(classifier)
     draw = torch.Generator().manual_seed(0)
-    x = torch.rand(4, *classifier.input_shape, generator=draw).to(device)
+    x = torch.rand(4, *classifier.input_shape, generator=draw).to(device, classifier.dtype)
     y = torch.arange(4, device=device) % classifier.num_classes
     counts = classifier.forwards, classifier.backwards
     with torch.no_grad():

@@ -17,6 +17,7 @@ from gtn_bench.description import Description, Mistake, build, join, lookup, plu
 from gtn_bench.learners import LEARNERS, Architecture
 from gtn_bench.modes import GTN, MODES, Mode
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
+from gtn_bench.perturbations.library import RADIUS, Radius
 from gtn_bench.perturbations.search import Search
 from gtn_bench.suite import Entry, Named, PerturbationEntry, Suite
 from gtn_bench.teaching import OPTIMIZERS, TEACHERS, Teacher
@@ -43,6 +44,7 @@ _CELL_CODE = {
     "gtn_bench.losses",
     "gtn_bench.perturbations.ascent",
     "gtn_bench.perturbations.base",
+    "gtn_bench.perturbations.library",
     "gtn_bench.perturbations.referee",
 }
 
@@ -229,6 +231,9 @@ def _check(suite: Suite, parts: _Parts) -> None:
             f"units: 'normalized' needs images of one channel, data set '{dataset.name}' has {len(dataset.std)}"
         )
     for place, sweep in mistakes.each("perturbations", suite.perturbations):
+        with mistakes.at(place):
+            for perturbation in parts.sweeps[sweep.title]:
+                perturbation.check(dataset)
         if (sweep.samples or 0) > dataset.sizes[2]:
             mistakes.append(
                 f"{place}.samples: data set '{dataset.name}' has {dataset.sizes[2]} test images, got {sweep.samples}"
@@ -252,7 +257,7 @@ def _written_out(suite: Suite, parts: _Parts, limit: int | None) -> Suite:
     """The suite with every default of every part."""
 
     def entry(old: N, description: Description, **more: Any) -> N:
-        if isinstance(description, Search):
+        if isinstance(description, Search | Radius):
             description = description.of
         fields = {key: value for key, value in description.identity().items() if key not in ("name", "beta", "attack")}
         return type(old)(**{**old.model_dump(include={"name", "label", "search"}), **fields, **more})
@@ -301,6 +306,8 @@ def _perturbation(entry: PerturbationEntry, beta: float, path: str) -> Perturbat
     if issubclass(cls, LibraryAttack) and not named:
         raise Mistake(f"{path}.name: expects the library's attack as '{entry.name}.<class>', got '{entry.name}'")
     perturbation = build(cls, {**entry.fields, **named, "beta": beta}, path, also=("label", "samples", "search"))
+    if isinstance(perturbation, LibraryAttack) and perturbation.drives == RADIUS:
+        perturbation = Radius(of=perturbation, beta=beta)
     return build(Search, {"of": perturbation, "grid": entry.beta, "beta": beta}, path) if entry.search else perturbation
 
 

@@ -30,6 +30,7 @@ SUMMARY_COLUMNS = [
     "seconds",
     "grade",
     "status",
+    "flags",
 ]
 CURVE_COLUMNS = [
     *("dataset", "teacher", "architecture", "mode", "perturbation", "beta"),
@@ -107,7 +108,7 @@ class Results:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """One row for each cell, columns `SUMMARY_COLUMNS`."""
-        return pd.read_csv(self.folder / "summary.csv")
+        return pd.read_csv(self.folder / "summary.csv").fillna({"flags": ""})
 
     @cached_property
     def curves(self) -> pd.DataFrame:

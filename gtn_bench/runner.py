@@ -199,8 +199,9 @@ def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, 
                     "mean_linf": measured["linf"].mean(dtype=float),
                     "mean_l2": measured["l2"].mean(dtype=float),
                     **about,
-                    "grade": "unknown",
+                    "grade": "suspect" if about["flags"] else "unknown",
                     "status": "done",
+                    "flags": "; ".join(about["flags"]),
                 }
             )
     summary = pd.DataFrame(rows, columns=SUMMARY_COLUMNS)

@@ -107,7 +107,7 @@ def measure(site: Site, learner_key: str, cells: Mapping[str, Cell]) -> dict[str
 
     def leave(key: str, outcome: Outcome) -> None:
         tensors = {name: getattr(outcome, name) for name in (*MEASURED, "examples")} | {"clean": x[:EXAMPLES]}
-        about = {"forwards": outcome.forwards, "backwards": outcome.backwards, "seconds": outcome.seconds}
+        about = {name: getattr(outcome, name) for name in ("flags", "forwards", "backwards", "seconds")}
         site.store.save("cells", key, tensors, about)
 
     searches = [cell.perturbation for cell in cells.values() if isinstance(cell.perturbation, MinimalPerturbation)]

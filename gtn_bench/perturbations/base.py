@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
+from gtn_bench.datasets import Dataset
 from gtn_bench.description import Beta, Description
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from gtn_bench.classifiers import Classifier
 
 Norm = Literal["l0", "l1", "l2", "linf"]
+Target = Literal["any", "next"]
 
 
 class Perturbation(Description):
@@ -47,6 +49,9 @@ class Perturbation(Description):
     def promise(self) -> tuple[Norm, float] | None:
         """The norm and radius of the ball that no change leaves, if there is one."""
         return None
+
+    def check(self, dataset: Dataset) -> None:
+        """Raise `Mistake` if the perturbation cannot be applied to this data set."""
 
     def in_pixels(self, std: float) -> Self:
         """The same perturbation, its lengths read as multiples of `std` pixel values."""
@@ -95,6 +100,11 @@ class MinimalPerturbation(Perturbation):
     def within(self, x: Tensor, nearest: Nearest) -> Tensor:
         """What was found where beta is enough for it, else the image itself."""
         return nearest.x_adv.where((nearest.strength <= self.beta).view(-1, 1, 1, 1), x)
+
+
+def aims(y: Tensor, num_classes: int, target: Target) -> Tensor:
+    """The class (N,) that an attack leads away from, or, with a target, to: the `next` one after each label."""
+    return y if target == "any" else (y + 1) % num_classes
 
 
 def length(delta: Tensor, norm: Norm) -> Tensor:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from gtn_bench.description import PositiveInt
 from gtn_bench.losses import others
-from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Norm
+from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Norm, Target, aims
 from gtn_bench.perturbations.box_lbfgs import Objective, minimise
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class LBFGS(MinimalPerturbation):
     uses_gradient = True
     lengths = ("beta",)
 
-    target: Literal["any", "next"] = "any"
+    target: Target = "any"
     searches: PositiveInt = 8
     steps: PositiveInt = 40
     memory: PositiveInt = 8
@@ -44,7 +44,7 @@ class LBFGS(MinimalPerturbation):
     def nearest(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Nearest:
         import torch
 
-        hunt = Hunt(classifier, x, y if self.target == "any" else (y + 1) % classifier.num_classes, self.target)
+        hunt = Hunt(classifier, x, aims(y, classifier.num_classes, self.target), self.target)
         c = hunt.first_constant()
         low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)
         point = hunt.x
@@ -65,7 +65,7 @@ class Hunt:
     found: whether there is one (N,).
     """
 
-    def __init__(self, classifier: Classifier, x: Tensor, label: Tensor, target: str) -> None:
+    def __init__(self, classifier: Classifier, x: Tensor, label: Tensor, target: Target) -> None:
         self.classifier, self.shape = classifier, x.shape[1:]
         self.x, self.label = x.flatten(1), label
         self.sign = 1 if target == "any" else -1  # away from the label, or towards it

@@ -3,105 +3,277 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import inspect
+import io
 import random
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 from pydantic import PlainValidator, WithJsonSchema, model_validator
 
+from gtn_bench.datasets import Dataset
 from gtn_bench.description import Mistake, PositiveInt, did_you_mean
-from gtn_bench.perturbations.base import Perturbation
+from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Norm, Perturbation, Target, aims, length
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gtn_bench.classifiers import Classifier
 
-def _scalar(value: object) -> object:
+RADIUS = "radius"  # what beta drives of an attack that looks for the smallest change by itself
+Access = Literal["white", "black", "none"]
+
+
+class Known(NamedTuple):
+    """What the library does not say of an attack class in a way that can be read by a program.
+
+    drives: the parameter that beta sets if a suite names no other; `radius` for a search for the smallest change.
+    norm: that of the ball or of the search, unless a parameter `norm` says it; None if there is neither.
+    access: whether it follows gradients (`white`), asks for outputs (`black`), or looks at no classifier (`none`).
+    budget: the parameters that bound what a black-box attack asks. A suite has to set one of them.
+    target: what it aims at if a suite does not say; some attacks know no other aim.
+    channels: how many the images must have, if not any number.
+    probabilities: whether it is for classifiers whose outputs are probabilities.
+    """
+
+    drives: str
+    norm: Norm | None = None
+    access: Access = "white"
+    budget: tuple[str, ...] = ()
+    target: Target = "any"
+    channels: int | None = None
+    probabilities: bool = False
+
+
+def _value(value: object) -> object:
     """Infinity is a value here: ART's name of the maximum norm."""
+    if isinstance(value, list | tuple):
+        return [_value(entry) for entry in value]
     if not isinstance(value, bool | int | float | str | None) or value != value:
-        raise ValueError(f"expects a number, a text, true, false or null, got {value!r}")
+        raise ValueError(f"expects a number, a text, true, false, null, or a list of these, got {value!r}")
     return value
 
 
-Scalar = Annotated[
-    bool | int | float | str | None,
-    PlainValidator(_scalar),
-    WithJsonSchema({"type": ["boolean", "number", "string", "null"]}),
+Value = Annotated[
+    Any,
+    PlainValidator(_value),
+    WithJsonSchema({"type": ["boolean", "number", "string", "null", "array"]}),
 ]
 
 
 class LibraryAttack(Perturbation):
     """An attack class of another library, called by its name: `foolbox.LinfPGD`.
 
-    `drives` names the parameter that beta sets. `params` are the others; what is left out is
-    filled with the library's own default, so that the resolved suite says all of it.
+    `drives` names the parameter that beta sets; `radius` stands for none: the attack looks for the
+    smallest change, which counts from the beta on that is its length in the norm `ball`. `params`
+    are the other parameters; what is left out is filled with the library's own default, so that the
+    resolved suite says all of it. `target: next` aims at the class after the label.
     Random attacks draw for a whole batch, so `batch_size` is part of what determines the numbers.
     """
 
-    uses_gradient = True
     meaning = "the attack's own parameter"
     namespace: ClassVar[str]  # the module in which attacks are looked up, and nowhere else
     base_class: ClassVar[str]  # what they derive from, as "module:class"
     handled: ClassVar[tuple[str, ...]]  # constructor parameters that are set here
+    known: ClassVar[Mapping[str, Known]]  # by the name of the attack class
+    others: ClassVar[Mapping[str, str]]  # classes that do not attack image classifiers, and what they are for
 
     attack: str
     drives: str
-    params: dict[str, Scalar] = {}
+    ball: Norm | None = None
+    target: Target = "any"
+    params: dict[str, Value] = {}
     batch_size: PositiveInt = 128
 
     @property
+    def title(self) -> str:
+        return f"{self.name}.{self.attack}"
+
+    @property
     def axis(self) -> str:
-        return f"{self.drives} of {self.name}.{self.attack}"
+        if self.drives == RADIUS:
+            return f"{self.ball} distance found by {self.title}"
+        return f"{self.drives} of {self.title}"
+
+    @property
+    def uses_gradient(self) -> bool:  # type: ignore[override]
+        return self.attack not in self.known or self.known[self.attack].access == "white"
 
     @property
     def chunk(self) -> int | None:
         return self.batch_size
 
+    @property
+    def promise(self) -> tuple[Norm, float] | None:
+        """Of the ball whose radius a parameter sets, where the norm is known."""
+        known = self.known.get(self.attack)
+        if known is None or known.drives == RADIUS or self.ball is None:
+            return None
+        radius = self.beta if self.drives == known.drives else self.params.get(known.drives)
+        return (self.ball, float(radius)) if isinstance(radius, int | float) else None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_from_the_table(cls, fields: Any) -> Any:
+        """What the table knows of the attack, where the suite says nothing."""
+        if not isinstance(fields, dict) or fields.get("attack") not in cls.known:
+            return fields
+        known = cls.known[fields["attack"]]
+        filled = {"drives": known.drives, "target": known.target, **fields}
+        given = fields.get("params")
+        stated = given.get("norm") if isinstance(given, dict) else None
+        norm = _norm(stated) if stated is not None else known.norm
+        return {"ball": norm, **filled} if norm else filled
+
     @model_validator(mode="after")
     def _known_and_complete(self) -> LibraryAttack:
-        accepted = self._parameters()
-        who = f"attack '{self.name}.{self.attack}'"
-        for parameter in (*self.params, self.drives):
+        who = f"attack '{self.title}'"
+        accepted = self.parameters()
+        drivable = [name for name in accepted] + [RADIUS]
+        for parameter in self.params:
             if parameter not in accepted:
                 raise Mistake(f"{who} has no parameter '{parameter}'{did_you_mean(parameter, accepted)}")
+        if self.drives not in drivable:
+            raise Mistake(f"{who} has no parameter '{self.drives}'{did_you_mean(self.drives, drivable)}")
         if self.drives in self.params:
             raise Mistake(f"{who}: '{self.drives}' is driven by beta and cannot be set in params")
-        for name, default in accepted.items():
-            if name not in self.params and name != self.drives and isinstance(default, bool | int | float | str | None):
-                self.params[name] = default
+        if self.drives == RADIUS and self.ball is None:
+            raise Mistake(f"{who}: needs ball, the norm in which it looks for the smallest change")
+        for name, value in self.params.items():
+            _check_value(f"{who}: '{name}'", value, accepted[name])
+        budget = self.known[self.attack].budget if self.attack in self.known else ()
+        if budget and not {*self.params, self.drives} & {*budget}:
+            defaults = ", ".join(f"{name}: {accepted[name].default}" for name in budget)
+            raise Mistake(f"{who} is a black-box attack: say in params what it may ask (by default {defaults})")
+        for name, parameter in accepted.items():
+            if name in self.params or name == self.drives:
+                continue
+            if parameter.default is parameter.empty:
+                raise Mistake(f"{who} needs the parameter '{name}'")
+            with contextlib.suppress(ValueError):
+                self.params[name] = _value(parameter.default)
         return self
+
+    def check(self, dataset: Dataset) -> None:
+        """Make the attack for an untrained classifier, so that the library's own complaints come early."""
+        import torch
+        from torch import nn
+
+        from gtn_bench.classifiers import Classifier
+
+        needed, channels = self.known[self.attack].channels if self.attack in self.known else None, dataset.input_shape[0]
+        if needed not in (None, channels):
+            raise Mistake(
+                f"attack '{self.title}' is for images of {needed} channels, data set '{dataset.name}' has {channels}"
+            )
+        layer = nn.Linear(torch.Size(dataset.input_shape).numel(), dataset.num_classes)
+        classifier = Classifier(nn.Sequential(nn.Flatten(), layer), dataset.input_shape, dataset.num_classes)
+        try:
+            with isolated(torch.zeros(1, dtype=torch.int64)):
+                self.make(classifier, seed=0)
+        except Mistake:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+            raise Mistake(f"attack '{self.title}' refuses its parameters: {reason}") from None
+
+    def make(self, classifier: Classifier, seed: int) -> Any:
+        """The library's attack object around its view of the classifier."""
+        raise NotImplementedError
+
+    def settings(self) -> dict[str, Any]:
+        """The constructor's parameters that the suite decides, beta among them."""
+        params = {name: tuple(value) if isinstance(value, list) else value for name, value in self.params.items()}
+        if self.drives in (RADIUS, "epsilon") and self.drives not in self._signature():
+            return params
+        driven, whole = self.parameters()[self.drives], self.beta == int(self.beta)
+        if _stated(driven) == "int" and not whole:
+            raise Mistake(f"attack '{self.title}': '{self.drives}' expects whole numbers, got {self.beta:g}")
+        counts = "float" not in _stated(driven) and isinstance(driven.default, int | None)
+        return {**params, self.drives: int(self.beta) if whole and counts else self.beta}
 
     def attack_class(self) -> Any:
         """The class, from the library's attack namespace. Raises `Mistake` for any other name."""
-        try:
-            found = vars(importlib.import_module(self.namespace))
-            module, _, parent = self.base_class.partition(":")
-            base = getattr(importlib.import_module(module), parent)
-        except ImportError as error:
-            raise Mistake(
-                f"attack '{self.name}.{self.attack}' needs an installed {self.packages[0]}: {error}"
-            ) from None
-        attacks = {key: value for key, value in found.items() if inspect.isclass(value) and issubclass(value, base)}
+        if self.attack in self.others:
+            raise Mistake(f"attack '{self.title}' does not apply: {self.others[self.attack]}")
+        attacks = library_attacks(type(self))
         if self.attack not in attacks:
-            raise Mistake(f"unknown attack '{self.name}.{self.attack}'{did_you_mean(self.attack, attacks)}")
+            raise Mistake(f"unknown attack '{self.title}'{did_you_mean(self.attack, attacks)}")
         return attacks[self.attack]
 
-    def _parameters(self) -> dict[str, Any]:
-        """Parameters that a suite may set, with their defaults."""
-        signature = inspect.signature(self.attack_class().__init__)
-        return {
-            name: parameter.default
-            for name, parameter in signature.parameters.items()
-            if name not in ("self", *self.handled)
-            and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        }
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The parameters that a suite may set."""
+        return {name: parameter for name, parameter in self._signature().items() if name not in self.handled}
+
+    def _signature(self) -> dict[str, inspect.Parameter]:
+        parameters = inspect.signature(self.attack_class().__init__).parameters
+        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        return {name: p for name, p in parameters.items() if name != "self" and p.kind in named}
+
+
+class Radius(MinimalPerturbation):
+    """The result of a library's search for the smallest change, counted from the radius on that it needed."""
+
+    name = "radius"
+    meaning = "radius"
+    of: LibraryAttack
+
+    @property
+    def axis(self) -> str:
+        return self.of.axis
+
+    @property
+    def uses_gradient(self) -> bool:  # type: ignore[override]
+        return self.of.uses_gradient
+
+    @property
+    def chunk(self) -> int | None:
+        return self.of.chunk
+
+    @property
+    def promise(self) -> tuple[Norm, float] | None:
+        return (self.of.ball, self.beta) if self.of.ball else None
+
+    def check(self, dataset: Dataset) -> None:
+        self.of.check(dataset)
+
+    def parts(self) -> tuple[Perturbation]:
+        return (self.of,)
+
+    def draws(self) -> dict[str, Any]:
+        return self.of.draws()
+
+    def nearest(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Nearest:
+        import torch
+
+        assert self.of.ball is not None
+        aim = aims(y, classifier.num_classes, self.of.target)
+        x_adv = self.of(classifier, x.clone(), y, seeds).detach().to(x)
+        away = self.of.target == "any"
+        hit, at_once = ((classifier.predict(images) != aim) == away for images in (x_adv.clamp(0, 1), x))
+        x_adv = x_adv.where((hit & ~at_once).view(-1, 1, 1, 1), x)
+        strength = length(x_adv.clamp(0, 1) - x, self.of.ball)
+        return Nearest(x_adv, strength.where(hit | at_once, torch.inf))
+
+
+@functools.cache
+def library_attacks(library: type[LibraryAttack]) -> dict[str, Any]:
+    """All attack classes of a library by name, from its attack namespace. Raises `Mistake` if it is not installed."""
+    module, _, parent = library.base_class.partition(":")
+    try:
+        found = vars(importlib.import_module(library.namespace))
+        base = getattr(importlib.import_module(module), parent)
+    except ImportError as error:
+        raise Mistake(f"attacks '{library.name}.<Class>' need an installed {library.packages[0]}: {error}") from None
+    classes = {name: cls for name, cls in found.items() if inspect.isclass(cls) and issubclass(cls, base)}
+    return {name: cls for name, cls in sorted(classes.items()) if not inspect.isabstract(cls)}
 
 
 @contextlib.contextmanager
-def seeded(seeds: Tensor) -> Iterator[None]:
-    """Global generators of torch, NumPy and Python set from the first seed, and put back after."""
+def isolated(seeds: Tensor) -> Iterator[None]:
+    """Global generators of torch, NumPy and Python set from the first seed, and put back after; nothing is printed."""
     import numpy as np
     import torch
 
@@ -111,8 +283,50 @@ def seeded(seeds: Tensor) -> Iterator[None]:
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)
+        printed = io.StringIO()  # progress bars that no parameter turns off
         try:
-            yield
+            with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+                yield
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+def _norm(stated: object) -> Norm | None:
+    """The norm that a parameter called `norm` means."""
+    text = str(stated).lower().removeprefix("l")
+    return {"0": "l0", "1": "l1", "2": "l2", "inf": "linf"}.get(text)  # type: ignore[return-value]
+
+
+def _stated(parameter: inspect.Parameter) -> str:
+    """The type that a signature states, as text; nothing if it states none."""
+    annotation = parameter.annotation
+    if annotation is parameter.empty:
+        return ""
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
+def _check_value(who: str, value: Any, parameter: inspect.Parameter) -> None:
+    """Raise `Mistake` unless a value is of the kind that the signature states, or else of its default's kind."""
+    default, stated = parameter.default, _stated(parameter)
+    several = any(word in stated for word in ("str", "Literal", "None", "Optional", "Callable"))
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    expected = None
+    if isinstance(default, bool) or stated == "bool":
+        expected = None if isinstance(value, bool) else "true or false"
+    elif stated == "int":
+        expected = None if number and isinstance(value, int) else "an integer"
+    elif isinstance(default, int | float) and not several:
+        expected = None if number else "a number"
+    elif isinstance(default, str) and not several:
+        expected = None if isinstance(value, str) else "a text"
+    elif isinstance(default, tuple) and not several:
+        expected = None if isinstance(value, list) else "a list"
+    choices = get_args(parameter.annotation) if "Literal" in stated and "Optional" not in stated else ()
+    texts = [text for choice in choices for text in (get_args(choice) or (choice,)) if isinstance(text, str)]
+    if texts and value not in texts:
+        raise Mistake(f"{who} expects one of {', '.join(texts)}, got {value!r}{did_you_mean(value, texts)}")
+    if expected:
+        raise Mistake(f"{who} expects {expected}, got {value!r}")
+    if number and value < 0 and isinstance(default, int | float) and default > 0:
+        raise Mistake(f"{who} expects a number of at least 0, got {value!r}")

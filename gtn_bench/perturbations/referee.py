@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,9 +11,15 @@ import torch
 from torch import Tensor
 
 from gtn_bench.classifiers import Classifier
-from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Perturbation
+from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Perturbation, length
+from gtn_bench.perturbations.library import LibraryAttack, Radius
 
 EXAMPLES = 4  # perturbed images kept for the report
+FLAGS = {
+    "unchanged": "a library's attack returned more than half of the images that it did not fool as they were",
+    "found nothing": "a library's search came back without a success for more than half of the images",
+    "left its ball": "a change is larger than the perturbation promises",
+}
 MEASURED = ("label", "clean_prediction", "prediction", "linf", "l2", "zero_gradient")  # for each sample
 
 
@@ -40,6 +46,7 @@ class Outcome:
     l2: Tensor  # (N,) Euclidean length of the change
     zero_gradient: Tensor  # (N,) bool: a gradient attack had nothing to follow at its start
     examples: Tensor  # (at most EXAMPLES, C, H, W): the first perturbed images
+    flags: tuple[str, ...]  # of `FLAGS`: why the perturbation cannot be trusted here
     forwards: float  # images through the classifier, for each image judged
     backwards: float  # gradients likewise
     seconds: float
@@ -82,7 +89,9 @@ def judge_sweep(
     """The same for a search at several strengths, which is made once; each outcome has its whole cost."""
     found, cost = _in_chunks(sweep[0], sweep[0].nearest, classifier, x, y, seeds)
     nearest = Nearest(*found)
-    return [_assess(one, classifier, clean, x, y, one.within(x, nearest), cost) for one in sweep]
+    missed = nearest.strength[clean.prediction == y].isinf()
+    flags = ("found nothing",) if isinstance(sweep[0], Radius) and missed.sum() > len(missed) / 2 else ()
+    return [_assess(one, classifier, clean, x, y, one.within(x, nearest), cost, flags) for one in sweep]
 
 
 def _in_chunks(
@@ -116,19 +125,40 @@ def _in_chunks(
 
 
 def _assess(
-    perturbation: Perturbation, classifier: Classifier, clean: Clean, x: Tensor, y: Tensor, returned: Tensor, cost: Cost
+    perturbation: Perturbation,
+    classifier: Classifier,
+    clean: Clean,
+    x: Tensor,
+    y: Tensor,
+    returned: Tensor,
+    cost: Cost,
+    flags: tuple[str, ...] = (),
 ) -> Outcome:
     """Clip, predict again and measure."""
     x_adv = returned.clamp(0, 1)
     change = (x_adv - x).flatten(1)
+    prediction = torch.cat([classifier.predict(images) for images in x_adv.split(500)])
     vanished = clean.zero_gradient if perturbation.uses_gradient else torch.zeros_like(clean.zero_gradient)
     return Outcome(
         label=y.cpu(),
         clean_prediction=clean.prediction.cpu(),
-        prediction=torch.cat([classifier.predict(images) for images in x_adv.split(500)]).cpu(),
+        prediction=prediction.cpu(),
         linf=change.abs().amax(dim=1).cpu(),
         l2=change.norm(dim=1).cpu(),
         zero_gradient=vanished.cpu(),
         examples=x_adv[:EXAMPLES].cpu(),
+        flags=(*flags, *_flags(perturbation, change, prediction == y)),
         **cost._asdict(),
     )
+
+
+def _flags(perturbation: Perturbation, change: Tensor, correct: Tensor) -> Iterator[str]:
+    """What is wrong with changes (N, D), after which some images are still classified correctly (N,)."""
+    if isinstance(perturbation, LibraryAttack) and perturbation.beta > 0:
+        still = (change[correct] == 0).all(dim=1)
+        if still.sum() > len(still) / 2:
+            yield "unchanged"
+    if perturbation.promise:
+        norm, radius = perturbation.promise
+        if (length(change, norm) > radius * 1.001 + 1e-5).any():
+            yield "left its ball"
