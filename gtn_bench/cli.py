@@ -224,6 +224,10 @@ def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND", help=", ".join(Ki
         print(json.dumps(rows, indent=2))
         return
     for row in rows:
+        if row.get("library") and not row["about"]:  # an attack of a library: a line is enough
+            line = f"{row['access']}, norm {row['norm']}, beta: {row['beta']}, {row['source']}"
+            console.print(f"    {_plain(row['name'])}  [dim]{_plain(line)}[/]", highlight=False, soft_wrap=True)
+            continue
         console.print(f"[bold]{_plain(row.pop('name'))}[/]  {_plain(row.pop('about'))}", highlight=False)
         for what, value in row.items():
             if value and value != "-":

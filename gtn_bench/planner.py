@@ -284,10 +284,27 @@ def catalogue(table: str) -> list[dict[str, str]]:
     rows = []
     for name, cls in {**known, **plugins}.items():
         row = {"name": f"{name}.<Class>" if issubclass(cls, LibraryAttack) else name, "about": cls.summary()}
-        if issubclass(cls, Perturbation):
-            row |= {"norm": cls.norm, "gradients": "yes" if cls.uses_gradient else "no", "beta": cls.meaning}
+        if issubclass(cls, LibraryAttack):
+            row |= {"library": cls.packages[0], "beta": cls.meaning}
+        elif issubclass(cls, Perturbation):
+            access = "white box" if cls.uses_gradient else "-"
+            row |= {"library": "gtn-bench", "norm": cls.norm, "access": access, "beta": cls.meaning}
         row["parameters"] = ", ".join(field for field in cls.model_fields if field not in ("beta", "attack"))
         rows.append({**row, "source": cls.source})
+        if issubclass(cls, LibraryAttack):
+            rows += [
+                {
+                    "name": f"{name}.{attack}",
+                    "about": "",
+                    "library": cls.packages[0],
+                    "norm": known.norm or "-",
+                    "access": "-" if known.access == "none" else f"{known.access} box",
+                    "beta": f"{known.norm} distance found" if known.drives == RADIUS else known.drives,
+                    "parameters": "its own",
+                    "source": cls.source,
+                }
+                for attack, known in cls.known.items()
+            ]
     return rows
 
 

@@ -111,7 +111,7 @@ def measure(site: Site, learner_key: str, cells: Mapping[str, Cell]) -> dict[str
         site.store.save("cells", key, tensors, about)
 
     searches = [cell.perturbation for cell in cells.values() if isinstance(cell.perturbation, MinimalPerturbation)]
-    if searches:
+    if searches:  # one search answers for all of them, or fails for all of them
         for key, outcome in zip(cells, judge_sweep(searches, classifier, clean, x, y, seeds), strict=True):
             leave(key, outcome)
         return {}

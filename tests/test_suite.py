@@ -234,7 +234,117 @@ MISTAKES = {
     "a list for a library parameter": (
         "name: fgsm, steps: 2",
         "name: torchattacks.PGD, drives: eps, params: {alpha: [1, 2]}",
-        "perturbations[0].params.alpha: 'torchattacks' expects a number, a text, true, false or null, got [1, 2]",
+        "perturbations[0]: attack 'torchattacks.PGD': 'alpha' expects a number, got [1, 2]",
+    ),
+    "a mapping for a library parameter": (
+        "name: fgsm, steps: 2",
+        "name: torchattacks.PGD, params: {alpha: {a: 1}}",
+        "perturbations[0].params.alpha: 'torchattacks' expects a number, a text, true, false, null, or a list of these, got {'a': 1}",
+    ),
+    "text for a number of torchattacks": (
+        "name: fgsm, steps: 2",
+        "name: torchattacks.PGD, params: {steps: many}",
+        "perturbations[0]: attack 'torchattacks.PGD': 'steps' expects a number, got 'many'",
+    ),
+    "a fraction for a count of foolbox": (
+        "name: fgsm, steps: 2",
+        "name: foolbox.LinfPGD, params: {steps: 2.5}",
+        "perturbations[0]: attack 'foolbox.LinfPGD': 'steps' expects an integer, got 2.5",
+    ),
+    "a word that foolbox does not know": (
+        "name: fgsm, steps: 2",
+        "name: foolbox.L2DeepFoolAttack, params: {loss: logit}",
+        "perturbations[0]: attack 'foolbox.L2DeepFoolAttack': 'loss' expects one of logits, crossentropy, got 'logit'; did you mean 'logits'?",
+    ),
+    "text for a number of ART": (
+        "name: fgsm, steps: 2",
+        "name: art.ProjectedGradientDescent, params: {max_iter: ten}",
+        "perturbations[0]: attack 'art.ProjectedGradientDescent': 'max_iter' expects an integer, got 'ten'",
+    ),
+    "a number for a switch": (
+        "name: fgsm, steps: 2",
+        "name: foolbox.LinfPGD, params: {random_start: 1}",
+        "perturbations[0]: attack 'foolbox.LinfPGD': 'random_start' expects true or false, got 1",
+    ),
+    "a negative step of torchattacks": (
+        "name: fgsm, steps: 2",
+        "name: torchattacks.PGD, params: {alpha: -0.1}",
+        "perturbations[0]: attack 'torchattacks.PGD': 'alpha' expects a number of at least 0, got -0.1",
+    ),
+    "a negative step of ART": (
+        "name: fgsm, steps: 2",
+        "name: art.ProjectedGradientDescent, params: {eps_step: -0.1}",
+        "perturbations[0]: attack 'art.ProjectedGradientDescent': 'eps_step' expects a number of at least 0, got -0.1",
+    ),
+    "a negative step of foolbox": (
+        "name: fgsm, steps: 2",
+        "name: foolbox.LinfPGD, params: {rel_stepsize: -0.1}",
+        "perturbations[0]: attack 'foolbox.LinfPGD': 'rel_stepsize' expects a number of at least 0, got -0.1",
+    ),
+    "what ART itself refuses": (
+        "name: fgsm, steps: 2",
+        "name: art.SquareAttack, params: {max_iter: 10, p_init: 1.5}",
+        "perturbations[0]: attack 'art.SquareAttack' refuses its parameters: ValueError: The argument p_init has to be either of type int or float and in range [0, 1].",
+    ),
+    "a black box of ART without a budget": (
+        "name: fgsm, steps: 2",
+        "name: art.SquareAttack",
+        "perturbations[0]: attack 'art.SquareAttack' is a black-box attack: say in params what it may ask (by default max_iter: 100)",
+    ),
+    "a black box of foolbox without a budget": (
+        "name: fgsm, steps: 2",
+        "name: foolbox.BoundaryAttack",
+        "perturbations[0]: attack 'foolbox.BoundaryAttack' is a black-box attack: say in params what it may ask (by default steps: 25000)",
+    ),
+    "a black box of torchattacks without a budget": (
+        "name: fgsm, steps: 2",
+        "name: torchattacks.Square",
+        "perturbations[0]: attack 'torchattacks.Square' is a black-box attack: say in params what it may ask (by default n_queries: 5000)",
+    ),
+    "an attack on something else": (
+        "name: fgsm, steps: 2",
+        "name: art.DPatch",
+        "perturbations[0]: attack 'art.DPatch' does not apply: it is for object detectors",
+    ),
+    "an attack on colours": (
+        "name: fgsm, steps: 2",
+        "name: torchattacks.TIFGSM",
+        "perturbations[0]: attack 'torchattacks.TIFGSM' is for images of 3 channels, data set 'digits' has 1",
+    ),
+    "an attack that cannot aim": (
+        "name: fgsm, steps: 2",
+        "name: torchattacks.APGD, target: next",
+        "perturbations[0]: attack 'torchattacks.APGD' cannot aim at a class; leave target out",
+    ),
+    "an attack that must aim": (
+        "name: fgsm, steps: 2",
+        "name: art.SaliencyMapMethod, target: any",
+        "perturbations[0]: attack 'art.SaliencyMapMethod' must aim at a class; say target: next",
+    ),
+    "a parameter that must be given": (
+        "name: fgsm, steps: 2",
+        "name: foolbox.VirtualAdversarialAttack",
+        "perturbations[0]: attack 'foolbox.VirtualAdversarialAttack' needs the parameter 'steps'",
+    ),
+    "a distance that is none": (
+        "name: fgsm, steps: 2",
+        "name: foolbox.InversionAttack, params: {distance: l3}",
+        "perturbations[0]: attack 'foolbox.InversionAttack': 'distance' expects one of l0, l1, l2, linf, got 'l3'; did you mean 'l2'?",
+    ),
+    "fractions of a count": (
+        "name: fgsm, steps: 2",
+        "name: art.FastGradientMethod, drives: num_random_init",
+        "perturbations[0]: attack 'art.FastGradientMethod': 'num_random_init' expects whole numbers, got 0.05",
+    ),
+    "a radius without a norm": (
+        "name: fgsm, steps: 2",
+        "name: torchattacks.GN, drives: radius",
+        "perturbations[0]: attack 'torchattacks.GN': needs ball, the norm in which it looks for the smallest change",
+    ),
+    "a search in a search": (
+        "name: fgsm, steps: 2",
+        "name: foolbox.L2DeepFoolAttack, search: minimal",
+        "perturbations[0]: search: 'foolbox.L2DeepFoolAttack' finds the smallest strength by itself; leave 'search' out",
     ),
     "driven and set": (
         "name: fgsm, steps: 2",

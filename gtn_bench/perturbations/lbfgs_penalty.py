@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 
 
 class LBFGSPenalty(Perturbation):
-    """Ascent on cross-entropy - (1 / beta) ||x_adv - x||_2 in the box; it is not L-BFGS.
+    """Ascent on cross-entropy - weight * ||x_adv - x||_2 in the box; it is not L-BFGS.
 
     `step`: along the `sign` of the gradient (the study's code) or the `gradient` itself (its text).
     `penalty`: one norm for each `sample`, or a single one over the whole batch beside the mean loss
     (`batch`, the study's code), which makes every image's perturbation depend on all the others.
+    `beta_is`: the `inverse-weight` of the penalty (the study), or its `weight`.
     """
 
     name = "lbfgs-penalty"
     source = 'the objective of https://arxiv.org/abs/1312.6199, climbed as in "GTN Robustness Tests", K. Willis 2021'
-    meaning = "inverse penalty weight"
+    meaning = "weight of the penalty, or its inverse"
     uses_gradient = True
     lengths = ("beta", "step_size")
 
@@ -32,6 +33,16 @@ class LBFGSPenalty(Perturbation):
     step_size: PositiveFloat = 0.02
     step: Literal["sign", "gradient"] = "sign"
     penalty: Literal["sample", "batch"] = "sample"
+    beta_is: Literal["inverse-weight", "weight"] = "inverse-weight"
+
+    @property
+    def axis(self) -> str:
+        return {"inverse-weight": "inverse penalty weight", "weight": "penalty weight"}[self.beta_is]
+
+    @property
+    def weight(self) -> float:
+        """Of the penalty."""
+        return 1 / self.beta if self.beta_is == "inverse-weight" else self.beta
 
     @property
     def chunk(self) -> int | None:
@@ -40,7 +51,8 @@ class LBFGSPenalty(Perturbation):
     def in_pixels(self, std: float) -> Self:
         # A gradient per normalised value is std times one per pixel value.
         scale = {"sign": std, "gradient": std**2}[self.step]
-        return self.model_copy(update={"beta": self.beta * std, "step_size": self.step_size * scale})
+        beta = self.beta * std if self.beta_is == "inverse-weight" else self.beta / std
+        return self.model_copy(update={"beta": beta, "step_size": self.step_size * scale})
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         x_adv = x
@@ -56,6 +68,6 @@ class LBFGSPenalty(Perturbation):
             norm = delta.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
         else:
             norm, grad = delta.norm(), grad / len(x)
-        grad = grad - delta / (self.beta * norm.clamp_min(1e-12))
+        grad = grad - self.weight * delta / norm.clamp_min(1e-12)
         ascent = grad.sign() if self.step == "sign" else grad
         return (x_adv + self.step_size * ascent).clamp(0, 1)

@@ -81,7 +81,7 @@ class LibraryAttack(Perturbation):
     others: ClassVar[Mapping[str, str]]  # classes that do not attack image classifiers, and what they are for
 
     attack: str
-    drives: str
+    drives: str = ""
     ball: Norm | None = None
     target: Target = "any"
     params: dict[str, Value] = {}
@@ -131,10 +131,12 @@ class LibraryAttack(Perturbation):
     def _known_and_complete(self) -> LibraryAttack:
         who = f"attack '{self.title}'"
         accepted = self.parameters()
-        drivable = [name for name in accepted] + [RADIUS]
+        drivable = [*accepted, RADIUS]
         for parameter in self.params:
             if parameter not in accepted:
                 raise Mistake(f"{who} has no parameter '{parameter}'{did_you_mean(parameter, accepted)}")
+        if not self.drives:
+            raise Mistake(f"{who}: needs drives, the parameter that beta sets, or '{RADIUS}'")
         if self.drives not in drivable:
             raise Mistake(f"{who} has no parameter '{self.drives}'{did_you_mean(self.drives, drivable)}")
         if self.drives in self.params:
@@ -168,6 +170,8 @@ class LibraryAttack(Perturbation):
             raise Mistake(
                 f"attack '{self.title}' is for images of {needed} channels, data set '{dataset.name}' has {channels}"
             )
+        if self._is_nothing:
+            return
         layer = nn.Linear(torch.Size(dataset.input_shape).numel(), dataset.num_classes)
         classifier = Classifier(nn.Sequential(nn.Flatten(), layer), dataset.input_shape, dataset.num_classes)
         try:
@@ -182,6 +186,22 @@ class LibraryAttack(Perturbation):
     def make(self, classifier: Classifier, seed: int) -> Any:
         """The library's attack object around its view of the classifier."""
         raise NotImplementedError
+
+    def generate(self, made: Any, classifier: Classifier, x: Tensor, aim: Tensor) -> Tensor:
+        """Call what `make` returned; `aim` (N,) is what it leads away from, or to if it has a target."""
+        raise NotImplementedError
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        if self._is_nothing:
+            return x
+        with isolated(seeds):
+            made = self.make(classifier, int(seeds[0]))
+            return self.generate(made, classifier, x, aims(y, classifier.num_classes, self.target))
+
+    @property
+    def _is_nothing(self) -> bool:
+        """A ball of no size, which some of the libraries refuse."""
+        return self.promise is not None and self.promise[1] == 0
 
     def settings(self) -> dict[str, Any]:
         """The constructor's parameters that the suite decides, beta among them."""
@@ -219,6 +239,10 @@ class Radius(MinimalPerturbation):
     name = "radius"
     meaning = "radius"
     of: LibraryAttack
+
+    @property
+    def title(self) -> str:
+        return self.of.title
 
     @property
     def axis(self) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gtn_bench.description import Mistake
-from gtn_bench.perturbations.base import aims
-from gtn_bench.perturbations.library import RADIUS, Known, LibraryAttack, isolated
+from gtn_bench.perturbations.library import RADIUS, Known, LibraryAttack
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,12 +112,9 @@ class ViaART(LibraryAttack):
         probabilities = self.attack in self.known and self.known[self.attack].probabilities
         return self.attack_class()(as_art(classifier, probabilities=probabilities), **self.settings(), **handed)
 
-    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+    def generate(self, made: Any, classifier: Classifier, x: Tensor, aim: Tensor) -> Tensor:
         import torch
         from torch.nn import functional as F
 
-        aim = aims(y, classifier.num_classes, self.target)
-        with isolated(seeds):
-            made = self.make(classifier, int(seeds[0]))
-            found = made.generate(x.cpu().numpy(), F.one_hot(aim, classifier.num_classes).cpu().numpy())
+        found = made.generate(x.cpu().numpy(), F.one_hot(aim, classifier.num_classes).cpu().numpy())
         return torch.from_numpy(found).to(x)

@@ -6,8 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from gtn_bench.description import Mistake, did_you_mean
-from gtn_bench.perturbations.base import aims
-from gtn_bench.perturbations.library import RADIUS, Known, LibraryAttack, isolated
+from gtn_bench.perturbations.library import RADIUS, Known, LibraryAttack
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,20 +126,16 @@ class ViaFoolbox(LibraryAttack):
             settings["distance"] = getattr(foolbox.distances, distance)
         return self.attack_class()(**settings)
 
-    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
-        import foolbox
+    def generate(self, made: Any, classifier: Classifier, x: Tensor, aim: Tensor) -> Tensor:
+        from foolbox.criteria import Misclassification, TargetedMisclassification
 
         from gtn_bench.classifiers import as_foolbox
 
         view = as_foolbox(classifier)
+        if self.attack == "DatasetAttack":  # which looks for images of another class among those that it is fed
+            made.feed(view, x)
         epsilon = self.beta if self.drives == "epsilon" else self.params.get("epsilon")
-        criterion = foolbox.criteria.Misclassification(y)
-        if self.target != "any":
-            criterion = foolbox.criteria.TargetedMisclassification(aims(y, classifier.num_classes, self.target))
-        with isolated(seeds):
-            attack = self.make(classifier, int(seeds[0]))
-            if self.attack == "DatasetAttack":  # which looks for images of another class among those that it is fed
-                attack.feed(view, x)
-            _, clipped, _ = attack(view, x, criterion, epsilons=epsilon)
+        criterion = Misclassification(aim) if self.target == "any" else TargetedMisclassification(aim)
+        _, clipped, _ = made(view, x, criterion, epsilons=epsilon)
         found: Tensor = clipped
         return found

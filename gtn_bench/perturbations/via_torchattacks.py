@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gtn_bench.description import Mistake
-from gtn_bench.perturbations.base import aims
-from gtn_bench.perturbations.library import RADIUS, Known, LibraryAttack, isolated
+from gtn_bench.perturbations.library import RADIUS, Known, LibraryAttack
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,7 +79,6 @@ class ViaTorchattacks(LibraryAttack):
             attack.set_mode_targeted_by_label(quiet=True)
         return attack
 
-    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
-        with isolated(seeds):
-            found: Tensor = self.make(classifier, int(seeds[0]))(x, aims(y, classifier.num_classes, self.target))
+    def generate(self, made: Any, classifier: Classifier, x: Tensor, aim: Tensor) -> Tensor:
+        found: Tensor = made(x, aim)
         return found
