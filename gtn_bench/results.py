@@ -32,6 +32,11 @@ SUMMARY_COLUMNS = [
     "status",
     "flags",
 ]
+FLAGS = {
+    "unchanged": "a library's attack returned more than half of the images that it did not fool as they were",
+    "found nothing": "a library's search came back without a success for more than half of the images",
+    "left its ball": "a change is larger than the perturbation promises",
+}  # why a cell is suspect
 CURVE_COLUMNS = [
     *("dataset", "teacher", "architecture", "mode", "perturbation", "beta"),
     *("accuracy", "std", "ci_low", "ci_high", "n_seeds"),

@@ -43,8 +43,6 @@ CASES: dict[str, tuple[Perturbation, float, dict[str, tuple[str, str, dict[str, 
 @pytest.fixture
 def art_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     """ART rounds everything to a type that each of its modules has imported by name."""
-    import art.attacks.evasion
-    import art.estimators.classification
 
     for name, module in list(sys.modules.items()):
         if name.startswith("art.") and hasattr(module, "ART_NUMPY_DTYPE"):

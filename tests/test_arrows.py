@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "modes": {"description", "cache", "datasets", "learners", "teaching"},
     "losses": set(),
     "classifiers": {"learners", "losses"},
-    "perturbations": {"description", "losses", "classifiers"},
+    "perturbations": {"description", "datasets", "losses", "classifiers"},
     "planner": {"description", "cache", "suite", "datasets", "learners", "teaching", "modes", "perturbations"},
     "schema": {"description", "suite", "teaching", "perturbations", "planner"},
     "results": {"description", "cache"},

@@ -165,7 +165,10 @@ class LibraryAttack(Perturbation):
 
         from gtn_bench.classifiers import Classifier
 
-        needed, channels = self.known[self.attack].channels if self.attack in self.known else None, dataset.input_shape[0]
+        needed, channels = (
+            self.known[self.attack].channels if self.attack in self.known else None,
+            dataset.input_shape[0],
+        )
         if needed not in (None, channels):
             raise Mistake(
                 f"attack '{self.title}' is for images of {needed} channels, data set '{dataset.name}' has {channels}"

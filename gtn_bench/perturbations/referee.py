@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,12 +15,10 @@ from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Perturbat
 from gtn_bench.perturbations.library import LibraryAttack, Radius
 
 EXAMPLES = 4  # perturbed images kept for the report
-FLAGS = {
-    "unchanged": "a library's attack returned more than half of the images that it did not fool as they were",
-    "found nothing": "a library's search came back without a success for more than half of the images",
-    "left its ball": "a change is larger than the perturbation promises",
-}
 MEASURED = ("label", "clean_prediction", "prediction", "linf", "l2", "zero_gradient")  # for each sample
+
+
+Flag = Literal["unchanged", "found nothing", "left its ball"]  # why an outcome is not to be believed
 
 
 class BrokenPromise(RuntimeError):
@@ -46,7 +44,7 @@ class Outcome:
     l2: Tensor  # (N,) Euclidean length of the change
     zero_gradient: Tensor  # (N,) bool: a gradient attack had nothing to follow at its start
     examples: Tensor  # (at most EXAMPLES, C, H, W): the first perturbed images
-    flags: tuple[str, ...]  # of `FLAGS`: why the perturbation cannot be trusted here
+    flags: tuple[Flag, ...]
     forwards: float  # images through the classifier, for each image judged
     backwards: float  # gradients likewise
     seconds: float
@@ -90,7 +88,9 @@ def judge_sweep(
     found, cost = _in_chunks(sweep[0], sweep[0].nearest, classifier, x, y, seeds)
     nearest = Nearest(*found)
     missed = nearest.strength[clean.prediction == y].isinf()
-    flags = ("found nothing",) if isinstance(sweep[0], Radius) and missed.sum() > len(missed) / 2 else ()
+    flags: tuple[Flag, ...] = (
+        ("found nothing",) if isinstance(sweep[0], Radius) and missed.sum() > len(missed) / 2 else ()
+    )
     return [_assess(one, classifier, clean, x, y, one.within(x, nearest), cost, flags) for one in sweep]
 
 
@@ -132,7 +132,7 @@ def _assess(
     y: Tensor,
     returned: Tensor,
     cost: Cost,
-    flags: tuple[str, ...] = (),
+    flags: tuple[Flag, ...] = (),
 ) -> Outcome:
     """Clip, predict again and measure."""
     x_adv = returned.clamp(0, 1)
@@ -152,7 +152,7 @@ def _assess(
     )
 
 
-def _flags(perturbation: Perturbation, change: Tensor, correct: Tensor) -> Iterator[str]:
+def _flags(perturbation: Perturbation, change: Tensor, correct: Tensor) -> Iterator[Flag]:
     """What is wrong with changes (N, D), after which some images are still classified correctly (N,)."""
     if isinstance(perturbation, LibraryAttack) and perturbation.beta > 0:
         still = (change[correct] == 0).all(dim=1)

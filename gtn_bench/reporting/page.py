@@ -11,7 +11,9 @@ import pandas as pd
 
 from gtn_bench import statistics, suite
 from gtn_bench.cache import digest, file_digest, fingerprint, write_atomically
-from gtn_bench.results import Results
+from gtn_bench.results import FLAGS, Results
+
+_WHERE = ["teacher", "architecture", "mode", "seed", "perturbation", "beta"]
 
 
 def report(folder: str | Path) -> Path:
@@ -25,7 +27,7 @@ def report(folder: str | Path) -> Path:
     done = summary[summary["status"] == "done"]
     if len(done):
         _draw(results)
-    failed = summary[summary["status"] != "done"]
+    failed, flagged = summary[summary["status"] != "done"], summary[summary["flags"] != ""]
     context = {
         "suite": resolved,
         "provenance": results.provenance,
@@ -35,9 +37,9 @@ def report(folder: str | Path) -> Path:
         "axes": {name: results.provenance["perturbations"][name] for name in curves["perturbation"].unique()},
         "examples": {key.split("/")[0] for key in results.examples},
         "cells": len(summary),
-        "failed": markdown_table(failed[["teacher", "architecture", "mode", "seed", "perturbation", "beta"]])
-        if len(failed)
-        else "",
+        "failed": markdown_table(failed[_WHERE]) if len(failed) else "",
+        "flagged": markdown_table(flagged[[*_WHERE, "flags"]]) if len(flagged) else "",
+        "reasons": {name: reason for name, reason in FLAGS.items() if flagged["flags"].str.contains(name).any()},
         "errors": _last_lines(results.provenance["errors"]),
     }
     return write_page(results.folder, "report.md.j2", context)
