@@ -33,6 +33,7 @@ IMAGES = 16
 EXAMPLES: dict[str, tuple[float, dict[str, Any]]] = {
     "art.AutoAttack": (0.2, {}),
     "art.BoundaryAttack": (2.0, {"max_iter": 50}),
+    "art.CarliniL0Method": (60.0, {"max_iter": 20, "learning_rate": 0.1, "binary_search_steps": 5}),
     "art.CarliniL2Method": (2.0, {"max_iter": 20, "learning_rate": 0.1, "binary_search_steps": 5}),
     "art.CarliniLInfMethod": (0.5, {"max_iter": 20, "learning_rate": 0.1}),
     "art.ElasticNet": (8.0, {"max_iter": 30, "binary_search_steps": 5, "learning_rate": 0.1}),
@@ -194,8 +195,8 @@ def write_report(rows: list[Row], clean: float) -> None:
         "- **idle**: ran, and fooled it on none, or left its ball.",
         "- **broken**: the library raised the error.",
         "- **does not apply**: not an attack on image classifiers; a suite that names it is refused with the reason.",
-        "- *flags* are those that results carry: `unchanged` says that more than half of the images that were not fooled "
-        "came back as they were, which is how many black-box attacks give up.",
+        "- *flags* are those that results carry: `unchanged` says that of the images that did not fool the learner more "
+        "than half came back as they were, which is how many black-box attacks give up.",
         "",
         "| library | version | works | idle | broken | does not apply |",
         "|---|---|---|---|---|---|",

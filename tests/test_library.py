@@ -46,7 +46,7 @@ def test_a_radius_is_the_distance_that_was_needed(search: LibraryAttack) -> None
     exact = classifier.network.l2_distance(x).detach()
     found = Radius(of=search, beta=1.0).nearest(classifier, x, y, SEEDS[:40])
     assert (classifier.predict(found.x_adv) != y).all()
-    assert (found.strength >= exact * 0.999).all() and (found.strength < exact * 1.1).all()
+    assert (found.strength >= exact * 0.999).all() and (found.strength < exact * 1.1 + 0.01).all()
     clean = look_at(classifier, x, y)
     for radius in (0.5, 1.0, 2.0):
         sweep = [Radius(of=search, beta=radius * exact.median().item())]

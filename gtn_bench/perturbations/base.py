@@ -36,6 +36,11 @@ class Perturbation(Description):
     beta: Beta
 
     @property
+    def title(self) -> str:
+        """What messages call it."""
+        return self.name
+
+    @property
     def axis(self) -> str:
         """What beta means, as the label of an axis."""
         return self.meaning

@@ -132,9 +132,9 @@ class LibraryAttack(Perturbation):
         who = f"attack '{self.title}'"
         accepted = self.parameters()
         drivable = [*accepted, RADIUS]
-        for parameter in self.params:
-            if parameter not in accepted:
-                raise Mistake(f"{who} has no parameter '{parameter}'{did_you_mean(parameter, accepted)}")
+        for name in self.params:
+            if name not in accepted:
+                raise Mistake(f"{who} has no parameter '{name}'{did_you_mean(name, accepted)}")
         if not self.drives:
             raise Mistake(f"{who}: needs drives, the parameter that beta sets, or '{RADIUS}'")
         if self.drives not in drivable:
@@ -165,14 +165,10 @@ class LibraryAttack(Perturbation):
 
         from gtn_bench.classifiers import Classifier
 
-        needed, channels = (
-            self.known[self.attack].channels if self.attack in self.known else None,
-            dataset.input_shape[0],
-        )
-        if needed not in (None, channels):
-            raise Mistake(
-                f"attack '{self.title}' is for images of {needed} channels, data set '{dataset.name}' has {channels}"
-            )
+        known, channels = self.known.get(self.attack), dataset.input_shape[0]
+        if known and known.channels not in (None, channels):
+            what = f"is for images of {known.channels} channels, data set '{dataset.name}' has {channels}"
+            raise Mistake(f"attack '{self.title}' {what}")
         if self._is_nothing:
             return
         layer = nn.Linear(torch.Size(dataset.input_shape).numel(), dataset.num_classes)

@@ -88,9 +88,9 @@ def judge_sweep(
     found, cost = _in_chunks(sweep[0], sweep[0].nearest, classifier, x, y, seeds)
     nearest = Nearest(*found)
     missed = nearest.strength[clean.prediction == y].isinf()
-    flags: tuple[Flag, ...] = (
-        ("found nothing",) if isinstance(sweep[0], Radius) and missed.sum() > len(missed) / 2 else ()
-    )
+    flags: tuple[Flag, ...] = ()
+    if isinstance(sweep[0], Radius) and missed.sum() > len(missed) / 2:
+        flags = ("found nothing",)
     return [_assess(one, classifier, clean, x, y, one.within(x, nearest), cost, flags) for one in sweep]
 
 

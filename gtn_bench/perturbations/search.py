@@ -36,9 +36,7 @@ class Search(MinimalPerturbation):
         if self.of.chunk is None:
             raise Mistake(f"search expects a perturbation of single images, got '{self.of.name}' on whole batches")
         if isinstance(self.of, MinimalPerturbation):
-            raise Mistake(
-                f"search: '{getattr(self.of, 'title', self.of.name)}' finds the smallest strength by itself; leave 'search' out"
-            )
+            raise Mistake(f"search: '{self.of.title}' finds the smallest strength by itself; leave 'search' out")
         return self
 
     @property
