@@ -33,7 +33,7 @@ def attack(name: str, **fields: Any) -> Any:
     "search",
     [
         attack("foolbox.L2DeepFoolAttack", beta=1.0),
-        attack("art.DeepFool", beta=1.0),
+        attack("art.DeepFool", beta=1.0, params={"epsilon": 0.02}),
         attack("torchattacks.DeepFool", beta=1.0),
         attack("foolbox.DDNAttack", beta=1.0),
     ],
