@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -67,3 +69,12 @@ def network() -> nn.Module:
 @pytest.fixture
 def classifier(network: nn.Module) -> Classifier:
     return Classifier(network, (1, 8, 8), 10)
+
+
+@pytest.fixture
+def art_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ART rounds everything to a type that each of its modules has imported by name."""
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("art.") and hasattr(module, "ART_NUMPY_DTYPE"):
+            monkeypatch.setattr(module, "ART_NUMPY_DTYPE", np.float64)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from oracles import line
+from oracles import Line, line
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
@@ -27,6 +27,7 @@ EXAMPLES: list[Perturbation] = [
     PERTURBATIONS["lbfgs-penalty"](beta=1.0, steps=3),
     PERTURBATIONS["lbfgs-penalty"](beta=1.0, steps=3, step="gradient"),
     PERTURBATIONS["lbfgs-penalty"](beta=1.0, steps=3, penalty="batch"),
+    PERTURBATIONS["lbfgs-penalty"](beta=1.0, steps=3, beta_is="weight"),
     PERTURBATIONS["noise"](beta=0.3),
     PERTURBATIONS["noise"](beta=0.3, distribution="uniform"),
     PERTURBATIONS["blur"](beta=1.0),
@@ -151,6 +152,9 @@ def test_no_change_leaves_the_ball_or_the_box(
     "attack",
     [
         lambda epsilon: PERTURBATIONS["fgsm"](beta=epsilon / 10, steps=10),
+        lambda epsilon: PERTURBATIONS["pgd"](beta=epsilon),
+        lambda epsilon: PERTURBATIONS["pgd"](beta=epsilon, ball="l2"),
+        lambda epsilon: PERTURBATIONS["lbfgs"](beta=epsilon),
         lambda epsilon: PERTURBATIONS["art"](
             attack="BasicIterativeMethod", drives="eps", beta=epsilon, params={"eps_step": 0.002, "max_iter": 40}
         ),
@@ -161,11 +165,15 @@ def test_no_change_leaves_the_ball_or_the_box(
             attack="BIM", drives="eps", beta=epsilon, params={"alpha": 0.002, "steps": 40}
         ),
     ],
-    ids=["fgsm", "art", "foolbox", "torchattacks"],
+    ids=["fgsm", "pgd linf", "pgd l2", "lbfgs", "art", "foolbox", "torchattacks"],
 )
 def test_attacks_on_a_line_need_the_exact_distance(attack: Callable[[float], Perturbation]) -> None:
     """Fails at 0.98 of a sample's exact distance to the boundary, succeeds at 1.02 of it."""
     classifier, x, y, distance = line(torch.float32)
+    assert isinstance(classifier.network, Line)
+    promise = attack(1.0).promise
+    if promise and promise[0] == "l2":
+        distance = classifier.network.l2_distance(x).detach()
     nearest = distance.argsort()[10:14]
     for sample in nearest.tolist():
         one = slice(sample, sample + 1)
@@ -228,9 +236,12 @@ def test_penalty_is_the_written_objective(network: nn.Module, digits: Digits) ->
         loss = loss - (change.norm(dim=1).sum() if penalty == "sample" else change.norm()) / beta
         grad = torch.autograd.grad(loss, point)[0]
         for step, ascent in (("sign", grad.sign()), ("gradient", grad)):
-            attack = PERTURBATIONS["lbfgs-penalty"](beta=beta, step_size=size, steps=1, step=step, penalty=penalty)
             expected = (start + size * ascent).clamp(0, 1)
-            assert torch.allclose(attack.climb(classifier, x, start, y), expected, atol=1e-12), (penalty, step)
+            for meaning, strength in (("inverse-weight", beta), ("weight", 1 / beta)):
+                attack = PERTURBATIONS["lbfgs-penalty"](
+                    beta=strength, beta_is=meaning, step_size=size, steps=1, step=step, penalty=penalty
+                )
+                assert torch.allclose(attack.climb(classifier, x, start, y), expected, atol=1e-12), (penalty, step)
 
 
 def test_units_normalized_are_multiples_of_the_deviation() -> None:

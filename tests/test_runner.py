@@ -46,6 +46,18 @@ def test_the_output_folder(tiny_run: Results) -> None:
     assert yaml.safe_load((tiny_run.folder / "suite.yaml").read_text())["modes"][2]["batch_size"] == 128
 
 
+def test_native_and_library_attacks_in_one_suite(tmp_path: Path) -> None:
+    plan = gtn_bench.plan(gtn_bench.load("attacks"), 20)
+    results = gtn_bench.run(plan, tmp_path / "out", cache=tmp_path / "cache", workers=1, device="cpu")
+    assert len(results.summary) == len(plan.cells) and (results.summary["status"] == "done").all()
+    rows = results.summary[results.summary["beta"] == 0]
+    assert len(rows) == 14 and (rows["accuracy"] == rows["clean_accuracy"]).all()
+    strongest = results.summary.groupby("perturbation").last()
+    assert (strongest["accuracy"] < strongest["clean_accuracy"] - 0.2).all()
+    found = results.summary[results.summary["beta"] == 0.6].groupby("perturbation")["accuracy"].mean()
+    assert found["lbfgs"] <= found["ddn"] + 0.025 and found["lbfgs"] <= found["pgd-l2"] + 0.025
+
+
 def test_one_row_for_each_planned_cell(tiny_run: Results) -> None:
     cells = gtn_bench.plan(suite.parse(TINY)).cells
     planned = [(cell.learner.mode_label, cell.learner.seed, cell.perturbation_label, cell.beta) for cell in cells]
