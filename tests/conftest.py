@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -74,7 +75,8 @@ def classifier(network: nn.Module) -> Classifier:
 @pytest.fixture
 def art_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     """ART rounds everything to a type that each of its modules has imported by name."""
-
+    for name in ("art.attacks.evasion", "art.estimators.classification"):
+        importlib.import_module(name)
     for name, module in list(sys.modules.items()):
         if name.startswith("art.") and hasattr(module, "ART_NUMPY_DTYPE"):
             monkeypatch.setattr(module, "ART_NUMPY_DTYPE", np.float64)
