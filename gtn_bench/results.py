@@ -113,7 +113,7 @@ class Results:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """One row for each cell, columns `SUMMARY_COLUMNS`."""
-        return pd.read_csv(self.folder / "summary.csv").fillna({"flags": ""})
+        return pd.read_csv(self.folder / "summary.csv", converters={"flags": str})
 
     @cached_property
     def curves(self) -> pd.DataFrame:

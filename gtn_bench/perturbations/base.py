@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
+from pydantic import SerializeAsAny
+
 from gtn_bench.datasets import Dataset
 from gtn_bench.description import Beta, Description
 
@@ -105,6 +107,37 @@ class MinimalPerturbation(Perturbation):
     def within(self, x: Tensor, nearest: Nearest) -> Tensor:
         """What was found where beta is enough for it, else the image itself."""
         return nearest.x_adv.where((nearest.strength <= self.beta).view(-1, 1, 1, 1), x)
+
+
+class SearchWith(MinimalPerturbation):
+    """A search that is made with another perturbation."""
+
+    of: SerializeAsAny[Perturbation]
+
+    @property
+    def title(self) -> str:
+        return self.of.title
+
+    @property
+    def axis(self) -> str:
+        return self.of.axis
+
+    @property
+    def uses_gradient(self) -> bool:  # type: ignore[override]
+        return self.of.uses_gradient
+
+    @property
+    def chunk(self) -> int | None:
+        return self.of.chunk
+
+    def check(self, dataset: Dataset) -> None:
+        self.of.check(dataset)
+
+    def parts(self) -> tuple[Perturbation]:
+        return (self.of,)
+
+    def draws(self) -> dict[str, Any]:
+        return self.of.draws()
 
 
 def aims(y: Tensor, num_classes: int, target: Target) -> Tensor:

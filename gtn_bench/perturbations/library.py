@@ -11,11 +11,11 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
-from pydantic import PlainValidator, WithJsonSchema, model_validator
+from pydantic import PlainValidator, SerializeAsAny, WithJsonSchema, model_validator
 
 from gtn_bench.datasets import Dataset
 from gtn_bench.description import Mistake, PositiveInt, did_you_mean
-from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Norm, Perturbation, Target, aims, length
+from gtn_bench.perturbations.base import Nearest, Norm, Perturbation, SearchWith, Target, aims, length
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -232,52 +232,27 @@ class LibraryAttack(Perturbation):
         return {name: p for name, p in parameters.items() if name != "self" and p.kind in named}
 
 
-class Radius(MinimalPerturbation):
+class Radius(SearchWith):
     """The result of a library's search for the smallest change, counted from the radius on that it needed."""
 
     name = "radius"
     meaning = "radius"
-    of: LibraryAttack
-
-    @property
-    def title(self) -> str:
-        return self.of.title
-
-    @property
-    def axis(self) -> str:
-        return self.of.axis
-
-    @property
-    def uses_gradient(self) -> bool:  # type: ignore[override]
-        return self.of.uses_gradient
-
-    @property
-    def chunk(self) -> int | None:
-        return self.of.chunk
+    of: SerializeAsAny[LibraryAttack]
 
     @property
     def promise(self) -> tuple[Norm, float] | None:
         return (self.of.ball, self.beta) if self.of.ball else None
-
-    def check(self, dataset: Dataset) -> None:
-        self.of.check(dataset)
-
-    def parts(self) -> tuple[Perturbation]:
-        return (self.of,)
-
-    def draws(self) -> dict[str, Any]:
-        return self.of.draws()
 
     def nearest(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Nearest:
         import torch
 
         assert self.of.ball is not None
         aim = aims(y, classifier.num_classes, self.of.target)
-        x_adv = self.of(classifier, x.clone(), y, seeds).detach().to(x)
+        x_adv = self.of(classifier, x.clone(), y, seeds).detach().to(x).clamp(0, 1)
         away = self.of.target == "any"
-        hit, at_once = ((classifier.predict(images) != aim) == away for images in (x_adv.clamp(0, 1), x))
+        hit, at_once = ((classifier.predict(images) != aim) == away for images in (x_adv, x))
         x_adv = x_adv.where((hit & ~at_once).view(-1, 1, 1, 1), x)
-        strength = length(x_adv.clamp(0, 1) - x, self.of.ball)
+        strength = length(x_adv - x, self.of.ball)
         return Nearest(x_adv, strength.where(hit | at_once, torch.inf))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from pydantic import SerializeAsAny, model_validator
+from pydantic import model_validator
 
 from gtn_bench.description import Mistake, PositiveInt
-from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Norm, Perturbation
+from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Norm, Perturbation, SearchWith
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gtn_bench.classifiers import Classifier
 
 
-class Search(MinimalPerturbation):
+class Search(SearchWith):
     """The smallest beta at which a perturbation succeeds, for each image: first on a grid, then by bisection.
 
     The grid is climbed from its weakest strength, so that a success that a stronger one undoes is found
@@ -27,7 +27,6 @@ class Search(MinimalPerturbation):
     source = "the bisection of https://arxiv.org/abs/1712.04248 over strengths"
     meaning = "smallest strength"
 
-    of: SerializeAsAny[Perturbation]
     grid: tuple[float, ...]
     halvings: PositiveInt = 6
 
@@ -40,26 +39,8 @@ class Search(MinimalPerturbation):
         return self
 
     @property
-    def axis(self) -> str:
-        return self.of.axis
-
-    @property
-    def uses_gradient(self) -> bool:  # type: ignore[override]
-        return self.of.uses_gradient
-
-    @property
-    def chunk(self) -> int | None:
-        return self.of.chunk
-
-    @property
     def promise(self) -> tuple[Norm, float] | None:
         return self._at(self.beta).promise
-
-    def parts(self) -> tuple[Perturbation]:
-        return (self.of,)
-
-    def draws(self) -> dict[str, Any]:
-        return self.of.draws()
 
     def in_pixels(self, std: float) -> Self:
         scale = std if "beta" in self.of.lengths else 1.0
