@@ -39,7 +39,7 @@ def report(folder: str | Path) -> Path:
         "cells": len(summary),
         "failed": markdown_table(failed[_WHERE]) if len(failed) else "",
         "flagged": markdown_table(flagged[[*_WHERE, "flags"]]) if len(flagged) else "",
-        "reasons": {name: reason for name, reason in FLAGS.items() if flagged["flags"].str.contains(name).any()},
+        "reasons": {name: reason for name, reason in FLAGS.items() if any(name in flags for flags in flagged["flags"])},
         "errors": _last_lines(results.provenance["errors"]),
     }
     return write_page(results.folder, "report.md.j2", context)
