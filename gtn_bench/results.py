@@ -113,7 +113,8 @@ class Results:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """One row for each cell, columns `SUMMARY_COLUMNS`."""
-        return pd.read_csv(self.folder / "summary.csv", converters={"flags": str})
+        summary = pd.read_csv(self.folder / "summary.csv")
+        return summary.assign(flags=[flags if isinstance(flags, str) else "" for flags in summary["flags"]])
 
     @cached_property
     def curves(self) -> pd.DataFrame:

@@ -62,6 +62,7 @@ def _entry(cls: type[Description], definitions: dict[str, Any], table: str) -> d
         required.discard("attack")
     if table == "perturbations":
         properties |= {"beta": {"$ref": "#/$defs/sweep"}, "samples": {"type": "integer", "exclusiveMinimum": 0}}
+        properties["search"] = {"enum": ["minimal", None]}
     if "architecture" in properties:
         one = {"anyOf": [{"enum": list(TABLES["learners"][1])}, {"type": "object"}]}
         properties["architecture"] = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}

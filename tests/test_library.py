@@ -55,6 +55,15 @@ def test_a_radius_is_the_distance_that_was_needed(search: LibraryAttack) -> None
         assert (outcome.prediction == y).float().mean() == survivors and outcome.flags == ()
 
 
+def test_what_is_wrong_already_is_no_success(classifier: Classifier, digits: Digits) -> None:
+    """An image that the learner gets wrong as it is needs no strength, and stays as it is."""
+    x, y = digits[0], (digits[1] + (torch.arange(60) < 10)) % 10
+    found = Radius(of=attack("foolbox.L2DeepFoolAttack", beta=1.0), beta=1.0).nearest(classifier, x, y, SEEDS)
+    wrong = classifier.predict(x) != y
+    assert wrong[:10].all() and (found.strength[wrong] == 0).all() and torch.equal(found.x_adv[wrong], x[wrong])
+    assert (found.strength[~wrong] > 0).all()
+
+
 @pytest.mark.parametrize(
     "aimed",
     [

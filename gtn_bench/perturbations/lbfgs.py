@@ -22,7 +22,8 @@ class LBFGS(MinimalPerturbation):
     The loss is the cross-entropy of the event that is aimed at: another class, -log(1 - p(y)), or the
     target, -log p(t). The larger c, the nearer its minimiser, until it is no longer a hit: c is bracketed
     from its value on the linearised classifier and then bisected, every minimisation starting from the
-    nearest hit so far. That is drawn to the boundary along its segment to x in the end.
+    nearest hit so far. That is drawn to the boundary along its segment to x in the end, and a thousandth
+    of its distance beyond.
     """
 
     name = "lbfgs"
@@ -55,6 +56,7 @@ class LBFGS(MinimalPerturbation):
             low, high = c.where(hit, low), c.where(~hit, high)
             c = (low * high).sqrt().where((low > 0) & high.isfinite(), (4 * low).where(hit, high / 10))
         hunt.draw_to_the_boundary()
+        hunt.step_behind_the_boundary()
         return Nearest(hunt.best.view_as(x), hunt.square.sqrt())
 
 
@@ -118,6 +120,17 @@ class Hunt:
             middle = (near + far) / 2
             hit = self.look(middle)[:, None]
             near, far = near.where(hit, middle), middle.where(hit, far)
+
+    def step_behind_the_boundary(self, share: float = 1e-3) -> None:
+        """Go on from the nearest hit by a share of its distance: on the boundary itself rounding decides,
+        which differs with the images beside it in a batch.
+        """
+        import torch
+
+        beyond = (self.x + (1 + share) * (self.best - self.x)).clamp(0, 1)
+        square = (beyond - self.x).square().sum(1)
+        self.square = square.where(self.look(beyond) & self.found, self.square)
+        self.best = torch.where((self.square == square)[:, None], beyond, self.best)
 
     def _note(self, points: Tensor, logits: Tensor, square: Tensor, rows: Tensor) -> Tensor:
         hit = (logits.argmax(dim=1) == self.label[rows]) == (self.sign < 0)

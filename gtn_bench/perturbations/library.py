@@ -8,7 +8,7 @@ import importlib
 import inspect
 import io
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 from pydantic import PlainValidator, SerializeAsAny, WithJsonSchema, model_validator
@@ -304,27 +304,42 @@ def _stated(parameter: inspect.Parameter) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
-def _check_value(who: str, value: Any, parameter: inspect.Parameter) -> None:
-    """Raise `Mistake` unless a value is of the kind that the signature states, or else of its default's kind."""
+def _kind(parameter: inspect.Parameter) -> str | None:
+    """What a value must be, by the signature's type or else by its default's; None where several kinds will do."""
     default, stated = parameter.default, _stated(parameter)
-    several = any(word in stated for word in ("str", "Literal", "None", "Optional", "Callable"))
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    expected = None
     if isinstance(default, bool) or stated == "bool":
-        expected = None if isinstance(value, bool) else "true or false"
-    elif stated == "int":
-        expected = None if number and isinstance(value, int) else "an integer"
-    elif isinstance(default, int | float) and not several:
-        expected = None if number else "a number"
-    elif isinstance(default, str) and not several:
-        expected = None if isinstance(value, str) else "a text"
-    elif isinstance(default, tuple) and not several:
-        expected = None if isinstance(value, list) else "a list"
-    choices = get_args(parameter.annotation) if "Literal" in stated and "Optional" not in stated else ()
-    texts = [text for choice in choices for text in (get_args(choice) or (choice,)) if isinstance(text, str)]
-    if texts and value not in texts:
-        raise Mistake(f"{who} expects one of {', '.join(texts)}, got {value!r}{did_you_mean(value, texts)}")
-    if expected:
-        raise Mistake(f"{who} expects {expected}, got {value!r}")
-    if number and value < 0 and isinstance(default, int | float) and default > 0:
+        return "true or false"
+    if stated == "int":
+        return "an integer"
+    if any(word in stated for word in ("str", "Literal", "None", "Optional", "Callable")):
+        return None
+    return next((kind for kind, type_ in _DEFAULTS.items() if isinstance(default, type_)), None)
+
+
+_DEFAULTS: dict[str, Any] = {"a number": int | float, "a text": str, "a list": tuple}
+_IS: dict[str, Callable[[Any], bool]] = {
+    "true or false": lambda value: isinstance(value, bool),
+    "an integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "a number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "a text": lambda value: isinstance(value, str),
+    "a list": lambda value: isinstance(value, list),
+}
+
+
+def _choices(parameter: inspect.Parameter) -> list[str]:
+    """The texts that a signature allows, if it lists them."""
+    if "Literal" not in _stated(parameter) or "Optional" in _stated(parameter):
+        return []
+    choices = [choice for part in get_args(parameter.annotation) for choice in get_args(part) or (part,)]
+    return [choice for choice in choices if isinstance(choice, str)]
+
+
+def _check_value(who: str, value: Any, parameter: inspect.Parameter) -> None:
+    """Raise `Mistake` unless a value suits the parameter; one whose default is positive takes no negative number."""
+    choices, kind, default = _choices(parameter), _kind(parameter), parameter.default
+    if choices and value not in choices:
+        raise Mistake(f"{who} expects one of {', '.join(choices)}, got {value!r}{did_you_mean(value, choices)}")
+    if kind and not _IS[kind](value):
+        raise Mistake(f"{who} expects {kind}, got {value!r}")
+    if _IS["a number"](value) and value < 0 and isinstance(default, int | float) and default > 0:
         raise Mistake(f"{who} expects a number of at least 0, got {value!r}")
