@@ -295,6 +295,12 @@ def test_architectures_and_widths_are_drawn_from_the_seed() -> None:
     assert all(torch.equal(a, b) for a, b in zip(networks[3].parameters(), again.parameters(), strict=True))
 
 
+def test_growth_power_keeps_the_inner_steps_few_for_longer() -> None:
+    even, late = (spec(inner_steps=64, growth=10, growth_power=power, meta_steps=12) for power in (1.0, 4.0))
+    assert [even.horizon(step) for step in (0, 5, 10, 11)] == [10, 37, 64, 64]
+    assert [late.horizon(step) for step in (0, 5, 10, 11)] == [10, 14, 64, 64]
+
+
 def test_growth_teaches_few_inner_steps_at_first() -> None:
     """The last inner steps get no gradient before the horizon has reached them."""
     short = teach(spec(inner_steps=4, growth=4, growth_from=2, meta_steps=2)).lesson

@@ -205,7 +205,7 @@ class LibraryAttack(Perturbation):
     def settings(self) -> dict[str, Any]:
         """The constructor's parameters that the suite decides, beta among them."""
         params = {name: tuple(value) if isinstance(value, list) else value for name, value in self.params.items()}
-        if self.drives in (RADIUS, "epsilon") and self.drives not in self._signature():
+        if self.drives not in self._signature():  # a radius, or a parameter of the call
             return params
         driven, whole = self.parameters()[self.drives], self.beta == int(self.beta)
         if _stated(driven) == "int" and not whole:

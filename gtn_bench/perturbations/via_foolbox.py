@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from gtn_bench.description import Mistake, did_you_mean
+from gtn_bench.perturbations.base import Norm
 from gtn_bench.perturbations.library import RADIUS, Known, LibraryAttack
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from gtn_bench.classifiers import Classifier
 
-_DISTANCES = ("l0", "l1", "l2", "linf")
+_DISTANCES = get_args(Norm)
 _LINF, _L2, _L1 = (Known("epsilon", norm) for norm in ("linf", "l2", "l1"))
 _NOISE = Known("epsilon", "l2", "none")
 _REPEATED_NOISE = Known("epsilon", "l2", "black", ("repeats",))
