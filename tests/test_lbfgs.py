@@ -68,8 +68,8 @@ def test_every_evaluation_is_that_of_scipy() -> None:
 def test_minima_are_those_of_scipy(
     target: Target, start: str, factor: float, network: nn.Module, digits: Digits
 ) -> None:
-    """On a learner, whose kinks magnify rounding: from the clean image and from the nearest hit, where all searches
-    of the attack but the first begin, with constants around its first.
+    """On a learner, whose kinks magnify rounding: from the clean image, where the attack begins, and from the nearest
+    hit, where it ends, with constants around the one of the linearised classifier.
     """
     x, y = digits[0][:20].double(), digits[1][:20]
     classifier = Classifier(copy.deepcopy(network).double(), (1, 8, 8), 10)

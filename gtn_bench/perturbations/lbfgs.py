@@ -20,10 +20,11 @@ class LBFGS(MinimalPerturbation):
     """The nearest misclassified image in the box: minimise c ||x_adv - x||^2 + loss(x_adv), with the best c per image.
 
     The loss is the cross-entropy of the event that is aimed at: another class, -log(1 - p(y)), or the
-    target, -log p(t). The larger c, the nearer its minimiser, until it is no longer a hit: c is bracketed
-    from its value on the linearised classifier and then bisected, every minimisation starting from the
-    nearest hit so far. That is drawn to the boundary along its segment to x in the end, and a thousandth
-    of its distance beyond.
+    target, -log p(t). The larger c, the nearer its minimiser, until it is no longer a hit: c is lowered from
+    ten times its value on the linearised classifier until there is a hit and then bisected. Every minimisation
+    starts from the minimiser before, so that the path leads from x to the first boundary instead of back from
+    some far hit. The nearest hit of all is drawn to the boundary along its segment to x in the end, and a
+    thousandth of its distance beyond.
     """
 
     name = "lbfgs"
@@ -46,15 +47,14 @@ class LBFGS(MinimalPerturbation):
         import torch
 
         hunt = Hunt(classifier, x, aims(y, classifier.num_classes, self.target), self.target)
-        c = hunt.first_constant()
+        c = 10 * hunt.first_constant()
         low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)
         point = hunt.x
         for _ in range(self.searches):
-            point = hunt.best.where(hunt.found[:, None], point)
             point = minimise(hunt.objective(c), point, steps=self.steps, memory=self.memory, tolerance=1e-6)
             hit = hunt.look(point)
             low, high = c.where(hit, low), c.where(~hit, high)
-            c = (low * high).sqrt().where((low > 0) & high.isfinite(), (4 * low).where(hit, high / 10))
+            c = (low * high).sqrt().where((low > 0) & high.isfinite(), (4 * low).where(hit, high / 4))
         hunt.draw_to_the_boundary()
         hunt.step_behind_the_boundary()
         return Nearest(hunt.best.view_as(x), hunt.square.sqrt())

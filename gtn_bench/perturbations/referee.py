@@ -111,11 +111,11 @@ def _in_chunks(
         returned, *more = task(classifier, images.clone(), labels.clone(), seed.clone())
         if returned.shape != images.shape:
             raise BrokenPromise(
-                f"'{perturbation.name}' returned shape {tuple(returned.shape)}, expected {tuple(images.shape)}"
+                f"'{perturbation.title}' returned shape {tuple(returned.shape)}, expected {tuple(images.shape)}"
             )
         if not returned.isfinite().all():
             broken = int((~returned.isfinite()).flatten(1).any(dim=1).sum())
-            raise BrokenPromise(f"'{perturbation.name}' returned non-finite pixels in {broken} of {len(images)} images")
+            raise BrokenPromise(f"'{perturbation.title}' returned non-finite pixels in {broken} of {len(images)} images")
         parts.append((returned.detach().to(x), *more))
     seconds = time.perf_counter() - start
     forwards, backwards = classifier.forwards - before[0], classifier.backwards - before[1]
