@@ -17,6 +17,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -105,11 +106,11 @@ def key_for(content: Mapping[str, Any], *, code: Iterable[str], packages: Iterab
     )
 
 
+@dataclass(frozen=True)
 class Store:
     """Files `<folder>/<kind>/<key>.safetensors`: named tensors with provenance, complete or absent."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    folder: Path
 
     def path(self, kind: str, key: str) -> Path:
         return self.folder / kind / key[:2] / f"{key}.safetensors"

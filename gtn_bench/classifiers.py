@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gtn_bench.learners.folding import fold
+from gtn_bench.learners.folding import fold, in_bfloat16
 from gtn_bench.losses import Loss, cross_entropy
+from gtn_bench.suite import Precision
 
 TOLERANCE = 1e-5
 
@@ -29,15 +30,25 @@ class Classifier(nn.Module):
     """A frozen, folded network in evaluation mode: pixels (N, C, H, W) in [0, 1] to logits (N, K).
 
     It counts what it is asked: `forwards` and `backwards` are numbers of images, not of batches.
+    With `precision` bfloat16 it computes faster and more coarsely; images, logits and losses stay as they are.
     """
 
-    def __init__(self, network: nn.Module, input_shape: tuple[int, int, int], num_classes: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        precision: Precision = "float32",
+    ) -> None:
         super().__init__()
         self.network = fold(network)
+        if precision == "bfloat16":
+            self.network = in_bfloat16(self.network)
         self.input_shape = input_shape
         self.num_classes = num_classes
         self.forwards = 0
         self.backwards = 0
+        self._remembered: list[tuple[Tensor, Tensor, Tensor]] = []  # images, labels, gradients
         self.requires_grad_(False)
         self.train(False)
 
@@ -64,9 +75,30 @@ class Classifier(nn.Module):
 
     def loss_gradient(self, x: Tensor, y: Tensor, loss: Loss = cross_entropy) -> Tensor:
         """d/dx of the sum of the samples' losses: each image's own gradient, (N, C, H, W)."""
+        known = self._recall(x, y) if loss is cross_entropy else None
+        if known is not None:
+            self.forwards += len(x)
+            self.backwards += len(x)
+            return known.clone()
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             return torch.autograd.grad(loss(self(x), y).sum(), x)[0]
+
+    def remember(self, x: Tensor, y: Tensor) -> Tensor:
+        """The gradient of the cross-entropy, which is not worked out again for the same images and labels.
+
+        All strengths of a sweep begin with it.
+        """
+        gradient = self.loss_gradient(x, y)
+        if self._recall(x, y) is None:
+            self._remembered.append((x.clone(), y.clone(), gradient.clone()))
+        return gradient
+
+    def _recall(self, x: Tensor, y: Tensor) -> Tensor | None:
+        for images, labels, gradient in self._remembered:
+            if images.shape == x.shape and torch.equal(images, x) and torch.equal(labels, y):
+                return gradient
+        return None
 
 
 class _CountBackward(torch.autograd.Function):

@@ -19,7 +19,7 @@ from gtn_bench.modes import GTN, MODES, Mode
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
 from gtn_bench.perturbations.library import RADIUS, Radius
 from gtn_bench.perturbations.search import Search
-from gtn_bench.suite import Entry, Named, PerturbationEntry, Suite
+from gtn_bench.suite import Entry, Named, PerturbationEntry, Precision, Suite
 from gtn_bench.teaching import OPTIMIZERS, TEACHERS, Teacher
 
 D = TypeVar("D", bound=Description)
@@ -119,6 +119,7 @@ class Cell:
     perturbation: Perturbation
     beta: float
     samples: int  # the first so many test images
+    precision: Precision  # in which the perturbation sees the learner
 
     @property
     def noise_seed(self) -> int:
@@ -133,6 +134,7 @@ class Cell:
             "learner": learner_key,
             "perturbation": self.perturbation.identity(),
             "samples": self.samples,
+            "precision": self.precision,
             "seed": self.learner.seed,
         }
         code = _CELL_CODE | _modules(self.perturbation)
@@ -250,7 +252,8 @@ def _cells(suite: Suite, parts: _Parts, limit: int | None) -> Iterator[Cell]:
             for entry in suite.perturbations:
                 samples = _samples(entry, parts.dataset, limit)
                 for beta, perturbation in zip(entry.beta, parts.sweeps[entry.title], strict=True):
-                    yield Cell(learner, entry.title, perturbation.in_pixels(scale), beta, samples)
+                    precision = suite.precision if perturbation.tolerates_bfloat16 else "float32"
+                    yield Cell(learner, entry.title, perturbation.in_pixels(scale), beta, samples, precision)
 
 
 def _written_out(suite: Suite, parts: _Parts, limit: int | None) -> Suite:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from gtn_bench.description import Mistake, PositiveInt, Probability, did_you_mean, explain
 
+Precision = Literal["float32", "bfloat16"]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
@@ -128,6 +129,7 @@ class Suite(BaseModel):
     perturbations: Annotated[tuple[PerturbationEntry, ...], Field(strict=False, min_length=1)]
     units: Literal["pixel", "normalized"] = "pixel"
     acceptance: Probability = 0.7
+    precision: Precision = "float32"  # in which gradient attacks see a learner; it is judged in float32
     _file: str = PrivateAttr("")
 
     @property

@@ -13,14 +13,16 @@ import traceback
 from collections.abc import Callable, Mapping
 
 import torch
+from torch import Tensor
 
 from gtn_bench.cache import Site
 from gtn_bench.classifiers import Classifier
 from gtn_bench.datasets import Dataset, Split, SplitName
 from gtn_bench.modes import GTN, follow
 from gtn_bench.perturbations import MinimalPerturbation
-from gtn_bench.perturbations.referee import EXAMPLES, MEASURED, Outcome, judge, judge_sweep, look_at
+from gtn_bench.perturbations.referee import EXAMPLES, MEASURED, Clean, Outcome, judge, judge_sweep, predict, vanished
 from gtn_bench.planner import Cell, Learner, TaughtBy
+from gtn_bench.suite import Precision
 from gtn_bench.teaching.meta_training import History, Watch
 from gtn_bench.teaching.teaching_set import TeachingSet
 
@@ -97,12 +99,15 @@ def measure(site: Site, learner_key: str, cells: Mapping[str, Cell]) -> dict[str
     Returns the traceback of every cell that failed, by its key; the others are not touched by it.
     """
     first = next(iter(cells.values()))
-    learner, samples = first.learner, first.samples
-    network = learner.architecture(learner.dataset, learner.initial_seed).to(site.device)
-    network.load_state_dict(site.store.load("learners", learner_key)[0])
-    classifier = Classifier(network, learner.dataset.input_shape, learner.dataset.num_classes)
+    learner, samples, perturbation = first.learner, first.samples, first.perturbation
+    classifier = _classifier(site, learner_key, learner, "float32")
+    attacked = _classifier(site, learner_key, learner, first.precision)
     x, y = splits(learner.dataset, site.device)["test"][:samples]
-    clean = look_at(classifier, x, y)
+    prediction = _clean_prediction(site, learner_key, learner, samples)
+    no_slope = torch.zeros_like(prediction, dtype=torch.bool)
+    if perturbation.uses_gradient:
+        no_slope = vanished(attacked, x, y, chunk=perturbation.chunk)
+    clean = Clean(prediction, no_slope)
     seeds = first.noise_seed + torch.arange(samples)
 
     def leave(key: str, outcome: Outcome) -> None:
@@ -118,7 +123,23 @@ def measure(site: Site, learner_key: str, cells: Mapping[str, Cell]) -> dict[str
     failures = {}
     for key, cell in cells.items():
         try:
-            leave(key, judge(cell.perturbation, classifier, clean, x, y, seeds))
+            leave(key, judge(cell.perturbation, classifier, clean, x, y, seeds, attacked=attacked))
         except Exception:
             failures[key] = traceback.format_exc()
     return failures
+
+
+# What the sweeps of a learner share, if one process measures them one after the other.
+
+
+@functools.lru_cache(maxsize=2)
+def _classifier(site: Site, learner_key: str, learner: Learner, precision: Precision) -> Classifier:
+    network = learner.architecture(learner.dataset, learner.initial_seed).to(site.device)
+    network.load_state_dict(site.store.load("learners", learner_key)[0])
+    return Classifier(network, learner.dataset.input_shape, learner.dataset.num_classes, precision)
+
+
+@functools.lru_cache(maxsize=2)
+def _clean_prediction(site: Site, learner_key: str, learner: Learner, samples: int) -> Tensor:
+    x, _ = splits(learner.dataset, site.device)["test"][:samples]
+    return predict(_classifier(site, learner_key, learner, "float32"), x)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gtn_bench.classifiers import Classifier, ViewMismatch, as_art, as_foolbox, as_torchattacks, check_view
+from gtn_bench.losses import margin
 
 VIEWS = {"ART PyTorchClassifier": as_art, "foolbox PyTorchModel": as_foolbox, "torchattacks Attack": as_torchattacks}
 
@@ -34,6 +35,56 @@ def test_loss_gradients_do_not_depend_on_the_batch(classifier: Classifier, digit
     x, y = digits
     together, alone = classifier.loss_gradient(x, y), classifier.loss_gradient(x[3:4], y[3:4])
     assert torch.allclose(together[3:4], alone, atol=1e-6)
+
+
+def test_a_remembered_gradient_is_the_same_and_is_counted(
+    classifier: Classifier, network: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    x, y = digits
+    remembered = classifier.remember(x, y)
+    classifier.network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))  # is asked for nothing that is known
+    assert torch.equal(classifier.loss_gradient(x.clone(), y.clone()), remembered)
+    assert torch.equal(remembered, Classifier(network, (1, 8, 8), 10).loss_gradient(x, y))
+    assert (classifier.forwards, classifier.backwards) == (120, 120)
+    assert not torch.equal(classifier.loss_gradient(x, (y + 1) % 10), remembered)
+    assert not torch.equal(classifier.loss_gradient(x, y, margin), remembered)
+    remembered.zero_()
+    assert classifier.loss_gradient(x, y).any()
+
+
+class Halved(nn.Module):
+    """A network that is none of ours."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x) / 2
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_in_bfloat16_it_is_the_same_learner_but_for_rounding(
+    foreign: bool, network: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    x, y = digits
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    learner = Halved(network) if foreign else network
+    exact, coarse = (Classifier(learner, (1, 8, 8), 10, precision) for precision in ("float32", "bfloat16"))
+    logits = coarse(x)
+    assert logits.dtype == coarse.dtype == torch.float32
+    assert 0 < (logits - exact(x)).abs().max() < 0.03 * exact(x).abs().max()
+    gradients = [classifier.loss_gradient(x, y).flatten() for classifier in (coarse, exact)]
+    assert F.cosine_similarity(*gradients, dim=0) > 0.99
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_in_bfloat16_pixels_are_not_rounded(network: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+    """Changes far below a pixel's last bit in bfloat16 (1/256 near one) add up to what they do in float32."""
+    x = digits[0] * 0.25 + 0.7
+    exact, coarse = (Classifier(network, (1, 8, 8), 10, precision).network for precision in ("float32", "bfloat16"))
+    moved = [net[:2](x + 2e-4) - net[:2](x) for net in (exact, coarse)]
+    assert torch.equal(*moved) and moved[0].any()
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -85,12 +85,24 @@ def test_keys_change_with_what_determines_the_numbers(
         ("steps: 2, samples: 20, beta: [0, 0.05]", "steps: 3, samples: 20, beta: [0, 0.05]"),
         ("steps: 2, samples: 20, beta: [0, 0.05]", "steps: 2, samples: 21, beta: [0, 0.05]"),
         ("acceptance: 0.0", "units: normalized"),
+        ("acceptance: 0.0", "precision: bfloat16"),
     ],
 )
 def test_cell_keys_change_with_the_perturbation(change: tuple[str, str]) -> None:
     name = ("vanilla", 0, "fgsm", 0.05)
     one, other = cells(plan())[name], cells(plan(change))[name]
     assert one[0] != other[0] and one[1] == other[1]
+
+
+def test_bfloat16_is_for_attacks_that_look_for_no_boundary() -> None:
+    text = TINY.replace("acceptance: 0.0", "precision: bfloat16")
+    text += """  - {name: lbfgs, beta: [1]}
+  - {name: pgd, label: searched, search: minimal, beta: [0.1]}
+  - {name: torchattacks.PGD, beta: [0.1]}
+"""
+    found = {cell.perturbation_label: cell.precision for cell in planner.plan(suite.parse(text)).cells}
+    coarse = {name for name, precision in found.items() if precision == "bfloat16"}
+    assert coarse == {"fgsm", "lbfgs-penalty"} and len(found) == 7
 
 
 def test_keys_change_with_the_kind_of_device_and_the_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,18 @@ def test_native_and_library_attacks_in_one_suite(tmp_path: Path) -> None:
     assert found["lbfgs"] <= found["ddn"] + 0.025 and found["lbfgs"] <= found["pgd-l2"] + 0.025
 
 
+def test_a_run_in_bfloat16_is_judged_in_float32(tiny_run: Results, tmp_path: Path, store: Path) -> None:
+    coarse = run(TINY.replace("acceptance: 0.0", "acceptance: 0.0\nprecision: bfloat16"), tmp_path / "out", store)
+    exact = tiny_run.summary
+    assert (coarse.summary["clean_accuracy"] == exact["clean_accuracy"]).all()
+    still = ~exact["perturbation"].isin(["fgsm", "lbfgs-penalty"]) | (exact["beta"] == 0)
+    assert (coarse.summary["mean_l2"] == exact["mean_l2"])[still].all()
+    assert (coarse.summary["mean_l2"] != exact["mean_l2"])[~still].any()
+    assert ((coarse.summary["accuracy"] - exact["accuracy"]).abs() <= 0.1).all()
+    page = gtn_bench.report(coarse.folder).read_text()
+    assert "saw the learners in bfloat16" in page and "bfloat16" not in gtn_bench.report(tiny_run.folder).read_text()
+
+
 def test_one_row_for_each_planned_cell(tiny_run: Results) -> None:
     cells = gtn_bench.plan(suite.parse(TINY)).cells
     planned = [(cell.learner.mode_label, cell.learner.seed, cell.perturbation_label, cell.beta) for cell in cells]

@@ -200,6 +200,11 @@ MISTAKES = {
         "dataset: cifar10\nunits: normalized",
         "units: 'normalized' needs images of one channel, data set 'cifar10' has 3",
     ),
+    "unknown precision": (
+        "dataset: digits",
+        "dataset: digits\nprecision: bfloat8",
+        "precision: expects one of float32, bfloat16, got 'bfloat8'; did you mean 'bfloat16'?",
+    ),
     "unknown units": (
         "acceptance: 0.0",
         "units: normalised",

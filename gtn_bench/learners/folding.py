@@ -1,11 +1,13 @@
 """Folding: a trained network in evaluation mode as plain convolutions and linear layers.
 
 Weight normalisation is worked out once, batch norm moves into the weights before it. The result
-computes the same function with less arithmetic, in the memory layout that convolutions like best.
+computes the same function with less arithmetic, in the memory layout that convolutions like best,
+and on request in bfloat16 behind its first layer.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +52,46 @@ def fold(network: nn.Module) -> nn.Module:
         else:
             layers.append(_PLAIN[type(layer)](layer) if type(layer) in _PLAIN else layer)
     return nn.Sequential(*layers).to(memory_format=torch.channels_last).eval()
+
+
+class Cast(nn.Module):
+    """The same numbers in another precision."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to(self.dtype)
+
+
+class Autocast(nn.Module):
+    """A network whose layers choose where bfloat16 is enough, as PyTorch thinks best."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            logits: Tensor = self.network(x)
+        return logits.to(x.dtype)
+
+
+def in_bfloat16(folded: nn.Module) -> nn.Module:
+    """A folded network that computes in bfloat16: the layers behind its first weights, images and logits excepted.
+
+    The first layer keeps its precision, as bfloat16 would round the pixels more coarsely than small attacks move them.
+    """
+    if not isinstance(folded, nn.Sequential):
+        return Autocast(folded)
+    layers = copy.deepcopy(list(folded))
+    first = next((place for place, layer in enumerate(layers) if isinstance(layer, nn.Conv2d | nn.Linear)), None)
+    if first is None:
+        return Autocast(folded)
+    dtype = next(folded.parameters()).dtype
+    behind = [layer.to(torch.bfloat16) for layer in layers[first + 1 :]]
+    return nn.Sequential(*layers[: first + 1], Cast(torch.bfloat16), *behind, Cast(dtype))
 
 
 # What attacks need no second derivatives of.

@@ -25,6 +25,7 @@ class Perturbation(Description):
     meaning: what beta is, with its unit, as an axis label says it.
     norm: the norm in which a ball is promised, if one is.
     uses_gradient: whether it follows the gradient of the classifier's loss.
+    tolerates_bfloat16: whether it may see the classifier in lower precision. Not if it looks for a boundary.
     lengths: fields measured in pixel values, which a suite in normalised units scales.
     packages: installed packages whose version can change the numbers.
     """
@@ -32,6 +33,7 @@ class Perturbation(Description):
     meaning: ClassVar[str]
     norm: ClassVar[str] = "-"
     uses_gradient: ClassVar[bool] = False
+    tolerates_bfloat16: ClassVar[bool] = False
     lengths: ClassVar[tuple[str, ...]] = ()
     packages: ClassVar[tuple[str, ...]] = ()
 

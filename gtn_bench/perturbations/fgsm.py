@@ -29,6 +29,7 @@ class FGSM(Perturbation):
     meaning = "step size, pixel value"
     norm = "linf"
     uses_gradient = True
+    tolerates_bfloat16 = True
     lengths = ("beta", "epsilon")
 
     steps: PositiveInt = 30

@@ -26,6 +26,7 @@ class LBFGSPenalty(Perturbation):
     source = 'the objective of https://arxiv.org/abs/1312.6199, climbed as in "GTN Robustness Tests", K. Willis 2021'
     meaning = "weight of the penalty, or its inverse"
     uses_gradient = True
+    tolerates_bfloat16 = True
     lengths = ("beta", "step_size")
 
     beta: PositiveFloat

@@ -26,6 +26,7 @@ class PGD(Perturbation):
     meaning = "radius, pixel value"
     norm = "linf, l2"
     uses_gradient = True
+    tolerates_bfloat16 = True
     lengths = ("beta",)
 
     ball: Literal["linf", "l2"] = "linf"

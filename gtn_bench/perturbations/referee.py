@@ -50,13 +50,23 @@ class Outcome:
     seconds: float
 
 
-def look_at(classifier: Classifier, x: Tensor, y: Tensor, batch_size: int = 500) -> Clean:
-    """Predictions and vanished gradients on clean images (N, C, H, W) with labels (N,)."""
-    predictions, vanished = [], []
-    for images, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
-        predictions.append(classifier.predict(images))
-        vanished.append((classifier.loss_gradient(images, labels) == 0).flatten(1).all(dim=1))
-    return Clean(torch.cat(predictions), torch.cat(vanished))
+def predict(classifier: Classifier, x: Tensor) -> Tensor:
+    """Most likely class (N,) of images (N, C, H, W), a batch at a time."""
+    return torch.cat([classifier.predict(images) for images in x.split(500)])
+
+
+def look_at(classifier: Classifier, x: Tensor, y: Tensor, *, chunk: int | None = 256) -> Clean:
+    """Predictions and vanished gradients on clean images (N, C, H, W) with labels (N,).
+
+    The gradients are remembered for attacks that begin with them, in chunks of that size.
+    """
+    return Clean(predict(classifier, x), vanished(classifier, x, y, chunk=chunk))
+
+
+def vanished(classifier: Classifier, x: Tensor, y: Tensor, *, chunk: int | None = 256) -> Tensor:
+    """Where the cross-entropy has no slope (N,)."""
+    chunks = zip(x.split(chunk or len(x)), y.split(chunk or len(x)), strict=True)
+    return torch.cat([(classifier.remember(*part) == 0).flatten(1).all(dim=1) for part in chunks])
 
 
 class Cost(NamedTuple):
@@ -68,15 +78,26 @@ class Cost(NamedTuple):
 
 
 def judge(
-    perturbation: Perturbation, classifier: Classifier, clean: Clean, x: Tensor, y: Tensor, seeds: Tensor
+    perturbation: Perturbation,
+    classifier: Classifier,
+    clean: Clean,
+    x: Tensor,
+    y: Tensor,
+    seeds: Tensor,
+    *,
+    attacked: Classifier | None = None,
 ) -> Outcome:
     """Run the perturbation on images (N, C, H, W), labels (N,), seeds (N,), and judge it.
 
     Nothing that the perturbation says of itself counts. Raises `BrokenPromise` if the shape
     is wrong or a value is not finite; what lies outside [0, 1] is clipped.
+
+    Args:
+        classifier: the judge.
+        attacked: what the perturbation sees, if it is not the judge: the same learner in lower precision.
     """
     (returned,), cost = _in_chunks(
-        perturbation, lambda *arguments: (perturbation(*arguments),), classifier, x, y, seeds
+        perturbation, lambda *arguments: (perturbation(*arguments),), attacked or classifier, x, y, seeds
     )
     return _assess(perturbation, classifier, clean, x, y, returned, cost)
 
@@ -115,7 +136,9 @@ def _in_chunks(
             )
         if not returned.isfinite().all():
             broken = int((~returned.isfinite()).flatten(1).any(dim=1).sum())
-            raise BrokenPromise(f"'{perturbation.title}' returned non-finite pixels in {broken} of {len(images)} images")
+            raise BrokenPromise(
+                f"'{perturbation.title}' returned non-finite pixels in {broken} of {len(images)} images"
+            )
         parts.append((returned.detach().to(x), *more))
     seconds = time.perf_counter() - start
     forwards, backwards = classifier.forwards - before[0], classifier.backwards - before[1]
@@ -137,15 +160,14 @@ def _assess(
     """Clip, predict again and measure."""
     x_adv = returned.clamp(0, 1)
     change = (x_adv - x).flatten(1)
-    prediction = torch.cat([classifier.predict(images) for images in x_adv.split(500)])
-    vanished = clean.zero_gradient if perturbation.uses_gradient else torch.zeros_like(clean.zero_gradient)
+    prediction = predict(classifier, x_adv)
     return Outcome(
         label=y.cpu(),
         clean_prediction=clean.prediction.cpu(),
         prediction=prediction.cpu(),
         linf=change.abs().amax(dim=1).cpu(),
         l2=change.norm(dim=1).cpu(),
-        zero_gradient=vanished.cpu(),
+        zero_gradient=(clean.zero_gradient & perturbation.uses_gradient).cpu(),
         examples=x_adv[:EXAMPLES].cpu(),
         flags=(*flags, *_flags(perturbation, change, prediction == y)),
         **cost._asdict(),
