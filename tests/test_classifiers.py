@@ -6,6 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gtn_bench.classifiers import Classifier, ViewMismatch, as_art, as_foolbox, as_torchattacks, check_view
+from gtn_bench.datasets import Digits
+from gtn_bench.learners import LEARNERS
+from gtn_bench.learners.folding import FirstConv2d
 from gtn_bench.losses import margin
 
 VIEWS = {"ART PyTorchClassifier": as_art, "foolbox PyTorchModel": as_foolbox, "torchattacks Attack": as_torchattacks}
@@ -79,12 +82,29 @@ def test_in_bfloat16_it_is_the_same_learner_but_for_rounding(
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_in_bfloat16_pixels_are_not_rounded(network: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
-    """Changes far below a pixel's last bit in bfloat16 (1/256 near one) add up to what they do in float32."""
-    x = digits[0] * 0.25 + 0.7
-    exact, coarse = (Classifier(network, (1, 8, 8), 10, precision).network for precision in ("float32", "bfloat16"))
-    moved = [net[:2](x + 2e-4) - net[:2](x) for net in (exact, coarse)]
-    assert torch.equal(*moved) and moved[0].any()
+@pytest.mark.parametrize("name, layers", [("base_larger", 2), ("linear", 3)])
+def test_in_bfloat16_pixels_are_not_rounded(name: str, layers: int, digits: tuple[Tensor, Tensor]) -> None:
+    """The first layer reads them as they are; only what it makes of them is rounded."""
+    x = digits[0] * 0.25 + 0.7002  # bfloat16 would round these to multiples of 1/256
+    learner = LEARNERS[name]()(Digits(), seed=0)
+    exact, coarse = (Classifier(learner, (1, 8, 8), 10, precision).network for precision in ("float32", "bfloat16"))
+    assert isinstance(exact, nn.Sequential) and isinstance(coarse, nn.Sequential)
+    read = coarse[:layers](x) if name == "base_larger" else coarse[: layers + 1](x)
+    assert torch.equal(read, exact[:layers](x).to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("stride, channels", [(1, 1), (2, 3)])
+def test_the_first_gradient_is_torchs(stride: int, channels: int) -> None:
+    layer = FirstConv2d(channels, 16, 3, stride, padding=1).double()
+    plain = nn.Conv2d(channels, 16, 3, stride, padding=1).double()
+    plain.load_state_dict(layer.state_dict())
+    x = torch.rand(2, channels, 9, 8, dtype=torch.float64, requires_grad=True)
+    outputs = [module(x) for module in (layer, plain)]
+    assert torch.equal(*outputs)
+    ours, torchs = (torch.autograd.grad(out.square().sum(), x, create_graph=True)[0] for out in outputs)
+    assert torch.allclose(ours, torchs, rtol=1e-12)
+    second = [torch.autograd.grad(grad.square().sum(), x)[0] for grad in (ours, torchs)]
+    assert torch.allclose(*second, rtol=1e-12)
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -3,8 +3,9 @@
     python benchmarks/speed/attacks.py                      # 256 images, 10 sign steps, 5 rounds
     python benchmarks/speed/attacks.py --quick              # fewer rounds and images, under 90 s on two cores
 
-All variants of a table take turns in every round; medians, the spread and ratios of medians are printed. A learner
-`as it is` is the user's network in evaluation mode; `through our view` hands the library the folded one.
+All variants of a table take turns in every round; medians, the spread and ratios of medians are printed. A library
+`alone` attacks the learner as it is in evaluation mode, its layers written with PyTorch's operations; `our layers` are
+the same learner as this package builds it, `our view` is the prepared one that gtn-bench hands to libraries.
 `moved` is the mean difference of the attacked images from those of our float32 attack. `share` is the arithmetic
 of the folded network, divided by the time and by the machine's rate in matrix products, measured in the same rounds.
 """
@@ -23,14 +24,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import Arithmetic, synchronise
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from gtn_bench.classifiers import Classifier, as_art, as_foolbox, as_torchattacks
 from gtn_bench.datasets import DATASETS, Dataset, Split
 from gtn_bench.learners import LEARNERS
+from gtn_bench.learners.layers import Conv2d, Flatten, Linear, MaxPool2d, weight_normalised
 from gtn_bench.modes import Vanilla
 from gtn_bench.perturbations import PERTURBATIONS
 from gtn_bench.perturbations.referee import Clean, judge, predict, vanished
@@ -57,6 +59,7 @@ class Subject:
         self.network = LEARNERS[options.architecture]()(self.dataset, seed=0).train().to(options.device)
         self.network.load_state_dict(Vanilla(epochs=2)(self.network, self.dataset, few, None, seed=0))
         self.network.eval()
+        self.plain = with_torchs_operations(copy.deepcopy(self.network))
         shape = self.dataset.input_shape, self.dataset.num_classes
         self.float32 = Classifier(copy.deepcopy(self.network), *shape)
         self.bfloat16 = Classifier(copy.deepcopy(self.network), *shape, "bfloat16")
@@ -97,9 +100,10 @@ def attacks(subject: Subject, options: argparse.Namespace) -> list[dict[str, Any
     x, y = subject.x, subject.y
     variants: dict[str, Callable[[], Tensor]] = {}
     for name, attack in (("ART", _art), ("foolbox", _foolbox), ("torchattacks", _torchattacks)):
-        variants[name] = attack(subject, subject.network)
-        variants[f"{name} through our view"] = attack(subject, subject.float32)
-    variants["plain loop"] = lambda: plain_loop(subject.network, x, y, STEP, options.steps)
+        variants[f"{name} alone"] = attack(subject, subject.plain)
+        variants[f"{name}, our layers"] = attack(subject, subject.network)
+        variants[f"{name}, our view"] = attack(subject, subject.float32)
+    variants["plain loop alone"] = lambda: plain_loop(subject.plain, x, y, STEP, options.steps)
     for precision in ("float32", "bfloat16"):
         variants[f"ours {precision}"] = _ours(subject, getattr(subject, precision))
     products = {f"product {dtype}": _product(dtype, options.device) for dtype in ("float32", "bfloat16")}
@@ -107,8 +111,7 @@ def attacks(subject: Subject, options: argparse.Namespace) -> list[dict[str, Any
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     rates = {name.split()[1]: 2 * 2048**3 / medians[name] for name in products}
     work = arithmetic(subject.float32, x, y) * options.steps
-    libraries = ("ART", "foolbox", "torchattacks")
-    fastest = min(medians[name] for name in libraries)
+    fastest = min(medians[f"{name} alone"] for name in ("ART", "foolbox", "torchattacks"))
     print(
         f"matrix product: {rates['float32'] / 1e9:.0f} GFLOP/s float32, {rates['bfloat16'] / 1e9:.0f} bfloat16", end=""
     )
@@ -120,7 +123,8 @@ def attacks(subject: Subject, options: argparse.Namespace) -> list[dict[str, Any
         row = {"attack": name, "seconds": medians[name], "spread": [low, high], "gain": fastest / medians[name]}
         row["moved"] = (found[name] - found["ours float32"]).abs().mean().item()
         print(f"{name:34}{row['seconds']:9.3f}{f'{low:.3f} - {high:.3f}':>18}{row['gain']:12.2f}x", end="")
-        alone = f"{medians[name.split()[0]] / medians[name]:.2f}x" if "view" in name else ""
+        library = name.split(",")[0]
+        alone = f"{medians[f'{library} alone'] / medians[name]:.2f}x" if library != name else ""
         share = f"{work / medians[name] / rates[name.split()[1]]:.2f}" if "ours" in name else ""
         print(f"{alone:>12}{share:>7}{row['moved']:9.5f}", flush=True)
         rows.append({**row, "against the library alone": alone, "share of matrix product": share})
@@ -201,8 +205,7 @@ def in_turns(
         for name, task in tasks.items():
             started = time.perf_counter()
             found[name] = task()
-            if options.device == "cuda":
-                torch.cuda.synchronize()
+            synchronise(options.device)
             if round_ >= 0:
                 seconds[name].append(time.perf_counter() - started)
     return seconds, found
@@ -210,9 +213,39 @@ def in_turns(
 
 def arithmetic(classifier: Classifier, x: Tensor, y: Tensor) -> int:
     """Floating-point operations of one gradient for all images."""
-    with FlopCounterMode(display=False) as counter:
+    with Arithmetic() as counted:
         classifier.loss_gradient(x, y)
-    return counter.get_total_flops()
+    return counted.flop
+
+
+class TorchConv2d(Conv2d):
+    """Weight normalisation and convolution as PyTorch has them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = weight_normalised(self.weight, self.gain)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class TorchLinear(Linear):
+    """Weight normalisation and matrix product as PyTorch has them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, weight_normalised(self.weight, self.gain), self.bias)
+
+
+def with_torchs_operations(network: nn.Module) -> nn.Module:
+    """The same learner as one would write it with PyTorch's operations."""
+    plain = {
+        Conv2d: TorchConv2d,
+        Linear: TorchLinear,
+        MaxPool2d: nn.MaxPool2d,
+        Flatten: nn.Flatten,
+    }
+    for module in network.modules():
+        module.__class__ = plain.get(type(module), type(module))
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data.contiguous()
+    return network
 
 
 def plain_loop(network: nn.Module, x: Tensor, y: Tensor, beta: float, steps: int) -> Tensor:
@@ -243,7 +276,7 @@ def library_sweep(subject: Subject, sweep: str, betas: list[float], steps: int, 
     """
     from torchattacks import BIM, GN
 
-    network, accuracies = subject.network, []
+    network, accuracies = subject.plain, []
     for beta in betas:
         parts = []
         for images, labels in zip(x.split(256), y.split(256), strict=True):

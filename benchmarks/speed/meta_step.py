@@ -29,10 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import Arithmetic, matmul_rate, synchronise
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 VARIANTS = ("ours float32", "ours bfloat16", "plain unroll", "plain unroll autocast", "torchopt", "higher")
 
@@ -55,7 +54,8 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(options)))
         return
-    rates = {str(dtype)[6:]: round(matmul_rate(dtype, options)) for dtype in (torch.float32, torch.bfloat16)}
+    torch.set_num_threads(options.threads)
+    rates = {str(dtype)[6:]: round(matmul_rate(dtype, options.device)) for dtype in (torch.float32, torch.bfloat16)}
     print(f"{options.architecture}, batch {options.batch_size}, {options.device}, {options.threads} threads")
     print(f"matrix product: {rates['float32']} GFLOP/s float32, {rates['bfloat16']} bfloat16")
     lengths = (8, 16, 32, 64) if options.scaling else (options.inner_steps,)
@@ -135,20 +135,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.device == "cuda":
         peak = torch.cuda.max_memory_allocated() / 1e9
     return {"seconds": seconds, "peak_gb": peak, "gflop": arithmetic.flop / 1e9 / options.inner_steps}
-
-
-class Arithmetic(TorchDispatchMode):
-    """Counts the multiplications and additions of convolutions and matrix products."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flop = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if func._overloadpacket in flop_registry:
-            self.flop += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
-        return out
 
 
 def prepare(options: argparse.Namespace) -> Callable[[], list[Tensor]]:
@@ -234,26 +220,6 @@ def plain_operations() -> None:
     layers.Linear.forward = linear  # type: ignore[method-assign]
     generator.UpsamplingConv2d.forward = upsampling  # type: ignore[method-assign]
     generator.LessonNorm.forward = norm  # type: ignore[method-assign]
-
-
-def matmul_rate(dtype: torch.dtype, options: argparse.Namespace, size: int = 2048) -> float:
-    """GFLOP/s of a square matrix product: what the machine can do."""
-    torch.set_num_threads(options.threads)
-    size *= 4 if options.device == "cuda" else 1
-    a, b = (torch.randn(size, size, device=options.device).to(dtype) for _ in range(2))
-    seconds = []
-    for _ in range(7):
-        synchronise(options.device)
-        started = time.perf_counter()
-        a @ b
-        synchronise(options.device)
-        seconds.append(time.perf_counter() - started)
-    return 2 * size**3 / statistics.median(seconds) / 1e9
-
-
-def synchronise(device: str) -> None:
-    if device != "cpu":
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":
