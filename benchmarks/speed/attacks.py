@@ -133,7 +133,7 @@ def attacks(subject: Subject, options: argparse.Namespace) -> list[dict[str, Any
 
 def sweeps(subject: Subject, options: argparse.Namespace) -> list[dict[str, Any]]:
     """The study's four sweeps of one learner against a loop over the libraries' calls, each strength by itself."""
-    attacked, corrupted = (32, 256) if options.quick else (128, 2000)
+    attacked, corrupted = (32, 256) if options.quick else (64, 1000)
     x, y = DATASETS[options.dataset]()()["test"].to(options.device)[:corrupted]
     tasks: dict[str, Callable[[], Tensor]] = {}
     for sweep, (betas, steps) in SWEEPS.items():
@@ -142,8 +142,9 @@ def sweeps(subject: Subject, options: argparse.Namespace) -> list[dict[str, Any]
         tasks[f"libraries {sweep}"] = lambda a=(sweep, betas, steps, *part): library_sweep(subject, *a)
         for precision in ("float32", "bfloat16") if steps else ("float32",):
             tasks[f"{precision} {sweep}"] = lambda a=(precision, sweep, betas, steps, *part): our_sweep(subject, *a)
-    options = argparse.Namespace(**{**vars(options), "rounds": min(options.rounds, 3) if not options.quick else 1})
-    seconds, found = in_turns(tasks, options, warm=not options.quick)
+    seconds, found = in_turns(
+        tasks, argparse.Namespace(**{**vars(options), "rounds": 1 if options.quick else 3}), warm=False
+    )
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     print(f"\n{'sweep':18}{'libraries':>11}{'float32':>10}{'':8}{'bfloat16':>10}{'':8}{'accuracy differs by':>22}")
     rows = []

@@ -37,10 +37,17 @@ def fold(network: nn.Module) -> nn.Module:
         return network
     layers: list[nn.Module] = []
     weighted: nn.Conv2d | nn.Linear | None = None  # the layer that a following batch norm may move into
-    for layer in network:
+    channels = None  # of the last convolution
+    for place, layer in enumerate(network):
         if isinstance(layer, Conv2d | Linear):
             weighted = _plain(layer)
+            if isinstance(weighted, nn.Conv2d):
+                channels = weighted.out_channels
+            elif layers and isinstance(layers[-1], FlattenLast):
+                weighted.weight.copy_(weighted.weight.unflatten(1, (channels, -1)).transpose(1, 2).flatten(1))
             layers.append(weighted)
+        elif isinstance(layer, Flatten) and channels and isinstance(network[place + 1], Linear):
+            layers.append(FlattenLast())
         elif isinstance(layer, BatchStatistics) and weighted is not None:
             scale, shift = _affine(layer)
             pooled = isinstance(layers[-1], nn.MaxPool2d)
@@ -54,6 +61,13 @@ def fold(network: nn.Module) -> nn.Module:
         else:
             layers.append(_PLAIN[type(layer)](layer) if type(layer) in _PLAIN else layer)
     return nn.Sequential(*layers).to(memory_format=torch.channels_last).eval()
+
+
+class FlattenLast(nn.Module):
+    """(B, C, H, W) to (B, H W C), the order in memory, so that nothing moves there or back."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).flatten(1)
 
 
 class FirstConv2d(nn.Conv2d):
