@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from gtn_bench.cache import key_for, seed_for
 from gtn_bench.datasets import DATASETS, Dataset
-from gtn_bench.description import Description, Mistake, build, join, lookup, plugin_names
+from gtn_bench.description import Description, Mistake, Precision, build, join, lookup, plugin_names
 from gtn_bench.learners import LEARNERS, Architecture
 from gtn_bench.modes import GTN, MODES, Mode
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
 from gtn_bench.perturbations.library import RADIUS, Radius
 from gtn_bench.perturbations.search import Search
-from gtn_bench.suite import Entry, Named, PerturbationEntry, Precision, Suite
+from gtn_bench.suite import Entry, Named, PerturbationEntry, Suite
 from gtn_bench.teaching import OPTIMIZERS, TEACHERS, Teacher
 
 D = TypeVar("D", bound=Description)

@@ -15,9 +15,8 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
-from gtn_bench.description import Mistake, PositiveInt, Probability, did_you_mean, explain
+from gtn_bench.description import Mistake, PositiveInt, Precision, Probability, did_you_mean, explain
 
-Precision = Literal["float32", "bfloat16"]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 

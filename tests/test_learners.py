@@ -124,21 +124,27 @@ def test_estimated_statistics_are_those_of_the_whole_set() -> None:
     assert set(estimate) == {name for name in state if "running" in name}
 
 
+@pytest.mark.parametrize("batch_norm", ["mean", "full"])
 @pytest.mark.parametrize("name", sorted(NAMES))
-def test_folding_keeps_logits_and_gradients(name: str) -> None:
-    network = LEARNERS[name]()(Digits(), seed=0).double()
+def test_folding_keeps_logits_and_gradients(name: str, batch_norm: str) -> None:
+    """With gains, biases and means of both signs, and statistics that training left behind."""
+    network = LEARNERS[name](batch_norm=batch_norm)(Digits(), seed=0).double()
     draw = torch.Generator().manual_seed(0)
-    for key, value in network.state_dict().items():
-        if "running_var" in key:
-            value.uniform_(0.5, 2, generator=draw)
-        elif value.ndim == 1:  # gains, biases and means, of both signs
+    for value in network.state_dict().values():
+        if value.ndim == 1:
             value.add_(torch.randn(value.shape, generator=draw, dtype=value.dtype))
+    network.train()(torch.rand(20, 1, 8, 8, generator=draw, dtype=torch.float64))
     network.eval()
     x = torch.rand(7, 1, 8, 8, generator=draw, dtype=torch.float64, requires_grad=True)
     logits = [net(x) for net in (network, fold(network))]
     assert (logits[0] - logits[1]).abs().max() < 1e-9 * logits[0].abs().max()
     gradients = [torch.autograd.grad(out.square().sum(), x)[0] for out in logits]
     assert (gradients[0] - gradients[1]).abs().max() < 1e-9 * gradients[0].abs().max()
+
+
+def test_folding_changes_no_prediction(network: nn.Module) -> None:
+    x, _ = Digits()()["test"][:]
+    assert torch.equal(fold(network)(x).argmax(1), network(x).argmax(1))
 
 
 def test_folding_survives_a_negative_gain_behind_pooling() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from gtn_bench.datasets import Dataset, Split
-from gtn_bench.description import Description, Mistake, PositiveFloat, PositiveInt, choose
+from gtn_bench.description import Description, Mistake, PositiveFloat, PositiveInt, Precision, choose
 from gtn_bench.learners import LEARNERS, Architecture
 from gtn_bench.teaching.optimizers import OPTIMIZERS, SGD, InnerOptimizer
 
@@ -91,7 +91,7 @@ class MetaTrained(Teacher):
     growth: Annotated[int, Field(ge=0)] = 0
     growth_from: PositiveInt = 10
     growth_power: PositiveFloat = 1.0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     block_size: PositiveInt | None = None  # inner steps held as a graph at a time; None: square root
     seed: int = 0
 
