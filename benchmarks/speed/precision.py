@@ -1,6 +1,6 @@
 """What `precision: bfloat16` changes: every curve of a suite in both precisions, from the same learners.
 
-    python benchmarks/speed/precision.py demo benchmarks/mnist-smoke.yaml
+    python benchmarks/speed/precision.py demo benchmarks/speed/precision.yaml
 
 For each perturbation that may see learners in bfloat16: the number of curve points, the largest and the mean
 difference of a point's accuracy, and the time that its cells took in either precision.
@@ -46,8 +46,8 @@ def measured(name: str, precision: str, options: argparse.Namespace) -> pd.DataF
     plan = gtn_bench.plan(suite, options.limit)
     coarse = {cell.perturbation_label for cell in plan.cells if cell.perturbation.tolerates_bfloat16}
     with tempfile.TemporaryDirectory() as folder:
-        results = gtn_bench.run(plan, folder, cache=cache_folder(), workers=options.workers)
-    rows = results.summary[results.summary["perturbation"].isin(coarse)]
+        summary = gtn_bench.run(plan, folder, cache=cache_folder(), workers=options.workers).summary
+    rows = summary[summary["perturbation"].isin(coarse)]
     return rows.groupby(POINT, sort=False).agg({"accuracy": "mean", "seconds": "sum"}).reset_index()
 
 

@@ -56,11 +56,12 @@ def main() -> None:
         stages["write tables"] = end - marks[previous]
         with stage("report and figures"):
             gtn_bench.report(Path(folder) / "out")
+        rows = results.summary
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
 
     total = sum(stages.values())
-    perturbing = results.summary.drop_duplicates(["teacher", "architecture", "mode", "seed", "perturbation", "seconds"])
-    seconds = float(perturbing["seconds"].sum()) / options.workers
+    once = rows.drop_duplicates(["teacher", "architecture", "mode", "seed", "perturbation", "seconds"])  # searches
+    seconds = float(once["seconds"].sum()) / options.workers
     own = stages["read and plan"] + stages["write tables"]
     print(f"{options.suite}: {len(plan.cells)} cells, {len(plan.learners)} learners, {options.workers} workers")
     for name, value in stages.items():
