@@ -41,6 +41,10 @@ CURVE_COLUMNS = [
     *("dataset", "teacher", "architecture", "mode", "perturbation", "beta"),
     *("accuracy", "std", "ci_low", "ci_high", "n_seeds"),
 ]
+COMPARISON_COLUMNS = [
+    *("dataset", "teacher", "architecture", "perturbation", "mode", "other"),
+    *("area", "other_area", "difference", "ci_low", "ci_high", "p", "p_holm", "detectable", "n_seeds"),
+]
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _IDENTITY_FIELDS = [
@@ -120,6 +124,12 @@ class Results:
     def curves(self) -> pd.DataFrame:
         """One row for each curve point, columns `CURVE_COLUMNS`."""
         return pd.read_csv(self.folder / "curves.csv")
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """One row for each pair of modes under a perturbation, columns `COMPARISON_COLUMNS`."""
+        path = self.folder / "comparisons.csv"
+        return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=COMPARISON_COLUMNS)
 
     @cached_property
     def samples(self) -> pd.DataFrame:

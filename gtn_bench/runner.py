@@ -177,8 +177,8 @@ def _guarded(task: Callable[..., dict[str, str] | None], parts: list[str], *argu
 
 
 def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """samples.parquet, summary.csv, curves.csv; returns the summary and the errors."""
-    rows, errors = [], []
+    """samples.parquet, summary.csv, curves.csv, comparisons.csv; returns the summary and the errors."""
+    rows, errors, correct = [], [], {}
     with SampleWriter(folder / "samples.parquet") as samples:
         for cell in plan.cells:
             keys = jobs.keys(cell)
@@ -190,6 +190,7 @@ def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, 
                 continue
             measured, about = read_tensors(jobs.site.store.path("cells", keys[0]))
             samples.write(identity, measured)
+            correct[len(rows)] = measured["prediction"] == measured["label"]
             rows.append(
                 {
                     **identity,
@@ -205,9 +206,13 @@ def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, 
                 }
             )
     summary = pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
-    curves = statistics.curves(summary, plan.suite.acceptance)
-    write_atomically(folder / "summary.csv", summary.to_csv(index=False).encode())
-    write_atomically(folder / "curves.csv", curves.to_csv(index=False).encode())
+    tables = {
+        "summary": summary,
+        "curves": statistics.curves(summary, plan.suite.acceptance, correct),
+        "comparisons": statistics.comparisons(summary, plan.suite.acceptance, correct),
+    }
+    for name, table in tables.items():
+        write_atomically(folder / f"{name}.csv", table.to_csv(index=False).encode())
     return summary, errors
 
 

@@ -1,6 +1,16 @@
-"""From cells to curves: means and intervals over seeds, areas, accepted architectures. On SciPy."""
+"""From samples to curves and comparisons: intervals, areas, paired tests, accepted architectures. On SciPy.
+
+Learners (seeds) and test images are both drawn at random, and every learner meets every image. So intervals
+resample the two together, A. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1 (2007); as seeds are
+few, their width is that of Student's t with the degrees of freedom of F. Satterthwaite, Biometrics 2 (1946).
+"""
 
 from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -8,18 +18,84 @@ from scipy.special import stdtrit
 
 ACCEPTED = "accepted"
 NO_TEACHER = "none"
+DRAWS = 1000  # of the bootstrap, and of permutations where they are too many to try all
+
+Array = np.ndarray[Any, Any]
+Correct = Mapping[int, Array]  # of rows of a summary: which images were classified correctly (N,)
 
 
-def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Student's t interval of a mean of accuracies (n,), within [0, 1]; (nan, nan) for one value.
+class Spread(NamedTuple):
+    """How far the mean of values (S, N) of S seeds and N images may be from that of all seeds and images."""
 
-    The seeds are a sample of all learners that could have been drawn; the test images are not resampled.
+    error: float  # standard error
+    freedom: float  # degrees of freedom of that estimate
+
+
+def spread(values: Array) -> Spread:
+    """From the two-way analysis of variance of values (S, N); nan for a single seed or image."""
+    seeds, images = values.shape
+    if min(seeds, images) < 2:
+        return Spread(np.nan, np.nan)
+    rows, columns, mean = values.mean(1), values.mean(0), values.mean()
+    by_seed, by_image = rows.var(ddof=1) / seeds, columns.var(ddof=1) / images
+    rest = values - rows[:, None] - columns + mean
+    both = np.square(rest).sum() / ((seeds - 1) * (images - 1)) / values.size
+    total = max(by_seed + by_image - both, by_seed, by_image)
+    shares = by_seed**2 / (seeds - 1) + by_image**2 / (images - 1)
+    return Spread(float(np.sqrt(total)), float(total**2 / shares) if shares else np.inf)
+
+
+def interval(values: Array, level: float = 0.95) -> tuple[float, float]:
+    """Of the mean of values (S, N), over seeds and images; (nan, nan) for a single seed.
+
+    Its ends lie as the bootstrap's quantiles do around the mean, its width is Student's.
     """
-    if len(values) < 2:
+    error, freedom = spread(values)
+    if np.isnan(error):
         return np.nan, np.nan
-    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
-    half = stdtrit(len(values) - 1, (1 + level) / 2) * error
-    return float(np.clip(mean - half, 0, 1)), float(np.clip(mean + half, 0, 1))
+    seeds, images = values.shape
+    draws = np.einsum("ds,sd->d", _resampled(seeds, 0), values.astype(np.float32) @ _resampled(images, 1).T)
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    mean, width = float(values.mean()), 2 * float(stdtrit(freedom, (1 + level) / 2)) * error
+    scale = width / (high - low) if high > low else 0.0
+    return mean + min(low - mean, 0) * scale, mean + max(high - mean, 0) * scale
+
+
+@functools.lru_cache(maxsize=4)
+def _resampled(count: int, seed: int) -> Array:
+    """How often each of `count` things is drawn, as shares (DRAWS, count)."""
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), DRAWS)
+    return (drawn / count).astype(np.float32)
+
+
+def detectable(values: Array, level: float = 0.95, power: float = 0.8) -> float:
+    """The smallest mean of such values (S, N) that would be told from zero with that power."""
+    error, freedom = spread(values)
+    return float((stdtrit(freedom, (1 + level) / 2) + stdtrit(freedom, power)) * error)
+
+
+def permutation_test(differences: Array) -> float:
+    """Two-sided p of paired differences (S,) being symmetric around zero, by exchanging the members of pairs.
+
+    All 2^S exchanges are tried, or that many of them as the bootstrap has draws. The smallest p is 2 / 2^S.
+    """
+    count = len(differences)
+    if 2**count <= 16 * DRAWS:
+        signs = np.array(list(itertools.product((1, -1), repeat=count)))
+        extra = 0
+    else:
+        signs = np.random.default_rng(0).choice((1, -1), (16 * DRAWS, count))
+        extra = 1  # the pairs as they are
+    means = np.abs(signs @ differences)
+    as_far = int((means >= np.abs(differences.sum()) * (1 - 1e-9) - 1e-15).sum())
+    return (as_far + extra) / (len(signs) + extra)
+
+
+def holm(p: Array) -> Array:
+    """Values of p (m,) corrected for their number. Source: S. Holm, Scandinavian J. Statistics 6 (1979)."""
+    order = np.argsort(p, kind="stable")
+    corrected = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order]).clip(max=1)
+    return corrected[np.argsort(order, kind="stable")]
 
 
 def area(beta: np.ndarray, accuracy: np.ndarray) -> float:
@@ -63,32 +139,98 @@ def for_each_teacher(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def curves(summary: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """One row for each curve point: mean accuracy over seeds, deviation, 95 % interval.
+def curves(summary: pd.DataFrame, threshold: float, correct: Correct | None = None) -> pd.DataFrame:
+    """One row for each curve point: mean accuracy over seeds, deviation, 95 % interval over seeds and images.
 
     Rows with architecture `accepted` pool the accepted architectures: each seed counts with its
     mean over them. Failed cells leave a point with fewer seeds, never with a better mean.
+    Without `correct`, the images by rows of the summary, there are no intervals.
     """
-    done = summary[summary["status"] == "done"]
-    accepted = acceptance(summary, threshold)
-    pairs = accepted.loc[accepted[ACCEPTED], ["teacher", "architecture"]]
-    # Pool only the seeds that have every accepted architecture.
-    pooled = for_each_teacher(done).merge(pairs, on=["teacher", "architecture"])
-    keys = ["dataset", "teacher", "mode", "seed", "perturbation", "beta"]
-    groups = pooled.groupby(keys, sort=False)["accuracy"].agg(["mean", "count"]).reset_index()
-    complete = groups["count"] == groups["teacher"].map(pairs.groupby("teacher").size())
-    pooled = groups[complete].rename(columns={"mean": "accuracy"}).assign(architecture=ACCEPTED)
-    points = pd.concat([done, pooled], ignore_index=True)
-
     rows = []
     names = ["dataset", "teacher", "architecture", "mode", "perturbation", "beta"]
-    for name, point in points.groupby(names, sort=False):
+    for name, point in _pooled(summary, threshold).groupby(names, sort=False):
         accuracy = point["accuracy"].to_numpy()
-        low, high = interval(accuracy)
         std = float(accuracy.std(ddof=1)) if len(accuracy) > 1 else np.nan
-        rows.append((*name, float(accuracy.mean()), std, low, high, len(accuracy)))
+        low, high = interval(_images(list(point["rows"]), correct)) if correct else (np.nan, np.nan)
+        rows.append((*name, float(accuracy.mean()), std, *np.clip([low, high], 0, 1), len(accuracy)))
     columns = [*names, "accuracy", "std", "ci_low", "ci_high", "n_seeds"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _pooled(summary: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """The rows that are done, and for each seed that has every accepted architecture one that pools them.
+
+    Column `rows`: the rows of the summary that each is the mean of.
+    """
+    done = summary[summary["status"] == "done"]
+    done = done.assign(rows=pd.Series([(row,) for row in done.index], index=done.index, dtype=object))
+    accepted = acceptance(summary, threshold)
+    pairs = accepted.loc[accepted[ACCEPTED], ["teacher", "architecture"]]
+    pooled = for_each_teacher(done).merge(pairs, on=["teacher", "architecture"])
+    keys = ["dataset", "teacher", "mode", "seed", "perturbation", "beta"]
+    groups = pooled.groupby(keys, sort=False).agg(accuracy=("accuracy", "mean"), rows=("rows", "sum")).reset_index()
+    complete = groups["rows"].map(len) == groups["teacher"].map(pairs.groupby("teacher").size())
+    return pd.concat([done, groups[complete].assign(architecture=ACCEPTED)], ignore_index=True)
+
+
+def _images(rows: Sequence[tuple[int, ...]], correct: Correct) -> Array:
+    """Mean correctness (S, N) of S seeds, each the mean of some rows of the summary."""
+    return np.stack([np.mean([correct[row] for row in pool], axis=0, dtype=np.float32) for pool in rows])
+
+
+def comparisons(summary: pd.DataFrame, threshold: float, correct: Correct) -> pd.DataFrame:
+    """One row for each pair of modes under a perturbation: the difference of the areas under their curves.
+
+    Paired: over the seeds that both modes have with every strength, with the same initial weights, images and noise.
+    `p` is that of the permutation test over seeds, `p_holm` corrected for all pairs and perturbations of the same
+    architecture; `detectable` the smallest difference that would have been seen in four of five such runs.
+    """
+    table = for_each_teacher(_pooled(summary, threshold))
+    rows = []
+    names = ["dataset", "teacher", "architecture", "perturbation"]
+    for name, part in table.groupby(names, sort=False):
+        areas = {str(mode): dict(_areas(curve, correct)) for mode, curve in part.groupby("mode", sort=False)}
+        for mode, other in itertools.combinations(areas, 2):
+            seeds = [seed for seed in areas[mode] if seed in areas[other]]
+            if seeds:
+                ours, theirs = (np.stack([areas[which][seed] for seed in seeds]) for which in (mode, other))
+                between = ours - theirs
+                measured = (float(ours.mean()), float(theirs.mean()), float(between.mean()), *interval(between))
+                p = permutation_test(between.mean(1))
+                rows.append((*name, mode, other, *measured, p, detectable(between), len(seeds)))
+    columns = [*names, "mode", "other", "area", "other_area", "difference", "ci_low", "ci_high", "p", "detectable"]
+    compared = pd.DataFrame(rows, columns=[*columns, "n_seeds"]).drop_duplicates(ignore_index=True)
+    compared["p_holm"] = compared.groupby("architecture")["p"].transform(lambda p: holm(p.to_numpy()))
+    return compared[[*columns[:-1], "p_holm", "detectable", "n_seeds"]]
+
+
+def _areas(curve: pd.DataFrame, correct: Correct) -> Iterator[tuple[int, Array]]:
+    """For each seed with every strength, each image's share (N,) in the area under the curve."""
+    betas = np.sort(curve["beta"].unique())
+    weights = np.array([area(betas, unit) for unit in np.eye(len(betas))])
+    for seed, points in curve.groupby("seed", sort=False):
+        if len(points) == len(betas):
+            yield int(str(seed)), weights @ _images(list(points.sort_values("beta")["rows"]), correct)
+
+
+def sentence(comparison: Mapping[str, Any]) -> str:
+    """What a row of `comparisons` says, and no more."""
+    c = comparison
+    pair, where = f"{c['mode']} and {c['other']}", f"under {c['perturbation']}"
+    if np.isnan(c["ci_low"]):
+        return f"{pair} {where}: area {c['area']:.3f} against {c['other_area']:.3f}; one seed says nothing about others"
+    found = f"area {c['area']:.3f} against {c['other_area']:.3f}, difference {c['difference']:+.3f}"
+    found += f" [{c['ci_low']:+.3f}, {c['ci_high']:+.3f}]"
+    if c["ci_low"] <= 0 <= c["ci_high"]:
+        return f"{pair} {where}: no difference seen (smallest detectable {c['detectable']:.3f}); {found}"
+    side = "falls below" if c["difference"] < 0 else "lies above"
+    said = f"{c['mode']} {side} {c['other']} {where}: {found}, p = {c['p_holm']:.2g}"
+    if c["p_holm"] > 0.05:
+        least = 2.0 ** (1 - c["n_seeds"])
+        said += (
+            f"; the test over seeds cannot carry it ({c['n_seeds']} seeds, p at least {least:.2g} before correction)"
+        )
+    return said
 
 
 def overview(summary: pd.DataFrame, threshold: float) -> pd.DataFrame:

@@ -20,7 +20,7 @@ import gtn_bench
 from gtn_bench import cache, results, runner, suite
 from gtn_bench.perturbations import PERTURBATIONS
 from gtn_bench.perturbations.referee import MEASURED
-from gtn_bench.results import CURVE_COLUMNS, IDENTITY, SUMMARY_COLUMNS, Results
+from gtn_bench.results import COMPARISON_COLUMNS, CURVE_COLUMNS, IDENTITY, SUMMARY_COLUMNS, Results
 
 
 def run(text: str, out: Path, store: Path, **options: Any) -> Results:
@@ -39,9 +39,10 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Results:
 
 def test_the_output_folder(tiny_run: Results) -> None:
     files = {path.name for path in tiny_run.folder.iterdir()}
-    tables = {"samples.parquet", "summary.csv", "curves.csv", "examples.safetensors"}
+    tables = {"samples.parquet", "summary.csv", "curves.csv", "comparisons.csv", "examples.safetensors"}
     assert files == tables | {"suite.yaml", "suite.schema.json", "provenance.json"}
     assert list(tiny_run.summary.columns) == SUMMARY_COLUMNS and list(tiny_run.curves.columns) == CURVE_COLUMNS
+    assert list(tiny_run.comparisons.columns) == COMPARISON_COLUMNS
     assert tuple(results.MEASURED) == MEASURED
     assert yaml.safe_load((tiny_run.folder / "suite.yaml").read_text())["modes"][2]["batch_size"] == 128
 

@@ -34,6 +34,7 @@ def report(folder: str | Path) -> Path:
         "overview": markdown_table(statistics.overview(summary, results.acceptance)) if len(done) else "",
         "pooled": (curves["architecture"] == statistics.ACCEPTED).any(),
         "acceptance": markdown_table(statistics.acceptance(summary, results.acceptance)) if len(done) else "",
+        "differences": _differences(results),
         "axes": {name: results.provenance["perturbations"][name] for name in curves["perturbation"].unique()},
         "examples": {key.split("/")[0] for key in results.examples},
         "cells": len(summary),
@@ -43,6 +44,20 @@ def report(folder: str | Path) -> Path:
         "errors": _last_lines(results.provenance["errors"]),
     }
     return write_page(results.folder, "report.md.j2", context)
+
+
+def _differences(results: Results) -> list[str]:
+    """A sentence for each comparison, of the accepted architectures together or else of each; by teacher."""
+    found = results.comparisons
+    pooled = found[found["architecture"] == statistics.ACCEPTED]
+    several = found["teacher"].nunique() > 1
+    lines = []
+    for row in (pooled if len(pooled) else found).to_dict("records"):
+        where = [row["teacher"]] if several else []
+        where += [] if len(pooled) else [row["architecture"]]
+        said = statistics.sentence({str(column): value for column, value in row.items()})
+        lines.append(f"{', '.join(where)}: {said}" if where else said)
+    return lines
 
 
 def write_page(folder: Path, template: str, context: dict[str, Any]) -> Path:
