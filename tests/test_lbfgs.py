@@ -41,6 +41,20 @@ def test_convex_quadratics_in_the_box_end_at_their_minimum() -> None:
     assert ((x == 0) | (x == 1)).any() and ((x > 0) & (x < 1)).any()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_fewer_variables_than_memory(size: int, dtype: torch.dtype) -> None:
+    """The model's matrices are singular then; minima are found all the same, flat ones and ones at a bound."""
+    centre = torch.tensor([0.3, 0.5, -0.2], dtype=dtype)[:, None]
+
+    def objective(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        change = x - centre[rows]
+        return (change**4 + 0.1 * change**2).sum(1), 4 * change**3 + 0.2 * change
+
+    found = minimise(objective, torch.full((3, size), 0.9, dtype=dtype), tolerance=0, flatness=1e-6)
+    assert torch.allclose(found, centre.clamp_min(0).expand(3, size), atol=1e-3)
+
+
 def test_every_evaluation_is_that_of_scipy() -> None:
     """Six wavy problems at once: every point that is asked for is the one that SciPy asks for."""
     draw = torch.Generator().manual_seed(0)

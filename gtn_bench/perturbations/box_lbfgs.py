@@ -69,7 +69,7 @@ class Model(NamedTuple):
         diagonal, lower = torch.diag_embed(moved.diagonal(dim1=1, dim2=2)) + blank, moved.tril(-1)
         square = (theta * (moves @ moves.mT)).double() + blank
         inverse = torch.cat([torch.cat([-diagonal, lower.mT], 2), torch.cat([lower, square], 2)], 1)
-        middle: Tensor = torch.linalg.inv(inverse).to(moves.dtype)
+        middle: Tensor = torch.linalg.inv_ex(inverse).inverse.to(moves.dtype)
         return torch.cat([changes, theta * moves], 1), middle
 
     def forgotten(self, rows: Tensor) -> Model:
@@ -134,7 +134,7 @@ def subspace_minimum(
     residual = -(grad + theta * z - _apply(w.mT, _apply(m, _apply(w, z)))) * free
     w = w * free[:, None]
     inner = torch.eye(w.shape[1], dtype=torch.float64, device=w.device) - (m @ (w @ w.mT)).double() / theta[:, :, None]
-    weights = torch.linalg.solve(inner, _apply(m, _apply(w, residual)).double()).to(x.dtype)
+    weights = torch.linalg.solve_ex(inner, _apply(m, _apply(w, residual)).double()).result.to(x.dtype)
     way = residual / theta + _apply(w.mT, weights) / theta.square()
     goal = (cauchy + way).clamp(0, 1)
     uphill = ((goal - x) * grad).sum(1, keepdim=True) > 0
@@ -212,10 +212,10 @@ class Course(NamedTuple):
 
     @staticmethod
     def begin(x: Tensor, value: Tensor, grad: Tensor, model: Model, first: bool = False) -> Course:
-        """Towards the minimum of the model; what it has learned is forgotten where that lies uphill."""
+        """Towards the minimum of the model; what it has learned is forgotten where that lies uphill, or nowhere."""
         goal = model.minimum(x, grad)
         slope = (grad * (goal - x)).sum(1)
-        uphill = (slope >= 0) & model.used.any(dim=1)
+        uphill = ~(slope < 0) & model.used.any(dim=1)
         if uphill.any():
             model = model.forgotten(uphill)
             goal = model.minimum(x, grad)
