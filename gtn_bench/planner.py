@@ -41,6 +41,7 @@ _TEACHER_CODE = {"gtn_bench.datasets", "gtn_bench.learners", "gtn_bench.teaching
 _LEARNER_CODE = _TEACHER_CODE | {"gtn_bench.modes"}
 _CELL_CODE = {
     "gtn_bench.classifiers",
+    "gtn_bench.folding",
     "gtn_bench.losses",
     "gtn_bench.perturbations.ascent",
     "gtn_bench.perturbations.base",
@@ -137,7 +138,9 @@ class Cell:
             "precision": self.precision,
             "seed": self.learner.seed,
         }
-        code = _CELL_CODE | _modules(self.perturbation)
+        parts = (self.perturbation, *self.perturbation.parts())
+        helpers = {module for part in parts if isinstance(part, Perturbation) for module in part.helpers}
+        code = _CELL_CODE | _modules(self.perturbation) | helpers
         return key_for(content, code=code, packages=self.perturbation.packages, device=device)
 
 

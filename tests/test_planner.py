@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,6 +115,21 @@ def test_keys_change_with_the_kind_of_device_and_the_code(monkeypatch: pytest.Mo
     monkeypatch.setattr("gtn_bench.cache.installed", lambda package: "another version")
     keys.add(learner.key("cpu"))
     assert len(keys) == 4
+
+
+def test_cell_keys_know_all_code_that_a_perturbation_imports() -> None:
+    """What its modules import of the package of perturbations, and what that imports in turn."""
+    folder = Path(planner.__file__).parent / "perturbations"
+    for cls in PERTURBATIONS.values():
+        keyed = {*planner._CELL_CODE, *cls.helpers, *(base.__module__ for base in cls.__mro__)}
+        reached, waiting = set(), {cls.__module__, *cls.helpers}
+        while waiting:
+            module = waiting.pop()
+            reached.add(module)
+            tree = ast.parse((folder / f"{module.rpartition('.')[2]}.py").read_text())
+            froms = {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+            waiting |= {name for name in froms if name.startswith("gtn_bench.perturbations.")} - reached
+        assert reached <= keyed, cls.name
 
 
 def test_fingerprints_see_code_and_not_comments(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
