@@ -37,8 +37,8 @@ def fold(network: nn.Module) -> nn.Module:
         return network
     layers: list[nn.Module] = []
     weighted: nn.Conv2d | nn.Linear | None = None  # the layer that a following batch norm may move into
-    channels = None  # of the last convolution
-    for place, layer in enumerate(network):
+    channels = None  # of the last convolution, as long as they are those of the images
+    for layer, following in zip(network, [*network[1:], None], strict=True):
         if isinstance(layer, Conv2d | Linear):
             weighted = _plain(layer)
             if isinstance(weighted, nn.Conv2d):
@@ -46,7 +46,7 @@ def fold(network: nn.Module) -> nn.Module:
             elif layers and isinstance(layers[-1], FlattenLast):
                 weighted.weight.copy_(weighted.weight.unflatten(1, (channels, -1)).transpose(1, 2).flatten(1))
             layers.append(weighted)
-        elif isinstance(layer, Flatten) and channels and isinstance(network[place + 1], Linear):
+        elif isinstance(layer, Flatten) and channels and isinstance(following, Linear):
             layers.append(FlattenLast())
         elif isinstance(layer, BatchStatistics) and weighted is not None:
             scale, shift = _affine(layer)
@@ -60,6 +60,8 @@ def fold(network: nn.Module) -> nn.Module:
             weighted = None
         else:
             layers.append(_PLAIN[type(layer)](layer) if type(layer) in _PLAIN else layer)
+            weighted = weighted if isinstance(layer, nn.MaxPool2d) else None
+            channels = channels if isinstance(layer, nn.MaxPool2d | nn.LeakyReLU | nn.AdaptiveAvgPool2d) else None
     return nn.Sequential(*layers).to(memory_format=torch.channels_last).eval()
 
 

@@ -15,8 +15,10 @@ from gtn_bench.learners.derivatives import conv2d, flatten, max_pool2d
 from gtn_bench.learners.layers import (
     BatchStatistics,
     Conv2d,
+    Flatten,
     FullBatchNorm,
     Linear,
+    MaxPool2d,
     MeanBatchNorm,
     differentiable_statistics,
     estimate_statistics,
@@ -140,6 +142,24 @@ def test_folding_keeps_logits_and_gradients(name: str, batch_norm: str) -> None:
     assert (logits[0] - logits[1]).abs().max() < 1e-9 * logits[0].abs().max()
     gradients = [torch.autograd.grad(out.square().sum(), x)[0] for out in logits]
     assert (gradients[0] - gradients[1]).abs().max() < 1e-9 * gradients[0].abs().max()
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: [Conv2d(1, 4, 3, padding=1), nn.LeakyReLU(0.1), FullBatchNorm(4), Flatten(), Linear(256, 10)],
+        lambda: [Conv2d(1, 4, 3, padding=1), nn.PixelShuffle(2), Flatten(), Linear(256, 10)],
+        lambda: [Conv2d(1, 4, 3, padding=1), MaxPool2d(2, 2), FullBatchNorm(4), nn.LeakyReLU(0.1), Flatten()],
+        lambda: [nn.Conv2d(1, 2, 3), Conv2d(2, 6, 1), nn.Conv2d(6, 4, 1), Flatten(), Linear(144, 10)],
+    ],
+    ids=["activation before batch norm", "channels moved", "no weights behind", "layers of others between"],
+)
+def test_folding_leaves_other_orders_of_layers_right(layers: Callable[[], list[nn.Module]]) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(*layers()).double()
+    x = torch.rand(20, 1, 8, 8, dtype=torch.float64)
+    network.train()(x)
+    assert torch.allclose(fold(network.eval())(x), network(x), atol=1e-9)
 
 
 def test_folding_changes_no_prediction(network: nn.Module) -> None:
