@@ -71,6 +71,27 @@ def fingerprint(module: str) -> str:
     return digest([_code(file) for file in files])
 
 
+@functools.cache
+def with_imports(module: str) -> frozenset[str]:
+    """The module and all that it imports from its own package, directly or through others of them."""
+    package, found, waiting = f"{module.rpartition('.')[0]}.", set(), {module}
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        spec = importlib.util.find_spec(name) if name not in sys.modules else sys.modules[name].__spec__
+        if package != "." and spec and spec.origin and spec.origin.endswith(".py"):
+            waiting |= {
+                other for other in _imported(Path(spec.origin), package[:-1]) if other.startswith(package)
+            } - found
+    return frozenset(found)
+
+
+def _imported(file: Path, package: str) -> set[str]:
+    """The modules from which a file of the package imports names."""
+    nodes = [node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)]
+    return {importlib.util.resolve_name("." * node.level + (node.module or ""), package) for node in nodes}
+
+
 def _code(file: Path) -> str:
     """A module's syntax tree as text, the docstrings cut out."""
     tree = ast.parse(file.read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gtn_bench.description import Precision
-from gtn_bench.folding import fold, in_bfloat16
+from gtn_bench.learners.folding import fold, in_bfloat16
 from gtn_bench.losses import Loss, cross_entropy
 
 TOLERANCE = 1e-5

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple, TypeVar
 
-from gtn_bench.cache import key_for, seed_for
+from gtn_bench.cache import key_for, seed_for, with_imports
 from gtn_bench.datasets import DATASETS, Dataset
 from gtn_bench.description import Description, Mistake, Precision, build, join, lookup, plugin_names
 from gtn_bench.learners import LEARNERS, Architecture
@@ -41,9 +41,7 @@ _TEACHER_CODE = {"gtn_bench.datasets", "gtn_bench.learners", "gtn_bench.teaching
 _LEARNER_CODE = _TEACHER_CODE | {"gtn_bench.modes"}
 _CELL_CODE = {
     "gtn_bench.classifiers",
-    "gtn_bench.folding",
     "gtn_bench.losses",
-    "gtn_bench.perturbations.ascent",
     "gtn_bench.perturbations.base",
     "gtn_bench.perturbations.library",
     "gtn_bench.perturbations.referee",
@@ -138,9 +136,8 @@ class Cell:
             "precision": self.precision,
             "seed": self.learner.seed,
         }
-        parts = (self.perturbation, *self.perturbation.parts())
-        helpers = {module for part in parts if isinstance(part, Perturbation) for module in part.helpers}
-        code = _CELL_CODE | _modules(self.perturbation) | helpers
+        written_in = _CELL_CODE | _modules(self.perturbation)
+        code = {module for start in written_in for module in with_imports(start)}
         return key_for(content, code=code, packages=self.perturbation.packages, device=device)
 
 

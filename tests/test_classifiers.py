@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from gtn_bench.classifiers import Classifier, ViewMismatch, as_art, as_foolbox, as_torchattacks, check_view
 from gtn_bench.datasets import Digits
-from gtn_bench.folding import FirstConv2d
 from gtn_bench.learners import LEARNERS
+from gtn_bench.learners.folding import FirstConv2d
 from gtn_bench.losses import margin
 
 VIEWS = {"ART PyTorchClassifier": as_art, "foolbox PyTorchModel": as_foolbox, "torchattacks Attack": as_torchattacks}

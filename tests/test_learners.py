@@ -9,9 +9,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from gtn_bench.datasets import CIFAR10, DATASETS, MNIST, USPS, Dataset, Digits
-from gtn_bench.folding import fold
 from gtn_bench.learners import LEARNERS
 from gtn_bench.learners.derivatives import conv2d, flatten, max_pool2d
+from gtn_bench.learners.folding import fold
 from gtn_bench.learners.layers import (
     BatchStatistics,
     Conv2d,

@@ -28,7 +28,6 @@ class Perturbation(Description):
     tolerates_bfloat16: whether it may see the classifier in lower precision. Not if it looks for a boundary.
     lengths: fields measured in pixel values, which a suite in normalised units scales.
     packages: installed packages whose version can change the numbers.
-    helpers: modules of its own, besides the one it is written in, whose code can.
     """
 
     meaning: ClassVar[str]
@@ -37,7 +36,6 @@ class Perturbation(Description):
     tolerates_bfloat16: ClassVar[bool] = False
     lengths: ClassVar[tuple[str, ...]] = ()
     packages: ClassVar[tuple[str, ...]] = ()
-    helpers: ClassVar[tuple[str, ...]] = ()
 
     beta: Beta
 

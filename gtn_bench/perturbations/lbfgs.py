@@ -33,7 +33,6 @@ class LBFGS(MinimalPerturbation):
     norm = "l2"
     uses_gradient = True
     lengths = ("beta",)
-    helpers = ("gtn_bench.perturbations.box_lbfgs", "gtn_bench.perturbations.line_search")
 
     target: Target = "any"
     searches: PositiveInt = 8
