@@ -73,16 +73,16 @@ def fingerprint(module: str) -> str:
 
 @functools.cache
 def with_imports(module: str) -> frozenset[str]:
-    """The module and all that it imports from its own package, directly or through others of them."""
-    package, found, waiting = f"{module.rpartition('.')[0]}.", set(), {module}
+    """The module and the modules of its own package from which it imports names, directly or through each other."""
+    package = module.rpartition(".")[0]
+    found, waiting = set(), {module}
     while waiting:
         name = waiting.pop()
         found.add(name)
-        spec = importlib.util.find_spec(name) if name not in sys.modules else sys.modules[name].__spec__
-        if package != "." and spec and spec.origin and spec.origin.endswith(".py"):
-            waiting |= {
-                other for other in _imported(Path(spec.origin), package[:-1]) if other.startswith(package)
-            } - found
+        spec = sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name)
+        if package and spec and spec.origin and spec.origin.endswith(".py"):
+            imported = _imported(Path(spec.origin), package)
+            waiting |= {other for other in imported if other.startswith(f"{package}.")} - found
     return frozenset(found)
 
 
