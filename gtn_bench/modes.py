@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -14,6 +16,7 @@ from gtn_bench.description import Description, Mistake, PositiveFloat, PositiveI
 from gtn_bench.teaching import FEW_STEPS, Teacher
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from gtn_bench.teaching.teaching_set import TeachingSet
@@ -90,6 +93,7 @@ class Vanilla(Mode):
     needs_teacher = False
     lr: PositiveFloat = 0.005
     epochs: PositiveInt = 1
+    steps: PositiveInt | None = None  # instead of epochs: so many batches, to be compared with as many inner steps
     batch_size: PositiveInt = 128
 
     def __call__(
@@ -100,14 +104,67 @@ class Vanilla(Mode):
 
         adam = torch.optim.Adam(network.parameters(), lr=self.lr)
         draw = torch.Generator().manual_seed(seed)
-        for _ in range(self.epochs):
-            order = torch.randperm(len(split), generator=draw).to(split.labels.device)
-            for index in order.split(self.batch_size):
-                x, y = split[index]
-                adam.zero_grad()
-                F.cross_entropy(network(x), y).backward()
-                adam.step()
+        for index in itertools.islice(self._batches(len(split), draw), self.steps):
+            x, y = split[index.to(split.labels.device)]
+            x = self.lesson(network, x, y, draw)
+            adam.zero_grad()
+            F.cross_entropy(network(x), y).backward()
+            adam.step()
         return self.settle(network, dict(network.state_dict()), split)
+
+    def lesson(self, network: nn.Module, x: Tensor, y: Tensor, draw: torch.Generator) -> Tensor:
+        """The images (B, C, H, W) that one step is taken on."""
+        return x
+
+    def _batches(self, count: int, draw: torch.Generator) -> Iterator[Tensor]:
+        """Shuffled positions; every epoch in an order of its own."""
+        import torch
+
+        epochs = itertools.count() if self.steps else range(self.epochs)
+        for _ in epochs:
+            yield from torch.randperm(count, generator=draw).split(self.batch_size)
+
+
+class Adversarial(Vanilla):
+    """Adversarial training: Adam on real images that projected gradient ascent has moved in a ball first.
+
+    The ball is that of the maximum norm, `epsilon` in pixel values; ascent begins at a random point of it.
+    An upper anchor for curves: what a learner looks like that was made robust.
+    """
+
+    name = "adversarial"
+    source = "https://arxiv.org/abs/1706.06083"
+    epsilon: PositiveFloat = 0.1
+    attack_steps: PositiveInt = 7
+    attack_step_size: PositiveFloat | None = None  # None: 2.5 epsilon / attack_steps
+
+    def lesson(self, network: nn.Module, x: Tensor, y: Tensor, draw: torch.Generator) -> Tensor:
+        import torch
+        from torch.nn import functional as F
+
+        size = self.attack_step_size or 2.5 * self.epsilon / self.attack_steps
+        delta = self.epsilon * (2 * torch.rand(x.shape, generator=draw).to(x) - 1)
+        for _ in range(self.attack_steps):
+            x_adv = (x + delta).clamp(0, 1).requires_grad_()
+            (grad,) = torch.autograd.grad(F.cross_entropy(network(x_adv), y), x_adv)
+            delta = (delta + size * grad.sign()).clamp(-self.epsilon, self.epsilon)
+        return (x + delta).clamp(0, 1)
+
+
+class RandomLabels(Vanilla):
+    """Adam on real images whose labels are drawn at random: a lower anchor, a learner that knows nothing."""
+
+    name = "random-labels"
+    source = "https://arxiv.org/abs/1611.03530"
+
+    def __call__(
+        self, network: nn.Module, dataset: Dataset, split: Split, taught: TeachingSet | None, *, seed: int
+    ) -> dict[str, Tensor]:
+        import torch
+
+        drawn = torch.randint(dataset.num_classes, (len(split),), generator=torch.Generator().manual_seed(seed))
+        relabelled = dataclasses.replace(split, labels=drawn.to(split.labels.device))
+        return super().__call__(network, dataset, relabelled, taught, seed=seed)
 
 
 class Distilled(Mode):
@@ -199,4 +256,6 @@ def follow(
                 network.train()
 
 
-MODES: dict[str, type[Mode]] = {cls.name: cls for cls in (TenStepGTN, GTN, Vanilla, Distilled)}
+MODES: dict[str, type[Mode]] = {
+    cls.name: cls for cls in (TenStepGTN, GTN, Vanilla, Distilled, Adversarial, RandomLabels)
+}

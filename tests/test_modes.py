@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from gtn_bench.datasets import Digits
 from gtn_bench.learners import LEARNERS
-from gtn_bench.modes import GTN, TenStepGTN, Vanilla
+from gtn_bench.modes import GTN, Adversarial, RandomLabels, TenStepGTN, Vanilla
 from gtn_bench.teaching.lessons import Curriculum, Lesson
 from gtn_bench.teaching.optimizers import SGD
 from gtn_bench.teaching.teaching_set import TeachingSet
@@ -66,3 +66,47 @@ def test_statistics_real_changes_the_statistics_alone(taught: TeachingSet) -> No
     changed = {name for name in real if not torch.equal(real[name], teaching[name])}
     assert changed == {name for name in real if "running" in name}
     assert not any(value.requires_grad for value in real.values())
+
+
+def test_vanilla_can_stop_after_some_steps_or_go_on_for_more_than_an_epoch() -> None:
+    split = Digits()()["train"]
+    whole_epoch = -(-len(split) // 128)
+    states = [
+        mode(LEARNERS["linear"]()(Digits(), 5).train(), Digits(), split, None, seed=7)
+        for mode in (
+            Vanilla(),
+            Vanilla(steps=whole_epoch),
+            Vanilla(steps=4),
+            Vanilla(epochs=2),
+            Vanilla(steps=2 * whole_epoch),
+        )
+    ]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["2.weight"], states[2]["2.weight"])
+    assert all(torch.equal(states[3][name], states[4][name]) for name in states[0])
+
+
+def test_adversarial_images_stay_in_the_ball_and_raise_the_loss() -> None:
+    network = LEARNERS["linear"]()(Digits(), 0).train()
+    x, y = Digits()()["train"][:128]
+    moved = Adversarial(epsilon=0.2).lesson(network, x, y, torch.Generator().manual_seed(0))
+    assert (moved - x).abs().max() <= 0.2 + 1e-6
+    assert moved.min() >= 0 and moved.max() <= 1
+    assert F.cross_entropy(network(moved), y) > 1.5 * F.cross_entropy(network(x), y)
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_anchors_are_where_they_belong() -> None:
+    """An adversarially trained learner withstands what a vanilla one does not; random labels teach nothing."""
+    splits = Digits()()
+    x, y = splits["test"][:]
+    accuracies = {}
+    for mode in (Vanilla(epochs=6), Adversarial(epochs=6, epsilon=0.15), RandomLabels(epochs=6)):
+        network = LEARNERS["base_larger"]()(Digits(), 0).train()
+        network.load_state_dict(mode(network, Digits(), splits["train"], None, seed=0))
+        attacker = Adversarial(epsilon=0.15, attack_steps=20)
+        x_adv = attacker.lesson(network.eval(), x, y, torch.Generator().manual_seed(1))
+        accuracies[mode.name] = [(network(images).argmax(1) == y).float().mean().item() for images in (x, x_adv)]
+    assert accuracies["vanilla"][0] > 0.95 and accuracies["adversarial"][0] > 0.9
+    assert accuracies["adversarial"][1] > accuracies["vanilla"][1] + 0.2
+    assert accuracies["random-labels"][0] < 0.3
