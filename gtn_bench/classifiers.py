@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,8 @@ class Classifier(nn.Module):
     With `precision` bfloat16 it computes faster and more coarsely; images, logits and losses stay as they are.
     """
 
+    batch: ClassVar[int | None] = None  # images handed over together, if logits depend on the images beside them
+
     def __init__(
         self,
         network: nn.Module,
@@ -41,9 +43,7 @@ class Classifier(nn.Module):
         precision: Precision = "float32",
     ) -> None:
         super().__init__()
-        self.network = fold(network)
-        if precision == "bfloat16":
-            self.network = in_bfloat16(self.network)
+        self.network = self.prepare(network, precision)
         self.input_shape = input_shape
         self.num_classes = num_classes
         self.forwards = 0
@@ -51,6 +51,11 @@ class Classifier(nn.Module):
         self._remembered: list[tuple[Tensor, Tensor, Tensor]] = []  # images, labels, gradients
         self.requires_grad_(False)
         self.train(False)
+
+    @staticmethod
+    def prepare(network: nn.Module, precision: Precision) -> nn.Module:
+        """What computes the logits."""
+        return fold(network) if precision == "float32" else in_bfloat16(fold(network))
 
     def forward(self, x: Tensor) -> Tensor:
         self.forwards += len(x)

@@ -19,6 +19,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Beta = Annotated[float, Field(ge=0)]
 Precision = Literal["float32", "bfloat16"]
+Protocol = Literal["evaluation", "published"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 

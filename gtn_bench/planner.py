@@ -5,6 +5,7 @@ Every mistake in a suite is found here, before anything is trained.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from typing import Any, NamedTuple, TypeVar
 
 from gtn_bench.cache import key_for, seed_for, with_imports
 from gtn_bench.datasets import DATASETS, Dataset
-from gtn_bench.description import Description, Mistake, Precision, build, join, lookup, plugin_names
+from gtn_bench.description import Description, Mistake, Precision, Protocol, build, join, lookup, plugin_names
 from gtn_bench.learners import LEARNERS, Architecture
 from gtn_bench.modes import GTN, MODES, Mode
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
 from gtn_bench.perturbations.library import RADIUS, Radius
 from gtn_bench.perturbations.search import Search
+from gtn_bench.reference import protocol as reference
+from gtn_bench.reference.curves import check_overlay
 from gtn_bench.suite import Entry, Named, PerturbationEntry, Suite
 from gtn_bench.teaching import OPTIMIZERS, TEACHERS, Teacher
 
@@ -35,6 +38,7 @@ TABLES: dict[str, tuple[str, Mapping[str, type[Description]]]] = {
     "perturbations": ("perturbation", PERTURBATIONS),
 }
 NO_TEACHER = "none"
+Limit = int | float | None  # of test images: at most so many, or a share of them
 
 # The modules whose code decides the numbers of each stage, besides those of the descriptions.
 _TEACHER_CODE = {"gtn_bench.datasets", "gtn_bench.learners", "gtn_bench.teaching"}
@@ -119,6 +123,7 @@ class Cell:
     beta: float
     samples: int  # the first so many test images
     precision: Precision  # in which the perturbation sees the learner
+    protocol: Protocol  # how the learner is measured
 
     @property
     def noise_seed(self) -> int:
@@ -128,17 +133,35 @@ class Cell:
         """
         return seed_for("perturbation", self.learner.dataset.identity(), self.perturbation.draws(), self.learner.seed)
 
+    @property
+    def in_training_mode(self) -> bool:
+        """Whether the learner's batch norms subtract the statistics of the images it is shown."""
+        return self.protocol == "published" and reference.TRAINING_MODE[self.learner.mode.name]
+
     def key(self, device: str, learner_key: str) -> str:
         content = {
             "learner": learner_key,
             "perturbation": self.perturbation.identity(),
             "samples": self.samples,
             "precision": self.precision,
+            "batch_statistics": self.in_training_mode,
             "seed": self.learner.seed,
         }
-        written_in = _CELL_CODE | _modules(self.perturbation)
-        code = {module for start in written_in for module in with_imports(start)}
-        return key_for(content, code=code, packages=self.perturbation.packages, device=device)
+        return key_for(
+            content, code=self._code(_modules(self.perturbation)), packages=self.perturbation.packages, device=device
+        )
+
+    def clean_key(self, device: str, learner_key: str) -> str:
+        """Of what the learner makes of the unperturbed images."""
+        content = {"learner": learner_key, "samples": self.samples, "batch_statistics": self.in_training_mode}
+        return key_for(content, code=self._code(set()), device=device)
+
+    def _code(self, modules: set[str]) -> set[str]:
+        """The modules whose code decides the numbers, besides those of the learner."""
+        written_in = _CELL_CODE | modules
+        if self.in_training_mode:
+            written_in |= {"gtn_bench.reference.batch_classifier"}
+        return {module for start in written_in for module in with_imports(start)}
 
 
 @dataclass(frozen=True)
@@ -172,8 +195,11 @@ class Plan:
         return tuple(dict.fromkeys(learner.taught_by for learner in self.learners if learner.taught_by))
 
 
-def plan(suite: Suite, limit: int | None = None) -> Plan:
-    """The cells of a suite, on at most `limit` test images each. Raises `Mistake`, one line for each."""
+def plan(suite: Suite, limit: Limit = None) -> Plan:
+    """The cells of a suite, on at most `limit` test images each, or on that share of them (a float).
+
+    Raises `Mistake`, one line for each.
+    """
     parts = _resolve(suite)
     _check(suite, parts)
     return Plan(_written_out(suite, parts, limit), tuple(_cells(suite, parts, limit)))
@@ -203,7 +229,8 @@ def _resolve(suite: Suite) -> _Parts:
         dataset,
         mistakes.resolve(TEACHERS, "teacher", "teachers", suite.teachers),
         mistakes.resolve(LEARNERS, "architecture", "architectures", suite.architectures),
-        mistakes.resolve(MODES, "mode", "modes", suite.modes),
+        mistakes.resolve(MODES, "mode", "modes", suite.modes)
+        | mistakes.resolve(MODES, "mode", "controls", suite.controls, suite.modes),
         sweeps,
     )
     mistakes.stop(suite)
@@ -219,13 +246,15 @@ def _check(suite: Suite, parts: _Parts) -> None:
     for place, entry in mistakes.each("architectures", suite.architectures):
         with mistakes.at(place):
             parts.architectures[entry.title].check(dataset)
-    for place, entry in mistakes.each("modes", suite.modes):
+    for place, entry in [*mistakes.each("modes", suite.modes), *mistakes.each("controls", suite.controls)]:
         with mistakes.at(place):
             mode = parts.modes[entry.title]
             if mode.needs_teacher and not parts.teachers:
                 raise Mistake(f"mode '{mode.name}' needs a teacher, the suite has none")
             for teacher in parts.teachers.values() if mode.needs_teacher else [None]:
                 mode.check(dataset, teacher)
+            if suite.protocol == "published":
+                reference.check_mode(mode.name)
     if parts.teachers and not any(mode.needs_teacher for mode in parts.modes.values()):
         mistakes.append("teachers: no mode of the suite learns from a teacher")
     if suite.units == "normalized" and len(dataset.std) > 1:
@@ -236,14 +265,21 @@ def _check(suite: Suite, parts: _Parts) -> None:
         with mistakes.at(place):
             for perturbation in parts.sweeps[sweep.title]:
                 perturbation.check(dataset)
+            if suite.protocol == "published":
+                reference.check_perturbation(parts.sweeps[sweep.title][0])
         if (sweep.samples or 0) > dataset.sizes[2]:
             mistakes.append(
                 f"{place}.samples: data set '{dataset.name}' has {dataset.sizes[2]} test images, got {sweep.samples}"
             )
+    if suite.protocol == "published" and suite.precision != "float32":
+        mistakes.append(f"precision: protocol 'published' computes in float32, got '{suite.precision}'")
+    if suite.overlay:
+        with mistakes.at("overlay"):
+            check_overlay(dataset.name, suite.units, list(parts.teachers))
     mistakes.stop(suite)
 
 
-def _cells(suite: Suite, parts: _Parts, limit: int | None) -> Iterator[Cell]:
+def _cells(suite: Suite, parts: _Parts, limit: Limit) -> Iterator[Cell]:
     taught = [TaughtBy(label, teacher, parts.dataset) for label, teacher in parts.teachers.items()]
     scale = parts.dataset.std[0] if suite.units == "normalized" else 1.0
     for architecture, mode, seed in product(parts.architectures.items(), parts.modes.items(), suite.seeds):
@@ -253,10 +289,11 @@ def _cells(suite: Suite, parts: _Parts, limit: int | None) -> Iterator[Cell]:
                 samples = _samples(entry, parts.dataset, limit)
                 for beta, perturbation in zip(entry.beta, parts.sweeps[entry.title], strict=True):
                     precision = suite.precision if perturbation.tolerates_bfloat16 else "float32"
-                    yield Cell(learner, entry.title, perturbation.in_pixels(scale), beta, samples, precision)
+                    strength = perturbation.in_pixels(scale)
+                    yield Cell(learner, entry.title, strength, beta, samples, precision, suite.protocol)
 
 
-def _written_out(suite: Suite, parts: _Parts, limit: int | None) -> Suite:
+def _written_out(suite: Suite, parts: _Parts, limit: Limit) -> Suite:
     """The suite with every default of every part."""
 
     def entry(old: N, description: Description, **more: Any) -> N:
@@ -275,6 +312,7 @@ def _written_out(suite: Suite, parts: _Parts, limit: int | None) -> Suite:
             "teachers": tuple(entry(old, parts.teachers[old.title]) for old in suite.teachers),
             "architectures": tuple(entry(old, parts.architectures[old.title]) for old in suite.architectures),
             "modes": tuple(entry(old, parts.modes[old.title]) for old in suite.modes),
+            "controls": tuple(entry(old, parts.modes[old.title]) for old in suite.controls),
             "perturbations": tuple(sweeps),
         }
     )
@@ -311,8 +349,11 @@ def catalogue(table: str) -> list[dict[str, str]]:
     return rows
 
 
-def _samples(entry: PerturbationEntry, dataset: Dataset, limit: int | None) -> int:
-    return min(entry.samples or dataset.sizes[2], limit or dataset.sizes[2])
+def _samples(entry: PerturbationEntry, dataset: Dataset, limit: Limit) -> int:
+    samples = entry.samples or dataset.sizes[2]
+    if isinstance(limit, float):
+        return math.ceil(samples * limit)
+    return min(samples, limit or samples)
 
 
 def _perturbation(entry: PerturbationEntry, beta: float, path: str) -> Perturbation:
@@ -361,19 +402,23 @@ class _Mistakes(list[str]):
         for position, entry in enumerate(entries):
             yield join(key, position), entry
 
-    def resolve(self, table: Mapping[str, type[D]], kind: str, key: str, entries: Sequence[Entry]) -> dict[str, D]:
+    def resolve(
+        self, table: Mapping[str, type[D]], kind: str, key: str, entries: Sequence[Entry], beside: Sequence[Entry] = ()
+    ) -> dict[str, D]:
+        """The descriptions by label, which is not that of an entry `beside` them."""
         found = {}
         for place, entry in self.each(key, entries):
             with self.at(place):
                 found[entry.title] = _described(table, kind, entry, place)
-        self.repeated(key, entries)
+        self.repeated(key, entries, beside)
         return found
 
-    def repeated(self, key: str, entries: Sequence[Entry]) -> None:
-        titles = [entry.title for entry in entries]
-        for position, title in enumerate(titles):
-            if title in titles[:position]:
+    def repeated(self, key: str, entries: Sequence[Entry], beside: Sequence[Entry] = ()) -> None:
+        seen = {entry.title for entry in beside}
+        for position, title in enumerate(entry.title for entry in entries):
+            if title in seen:
                 self.append(f"{join(key, position)}: '{title}' is there already; give one of them a label of its own")
+            seen.add(title)
 
     def stop(self, suite: Suite) -> None:
         if self:

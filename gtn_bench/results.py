@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 
 from gtn_bench.cache import read_tensors
 from gtn_bench.description import Mistake
+from gtn_bench.statistics import Rule
 
-IDENTITY = ["dataset", "teacher", "architecture", "mode", "seed", "perturbation", "beta"]
+LEARNER = ["dataset", "teacher", "architecture", "mode", "seed"]
+IDENTITY = [*LEARNER, "perturbation", "beta"]
 SUMMARY_COLUMNS = [
     *IDENTITY,
     "n",
@@ -142,9 +144,9 @@ class Results:
         return pd.read_parquet(self.folder / "samples.parquet", filters=filters or None)
 
     @property
-    def acceptance(self) -> float:
-        """The clean accuracy above which an architecture is accepted."""
-        return float(self.provenance["acceptance"])
+    def rule(self) -> Rule:
+        """When an architecture counts."""
+        return Rule(float(self.provenance["acceptance"]), tuple(self.provenance["controls"]))
 
     @cached_property
     def provenance(self) -> dict[str, Any]:

@@ -19,13 +19,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from gtn_bench import statistics
 from gtn_bench.cache import Site, Store, cache_folder, installed, read_tensors, write_atomically, write_tensors
 from gtn_bench.description import Mistake
 from gtn_bench.planner import NO_TEACHER, Cell, Learner, Plan
-from gtn_bench.results import IDENTITY, SUMMARY_COLUMNS, Results, SampleWriter
+from gtn_bench.results import IDENTITY, LEARNER, SUMMARY_COLUMNS, Results, SampleWriter
 from gtn_bench.schema import suite_schema
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -59,6 +60,7 @@ def run(
     jobs = _Jobs(site, workers or (1 if site.device == "cuda" else os.cpu_count() or 1), progress)
     jobs.meta_train(plan)
     jobs.train(plan)
+    jobs.select(plan)
     jobs.measure(plan)
 
     summary, errors = _write_tables(plan, jobs, folder)
@@ -72,13 +74,18 @@ def run(
 
 
 class _Jobs:
-    """The stages of a run. `failures` holds the traceback of whatever failed, by key."""
+    """The stages of a run.
+
+    `failures` holds the traceback of whatever failed, by key; `rejected`, for learners that are not attacked,
+    which test images they classify correctly as they are.
+    """
 
     def __init__(self, site: Site, workers: int, progress: Progress) -> None:
         self.site = site
         self.workers = workers
         self.progress = progress
         self.failures: dict[str, str] = {}
+        self.rejected: dict[Learner, np.ndarray[Any, Any]] = {}
 
     def keys(self, cell: Cell) -> tuple[str, ...]:
         """Of the cell, its learner, its teacher: whatever it fails with."""
@@ -124,15 +131,49 @@ class _Jobs:
             work.splits(plan.dataset, self.site.device)  # downloaded once, before any worker asks for it
         self._side_by_side("learners", "train", works, len(learners))
 
+    def select(self, plan: Plan) -> None:
+        """With `attack: accepted`, reject the learners of architectures whose clean accuracy is too low."""
+        if plan.suite.attack == "all":
+            return
+        widest: dict[Learner, Cell] = {}
+        for cell in plan.cells:
+            if cell.learner not in widest or cell.samples > widest[cell.learner].samples:
+                widest[cell.learner] = cell
+        looks = {}
+        for learner, cell in widest.items():
+            keys = self.learner_keys(learner)
+            if not self.failure(keys):
+                looks[learner] = (cell.clean_key(self.site.device, keys[0]), keys[0], cell)
+        missing = [look for look in looks.values() if not self.site.store.holds("clean", look[0])]
+        self._side_by_side("clean accuracies", "look", [([look[0]], look) for look in missing], len(looks))
+        correct, rows = {}, []
+        for learner, (key, _, _) in looks.items():
+            if key not in self.failures:
+                correct[learner] = read_tensors(self.site.store.path("clean", key))[0]["correct"]
+                where = (learner.dataset.name, learner.teacher_label, learner.architecture_label, learner.mode_label)
+                rows.append((*where, learner.seed, correct[learner].mean()))
+        clean = pd.DataFrame(rows, columns=[*LEARNER, "clean_accuracy"])
+        modes = list(dict.fromkeys(learner.mode_label for learner in plan.learners))
+        table = statistics.accept(clean, modes, _rule(plan))
+        accepted = table.loc[table[statistics.ACCEPTED], ["teacher", "architecture"]].itertuples(index=False, name=None)
+        pairs = set(accepted)
+        pairs |= {(NO_TEACHER, architecture) for _, architecture in pairs}
+        self.rejected = {
+            learner: seen
+            for learner, seen in correct.items()
+            if (learner.teacher_label, learner.architecture_label) not in pairs
+        }
+
     def measure(self, plan: Plan) -> None:
         """Cells, side by side in sweeps: one learner, one perturbation."""
         sweeps: dict[tuple[str, str], dict[str, Cell]] = defaultdict(dict)
-        for cell in plan.cells:
+        wanted = [cell for cell in plan.cells if cell.learner not in self.rejected]
+        for cell in wanted:
             keys = self.keys(cell)
             if not self.failure(keys) and not self.site.store.holds("cells", keys[0]):
                 sweeps[keys[1], cell.perturbation_label][keys[0]] = cell
         works = [(list(cells), (learner_key, cells)) for (learner_key, _), cells in sweeps.items()]
-        self._side_by_side("cells", "measure", works, len(plan.cells))
+        self._side_by_side("cells", "measure", works, len(wanted))
 
     def _side_by_side(
         self, stage: str, task: str, works: Sequence[tuple[list[str], tuple[object, ...]]], total: int
@@ -188,6 +229,18 @@ def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, 
                 rows.append({**identity, "n": cell.samples, "grade": "unknown", "status": "error"})
                 errors.append({**identity, "traceback": error})
                 continue
+            if cell.learner in jobs.rejected:
+                seen = jobs.rejected[cell.learner][: cell.samples]
+                rows.append(
+                    {
+                        **identity,
+                        "n": cell.samples,
+                        "clean_accuracy": seen.mean(),
+                        "grade": "unknown",
+                        "status": "rejected",
+                    }
+                )
+                continue
             measured, about = read_tensors(jobs.site.store.path("cells", keys[0]))
             samples.write(identity, measured)
             correct[len(rows)] = measured["prediction"] == measured["label"]
@@ -208,12 +261,16 @@ def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, 
     summary = pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
     tables = {
         "summary": summary,
-        "curves": statistics.curves(summary, plan.suite.acceptance, correct),
-        "comparisons": statistics.comparisons(summary, plan.suite.acceptance, correct),
+        "curves": statistics.curves(summary, _rule(plan), correct),
+        "comparisons": statistics.comparisons(summary, _rule(plan), correct),
     }
     for name, table in tables.items():
         write_atomically(folder / f"{name}.csv", table.to_csv(index=False).encode())
     return summary, errors
+
+
+def _rule(plan: Plan) -> statistics.Rule:
+    return statistics.Rule(plan.suite.acceptance, tuple(control.title for control in plan.suite.controls))
 
 
 def _identity(cell: Cell) -> tuple[Any, ...]:
@@ -224,7 +281,7 @@ def _identity(cell: Cell) -> tuple[Any, ...]:
 
 def _write_examples(plan: Plan, jobs: _Jobs, summary: pd.DataFrame, folder: Path) -> dict[str, Any]:
     """Perturbed images of one learner for each mode, first accepted architecture, first teacher and seed."""
-    accepted = statistics.acceptance(summary, plan.suite.acceptance)
+    accepted = statistics.acceptance(summary, _rule(plan))
     chosen = [*accepted.loc[accepted[statistics.ACCEPTED], "architecture"], plan.cells[0].learner.architecture_label][0]
     teachers = [NO_TEACHER, *(taught_by.label for taught_by in plan.teachers[:1])]
     images = {}
@@ -232,7 +289,7 @@ def _write_examples(plan: Plan, jobs: _Jobs, summary: pd.DataFrame, folder: Path
         learner, keys = cell.learner, jobs.keys(cell)
         if learner.architecture_label != chosen or learner.seed != plan.suite.seeds[0]:
             continue
-        if learner.teacher_label not in teachers or jobs.failure(keys):
+        if learner.teacher_label not in teachers or jobs.failure(keys) or learner in jobs.rejected:
             continue
         tensors, _ = read_tensors(jobs.site.store.path("cells", keys[0]))
         images["clean"] = tensors["clean"]
@@ -248,6 +305,8 @@ def _provenance(plan: Plan, jobs: _Jobs) -> dict[str, Any]:
     return {
         "suite": plan.suite.name,
         "acceptance": plan.suite.acceptance,
+        "controls": [control.title for control in plan.suite.controls],
+        "protocol": plan.suite.protocol,
         "versions": {"python": platform.python_version(), **{name: installed(name) for name in packages}},
         "machine": machine(device),
         "workers": jobs.workers,

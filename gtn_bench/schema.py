@@ -20,7 +20,12 @@ def suite_schema() -> dict[str, Any]:
     }
     properties = schema["properties"]
     properties["dataset"] = _or_name(refs["datasets"], "datasets")
-    for key, table in (("teachers", "teachers"), ("architectures", "learners"), ("modes", "modes")):
+    for key, table in (
+        ("teachers", "teachers"),
+        ("architectures", "learners"),
+        ("modes", "modes"),
+        ("controls", "modes"),
+    ):
         properties[key]["items"] = _or_name(refs[table], table)
     properties["perturbations"]["items"] = refs["perturbations"]
     schema["$defs"] = {**definitions, "sweep": _SWEEP}

@@ -109,25 +109,37 @@ def area(beta: np.ndarray, accuracy: np.ndarray) -> float:
     return float(np.trapezoid(accuracy, beta) / (beta[-1] - beta[0]))
 
 
+class Rule(NamedTuple):
+    """When an architecture counts: its mean clean accuracy exceeds the threshold in every mode but the controls."""
+
+    threshold: float
+    controls: tuple[str, ...] = ()
+
+
 def clean_accuracies(summary: pd.DataFrame) -> pd.DataFrame:
     """Clean accuracy of each learner, on the largest set of images that a perturbation used."""
-    done = summary[summary["status"] == "done"].sort_values("n", kind="stable")
+    seen = summary[summary["status"] != "error"].sort_values("n", kind="stable")
     keys = ["dataset", "teacher", "architecture", "mode", "seed"]
-    return done.groupby(keys, sort=False)["clean_accuracy"].last().reset_index()
+    return seen.groupby(keys, sort=False)["clean_accuracy"].last().reset_index()
 
 
-def acceptance(summary: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Which architectures count: the minimum over modes of the mean clean accuracy exceeds the threshold.
+def acceptance(summary: pd.DataFrame, rule: Rule) -> pd.DataFrame:
+    """Which architectures count, from a summary; see `accept`."""
+    return accept(clean_accuracies(summary), list(summary["mode"].unique()), rule)
+
+
+def accept(clean: pd.DataFrame, modes: Sequence[str], rule: Rule) -> pd.DataFrame:
+    """Which architectures count, from the clean accuracy of each learner.
 
     Modes without a teacher count for every teacher. Columns: teacher, architecture, one for each
     mode (mean clean accuracy over seeds), accepted. An architecture with a failed mode is not accepted.
     """
-    clean = for_each_teacher(clean_accuracies(summary))
-    means = clean.pivot_table(
+    means = for_each_teacher(clean).pivot_table(
         index=["teacher", "architecture"], columns="mode", values="clean_accuracy", aggfunc="mean", sort=False
     )
-    means = means.reindex(columns=summary["mode"].unique())
-    means[ACCEPTED] = (means > threshold).all(axis=1)
+    means = means.reindex(columns=list(modes))
+    decisive = [mode for mode in modes if mode not in rule.controls]
+    means[ACCEPTED] = (means[decisive] > rule.threshold).all(axis=1)
     return means.reset_index().rename_axis(columns=None)
 
 
@@ -140,7 +152,7 @@ def for_each_teacher(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def curves(summary: pd.DataFrame, threshold: float, correct: Correct | None = None) -> pd.DataFrame:
+def curves(summary: pd.DataFrame, rule: Rule, correct: Correct | None = None) -> pd.DataFrame:
     """One row for each curve point: mean accuracy over seeds, deviation, 95 % interval over seeds and images.
 
     Rows with architecture `accepted` pool the accepted architectures: each seed counts with its
@@ -149,7 +161,7 @@ def curves(summary: pd.DataFrame, threshold: float, correct: Correct | None = No
     """
     rows = []
     names = ["dataset", "teacher", "architecture", "mode", "perturbation", "beta"]
-    for name, point in _pooled(summary, threshold).groupby(names, sort=False):
+    for name, point in _pooled(summary, rule).groupby(names, sort=False):
         accuracy = point["accuracy"].to_numpy()
         std = float(accuracy.std(ddof=1)) if len(accuracy) > 1 else np.nan
         low, high = interval(_images(list(point["rows"]), correct)) if correct else (np.nan, np.nan)
@@ -158,14 +170,14 @@ def curves(summary: pd.DataFrame, threshold: float, correct: Correct | None = No
     return pd.DataFrame(rows, columns=columns)
 
 
-def _pooled(summary: pd.DataFrame, threshold: float) -> pd.DataFrame:
+def _pooled(summary: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     """The rows that are done, and for each seed that has every accepted architecture one that pools them.
 
     Column `rows`: the rows of the summary that each is the mean of.
     """
     done = summary[summary["status"] == "done"]
     done = done.assign(rows=pd.Series([(row,) for row in done.index], index=done.index, dtype=object))
-    accepted = acceptance(summary, threshold)
+    accepted = acceptance(summary, rule)
     pairs = accepted.loc[accepted[ACCEPTED], ["teacher", "architecture"]]
     pooled = for_each_teacher(done).merge(pairs, on=["teacher", "architecture"])
     keys = ["dataset", "teacher", "mode", "seed", "perturbation", "beta"]
@@ -179,14 +191,14 @@ def _images(rows: Sequence[tuple[int, ...]], correct: Correct) -> Array:
     return np.stack([np.mean([correct[row] for row in pool], axis=0, dtype=np.float32) for pool in rows])
 
 
-def comparisons(summary: pd.DataFrame, threshold: float, correct: Correct) -> pd.DataFrame:
+def comparisons(summary: pd.DataFrame, rule: Rule, correct: Correct) -> pd.DataFrame:
     """One row for each pair of modes under a perturbation: the difference of the areas under their curves.
 
     Paired: over the seeds that both modes have with every strength, with the same initial weights, images and noise.
     `p` is that of the permutation test over seeds, `p_holm` corrected for all pairs and perturbations of the same
     architecture; `detectable` the smallest difference that would have been seen in four of five such runs.
     """
-    table = for_each_teacher(_pooled(summary, threshold))
+    table = for_each_teacher(_pooled(summary, rule))
     rows = []
     names = ["dataset", "teacher", "architecture", "perturbation"]
     for name, part in table.groupby(names, sort=False):
@@ -234,17 +246,17 @@ def sentence(comparison: Mapping[str, Any]) -> str:
     return said
 
 
-def overview(summary: pd.DataFrame, threshold: float) -> pd.DataFrame:
+def overview(summary: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     """One row for each teacher and mode: clean accuracy, and the area under each perturbation's curve.
 
     Pooled over the accepted architectures; over each architecture by itself where none is accepted.
     """
-    points = curves(summary, threshold)
+    points = curves(summary, rule)
     clean = for_each_teacher(clean_accuracies(summary))
     pooled = points[points["architecture"] == ACCEPTED]
     if len(pooled):
         points = pooled
-        pairs = acceptance(summary, threshold).query(ACCEPTED)[["teacher", "architecture"]]
+        pairs = acceptance(summary, rule).query(ACCEPTED)[["teacher", "architecture"]]
         clean = clean.merge(pairs, on=["teacher", "architecture"]).assign(architecture=ACCEPTED)
     else:
         points = for_each_teacher(points)

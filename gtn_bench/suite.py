@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
-from gtn_bench.description import Mistake, PositiveInt, Precision, Probability, did_you_mean, explain
+from gtn_bench.description import Mistake, PositiveInt, Precision, Probability, Protocol, did_you_mean, explain
 
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
@@ -113,7 +113,8 @@ class Suite(BaseModel):
     """What to compare: which learners, trained in which modes, under which perturbations.
 
     A learner is trained for every architecture, mode and seed, and for every teacher where the
-    mode needs one; every learner is put under every perturbation at every strength.
+    mode needs one; every learner is put under every perturbation at every strength. `controls` are
+    modes, too: anchors and variants to compare with, which do not decide which architectures count.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="constants")
@@ -124,11 +125,15 @@ class Suite(BaseModel):
     teachers: Entries = ()
     architectures: Annotated[Entries, Field(min_length=1)]
     modes: Annotated[Entries, Field(min_length=1)]
+    controls: Entries = ()
     seeds: Annotated[tuple[int, ...], Field(strict=False, min_length=1), BeforeValidator(_unique)]
     perturbations: Annotated[tuple[PerturbationEntry, ...], Field(strict=False, min_length=1)]
     units: Literal["pixel", "normalized"] = "pixel"
     acceptance: Probability = 0.7
+    attack: Literal["all", "accepted"] = "all"  # learners of which architectures
     precision: Precision = "float32"  # in which gradient attacks see a learner; it is judged in float32
+    protocol: Protocol = "evaluation"  # how learners are measured; `published` is the reference study's way
+    overlay: Literal["published"] | None = None  # the reference study's curves, drawn beside those of the same labels
     _file: str = PrivateAttr("")
 
     @property
@@ -136,9 +141,17 @@ class Suite(BaseModel):
         """What messages call the suite: its file, else its name."""
         return self._file or self.name
 
+    def only(self, architectures: Sequence[str]) -> Suite:
+        """The suite with these of its architectures alone. Raises `Mistake` for others."""
+        there = {entry.title: entry for entry in self.architectures}
+        for title in architectures:
+            if title not in there:
+                raise Mistake(f"{self.where}: architectures: has no '{title}'{did_you_mean(title, there)}")
+        return self.model_copy(update={"architectures": tuple(there[title] for title in dict.fromkeys(architectures))})
+
     def to_yaml(self) -> str:
         data = self.model_dump(mode="json")
-        for part in ("teachers", "architectures", "modes", "perturbations"):
+        for part in ("teachers", "architectures", "modes", "controls", "perturbations"):
             for entry in data[part]:
                 for key in ("label", "search"):
                     if entry.get(key, "") is None:

@@ -23,6 +23,7 @@ from gtn_bench.modes import GTN, follow
 from gtn_bench.perturbations import MinimalPerturbation
 from gtn_bench.perturbations.referee import EXAMPLES, MEASURED, Clean, Outcome, judge, judge_sweep, predict, vanished
 from gtn_bench.planner import Cell, Learner, TaughtBy
+from gtn_bench.reference.batch_classifier import BatchClassifier
 from gtn_bench.teaching.meta_training import History, Watch
 from gtn_bench.teaching.teaching_set import TeachingSet
 
@@ -93,6 +94,13 @@ def train(site: Site, learners: Mapping[str, Learner], teacher_key: str | None) 
         site.store.save("learners", key, states[position], about)
 
 
+def look(site: Site, key: str, learner_key: str, cell: Cell) -> None:
+    """Leave which of the cell's test images its learner classifies correctly as they are."""
+    _, y = splits(cell.learner.dataset, site.device)["test"][: cell.samples]
+    prediction = _clean_prediction(site, learner_key, cell.learner, cell.samples, cell.in_training_mode)
+    site.store.save("clean", key, {"correct": prediction == y}, {})
+
+
 def measure(site: Site, learner_key: str, cells: Mapping[str, Cell]) -> dict[str, str]:
     """Leave what happened to each test image in each of the cells (by key): a sweep of one perturbation.
 
@@ -100,10 +108,10 @@ def measure(site: Site, learner_key: str, cells: Mapping[str, Cell]) -> dict[str
     """
     first = next(iter(cells.values()))
     learner, samples, perturbation = first.learner, first.samples, first.perturbation
-    classifier = _classifier(site, learner_key, learner, "float32")
-    attacked = _classifier(site, learner_key, learner, first.precision)
+    classifier = _classifier(site, learner_key, learner, "float32", first.in_training_mode)
+    attacked = _classifier(site, learner_key, learner, first.precision, first.in_training_mode)
     x, y = splits(learner.dataset, site.device)["test"][:samples]
-    prediction = _clean_prediction(site, learner_key, learner, samples)
+    prediction = _clean_prediction(site, learner_key, learner, samples, first.in_training_mode)
     no_slope = torch.zeros_like(prediction, dtype=torch.bool)
     if perturbation.uses_gradient:
         no_slope = vanished(attacked, x, y, chunk=perturbation.chunk)
@@ -133,13 +141,16 @@ def measure(site: Site, learner_key: str, cells: Mapping[str, Cell]) -> dict[str
 
 
 @functools.lru_cache(maxsize=2)
-def _classifier(site: Site, learner_key: str, learner: Learner, precision: Precision) -> Classifier:
+def _classifier(
+    site: Site, learner_key: str, learner: Learner, precision: Precision, in_training_mode: bool
+) -> Classifier:
     network = learner.architecture(learner.dataset, learner.initial_seed).to(site.device)
     network.load_state_dict(site.store.load("learners", learner_key)[0])
-    return Classifier(network, learner.dataset.input_shape, learner.dataset.num_classes, precision)
+    kind = BatchClassifier if in_training_mode else Classifier
+    return kind(network, learner.dataset.input_shape, learner.dataset.num_classes, precision)
 
 
 @functools.lru_cache(maxsize=2)
-def _clean_prediction(site: Site, learner_key: str, learner: Learner, samples: int) -> Tensor:
+def _clean_prediction(site: Site, learner_key: str, learner: Learner, samples: int, in_training_mode: bool) -> Tensor:
     x, _ = splits(learner.dataset, site.device)["test"][:samples]
-    return predict(_classifier(site, learner_key, learner, "float32"), x)
+    return predict(_classifier(site, learner_key, learner, "float32", in_training_mode), x)

@@ -7,6 +7,7 @@ from scipy import stats
 
 from gtn_bench import statistics
 from gtn_bench.results import COMPARISON_COLUMNS, CURVE_COLUMNS, SUMMARY_COLUMNS
+from gtn_bench.statistics import Rule
 
 
 def summary(rows: list[tuple[str, str, str, int, float, float, float]]) -> pd.DataFrame:
@@ -107,13 +108,13 @@ TWO_TEACHERS = summary(
 
 
 def test_acceptance_is_the_minimum_over_modes_for_each_teacher() -> None:
-    accepted = statistics.acceptance(TWO_TEACHERS, 0.7).set_index(["teacher", "architecture"])["accepted"]
+    accepted = statistics.acceptance(TWO_TEACHERS, Rule(0.7)).set_index(["teacher", "architecture"])["accepted"]
     assert accepted.to_dict() == {("t1", "a"): True, ("t1", "b"): False, ("t2", "a"): True, ("t2", "b"): True}
-    assert not statistics.acceptance(TWO_TEACHERS, 0.9)["accepted"].any()  # 0.9 does not exceed 0.9
+    assert not statistics.acceptance(TWO_TEACHERS, Rule(0.9))["accepted"].any()  # 0.9 does not exceed 0.9
 
 
 def test_curves_have_a_row_for_each_point_and_pool_the_accepted() -> None:
-    curves = statistics.curves(TWO_TEACHERS, 0.7)
+    curves = statistics.curves(TWO_TEACHERS, Rule(0.7))
     assert list(curves.columns) == CURVE_COLUMNS
     assert (curves["n_seeds"] == 2).all()
     point = curves.set_index(["teacher", "architecture", "mode", "beta"])["accuracy"]
@@ -129,7 +130,7 @@ def test_failed_cells_are_missing_never_good() -> None:
     failed = (broken["architecture"] == "a") & (broken["seed"] == 1) & (broken["beta"] == 0.1)
     broken.loc[failed, ["accuracy", "clean_accuracy"]] = np.nan
     broken.loc[failed, "status"] = "error"
-    curves = statistics.curves(broken, 0.7, images(TWO_TEACHERS))
+    curves = statistics.curves(broken, Rule(0.7), images(TWO_TEACHERS))
     point = curves.set_index(["teacher", "architecture", "mode", "beta"])
     assert point.loc[("t1", "a", "gtn", 0.1), "n_seeds"] == 1
     assert np.isnan(point.loc[("t1", "a", "gtn", 0.1), "ci_low"])
@@ -139,15 +140,15 @@ def test_failed_cells_are_missing_never_good() -> None:
 
     gone = TWO_TEACHERS.copy()
     gone.loc[gone["mode"] == "vanilla", "status"] = "error"
-    assert not statistics.acceptance(gone, 0.5)["accepted"].any()
+    assert not statistics.acceptance(gone, Rule(0.5))["accepted"].any()
 
 
 def test_overview_is_over_the_accepted_alone() -> None:
-    overview = statistics.overview(TWO_TEACHERS, 0.7).set_index(["teacher", "mode"])
+    overview = statistics.overview(TWO_TEACHERS, Rule(0.7)).set_index(["teacher", "mode"])
     assert (overview["architecture"] == "accepted").all()
     assert overview.loc[("t1", "gtn"), "clean accuracy"] == pytest.approx(0.9)
     assert overview.loc[("t1", "gtn"), "p"] == pytest.approx(0.9 - 0.05 - 0.005)
-    alone = statistics.overview(TWO_TEACHERS, 0.99)
+    alone = statistics.overview(TWO_TEACHERS, Rule(0.99))
     assert set(alone["architecture"]) == {"a", "b"} and len(alone) == 8
     assert alone["clean accuracy"].notna().all()
 
@@ -158,16 +159,16 @@ def images(summary: pd.DataFrame) -> dict[int, np.ndarray]:
 
 
 def test_curves_have_intervals_where_there_are_seeds_and_images() -> None:
-    curves = statistics.curves(TWO_TEACHERS, 0.7, images(TWO_TEACHERS))
+    curves = statistics.curves(TWO_TEACHERS, Rule(0.7), images(TWO_TEACHERS))
     assert (curves["ci_low"] < curves["accuracy"]).all() and (curves["accuracy"] < curves["ci_high"]).all()
     assert curves["ci_high"].max() <= 1
-    assert statistics.curves(TWO_TEACHERS, 0.7)["ci_low"].isna().all()
+    assert statistics.curves(TWO_TEACHERS, Rule(0.7))["ci_low"].isna().all()
     one = TWO_TEACHERS[TWO_TEACHERS["seed"] == 0]
-    assert statistics.curves(one, 0.7, images(one))["ci_low"].isna().all()
+    assert statistics.curves(one, Rule(0.7), images(one))["ci_low"].isna().all()
 
 
 def test_comparisons_pair_modes_by_seed_and_image() -> None:
-    found = statistics.comparisons(TWO_TEACHERS, 0.7, images(TWO_TEACHERS))
+    found = statistics.comparisons(TWO_TEACHERS, Rule(0.7), images(TWO_TEACHERS))
     assert list(found.columns) == COMPARISON_COLUMNS
     by = found.set_index(["teacher", "architecture"])
     assert by.loc[("t1", "a"), "difference"] == pytest.approx(-0.05, abs=1e-6)
@@ -178,7 +179,7 @@ def test_comparisons_pair_modes_by_seed_and_image() -> None:
     broken = TWO_TEACHERS.copy()  # a seed without one of its strengths is no pair
     lost = (broken["mode"] == "vanilla") & (broken["seed"] == 1) & (broken["beta"] == 0.1)
     broken.loc[lost, "status"] = "error"
-    alone = statistics.comparisons(broken, 0.7, images(TWO_TEACHERS))
+    alone = statistics.comparisons(broken, Rule(0.7), images(TWO_TEACHERS))
     assert (alone["n_seeds"] == 1).all() and alone["ci_low"].isna().all()
 
 

@@ -52,7 +52,7 @@ class Outcome:
 
 def predict(classifier: Classifier, x: Tensor) -> Tensor:
     """Most likely class (N,) of images (N, C, H, W), a batch at a time."""
-    return torch.cat([classifier.predict(images) for images in x.split(500)])
+    return torch.cat([classifier.predict(images) for images in x.split(classifier.batch or 500)])
 
 
 def look_at(classifier: Classifier, x: Tensor, y: Tensor, *, chunk: int | None = 256) -> Clean:
@@ -65,7 +65,8 @@ def look_at(classifier: Classifier, x: Tensor, y: Tensor, *, chunk: int | None =
 
 def vanished(classifier: Classifier, x: Tensor, y: Tensor, *, chunk: int | None = 256) -> Tensor:
     """Where the cross-entropy has no slope (N,)."""
-    chunks = zip(x.split(chunk or len(x)), y.split(chunk or len(x)), strict=True)
+    size = classifier.batch or chunk or len(x)
+    chunks = zip(x.split(size), y.split(size), strict=True)
     return torch.cat([(classifier.remember(*part) == 0).flatten(1).all(dim=1) for part in chunks])
 
 
@@ -126,7 +127,7 @@ def _in_chunks(
     """What the task returns for all images, handed over in the chunks that the perturbation wants."""
     start = time.perf_counter()
     before = classifier.forwards, classifier.backwards
-    chunk = perturbation.chunk or len(x)
+    chunk = classifier.batch or perturbation.chunk or len(x)
     parts = []
     for images, labels, seed in zip(x.split(chunk), y.split(chunk), seeds.split(chunk), strict=True):
         returned, *more = task(classifier, images.clone(), labels.clone(), seed.clone())

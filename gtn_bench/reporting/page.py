@@ -27,13 +27,13 @@ def report(folder: str | Path) -> Path:
     done = summary[summary["status"] == "done"]
     if len(done):
         _draw(results)
-    failed, flagged = summary[summary["status"] != "done"], summary[summary["flags"] != ""]
+    failed, flagged = summary[summary["status"] == "error"], summary[summary["flags"] != ""]
     context = {
         "suite": resolved,
         "provenance": results.provenance,
-        "overview": markdown_table(statistics.overview(summary, results.acceptance)) if len(done) else "",
+        "overview": markdown_table(statistics.overview(summary, results.rule)) if len(done) else "",
         "pooled": (curves["architecture"] == statistics.ACCEPTED).any(),
-        "acceptance": markdown_table(statistics.acceptance(summary, results.acceptance)) if len(done) else "",
+        "acceptance": markdown_table(statistics.acceptance(summary, results.rule)) if len(done) else "",
         "differences": _differences(results),
         "axes": {name: results.provenance["perturbations"][name] for name in curves["perturbation"].unique()},
         "examples": {key.split("/")[0] for key in results.examples},
