@@ -19,8 +19,6 @@ TRAINING_MODE = {"10_gtn": True, "gtn": False, "vanilla": True}  # for each mode
 PERTURBATIONS = ("noise", "blur", "fgsm", "lbfgs-penalty")
 
 NOTE = "published protocol: 10_gtn and vanilla in training mode (statistics of the perturbed batch), gtn in evaluation"
-    "published protocol: 10_gtn, vanilla in training mode (statistics of the perturbed batch), gtn in evaluation mode"
-)
 
 
 def check_mode(name: str) -> None:
