@@ -341,12 +341,12 @@ def _images(limit: str | None) -> int | float | None:
 
 def _print_overview(results: Results) -> None:
     """Clean accuracy and mean accuracy over each sweep, a column for each mode."""
-    from gtn_bench import statistics
+    from gtn_bench import analysis
 
-    overview = statistics.overview(results.summary, results.rule)
+    overview = analysis.overview(results.summary, results.rule)
     for (teacher, architecture), part in overview.groupby(["teacher", "architecture"], sort=False):
-        what = "accepted architectures" if architecture == statistics.ACCEPTED else str(architecture)
-        title = what if teacher == statistics.NO_TEACHER else f"{what}, teacher {teacher}"
+        what = "accepted architectures" if architecture == analysis.ACCEPTED else str(architecture)
+        title = what if teacher == analysis.NO_TEACHER else f"{what}, teacher {teacher}"
         table = Table("mean accuracy", *part["mode"], title=_plain(title), box=None, pad_edge=False)
         table.title_justify = "left"
         for measure in part.columns[3:]:

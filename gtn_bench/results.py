@@ -14,9 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gtn_bench.analysis import Rule
 from gtn_bench.cache import read_tensors
 from gtn_bench.description import Mistake
-from gtn_bench.statistics import Rule
 
 LEARNER = ["dataset", "teacher", "architecture", "mode", "seed"]
 IDENTITY = [*LEARNER, "perturbation", "beta"]
@@ -33,6 +33,7 @@ SUMMARY_COLUMNS = [
     "grade",
     "status",
     "flags",
+    "accuracy_given_correct",
 ]
 FLAGS = {
     "unchanged": "a library's attack returned more than half of the images that it did not fool as they were",
@@ -42,10 +43,16 @@ FLAGS = {
 CURVE_COLUMNS = [
     *("dataset", "teacher", "architecture", "mode", "perturbation", "beta"),
     *("accuracy", "std", "ci_low", "ci_high", "n_seeds"),
+    *("accuracy_given_correct", "mean_linf", "mean_l2", "band_low", "band_high"),
 ]
 COMPARISON_COLUMNS = [
     *("dataset", "teacher", "architecture", "perturbation", "mode", "other"),
     *("area", "other_area", "difference", "ci_low", "ci_high", "p", "p_holm", "detectable", "n_seeds"),
+]
+MEASURE_COLUMNS = [
+    *("dataset", "teacher", "architecture", "mode", "perturbation"),
+    *("clean_accuracy", "area", "ci_low", "ci_high", "n_seeds", "area_given_correct"),
+    *("half_strength", "half_ci_low", "half_ci_high"),
 ]
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
@@ -132,6 +139,12 @@ class Results:
         """One row for each pair of modes under a perturbation, columns `COMPARISON_COLUMNS`."""
         path = self.folder / "comparisons.csv"
         return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=COMPARISON_COLUMNS)
+
+    @cached_property
+    def measures(self) -> pd.DataFrame:
+        """One row for each mode under a perturbation, columns `MEASURE_COLUMNS`."""
+        path = self.folder / "measures.csv"
+        return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=MEASURE_COLUMNS)
 
     @cached_property
     def samples(self) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from gtn_bench import statistics
+from gtn_bench import analysis
 from gtn_bench.cache import Site, Store, cache_folder, installed, read_tensors, write_atomically, write_tensors
 from gtn_bench.description import Mistake
 from gtn_bench.planner import NO_TEACHER, Cell, Learner, Plan
@@ -154,8 +154,8 @@ class _Jobs:
                 rows.append((*where, learner.seed, correct[learner].mean()))
         clean = pd.DataFrame(rows, columns=[*LEARNER, "clean_accuracy"])
         modes = list(dict.fromkeys(learner.mode_label for learner in plan.learners))
-        table = statistics.accept(clean, modes, _rule(plan))
-        accepted = table.loc[table[statistics.ACCEPTED], ["teacher", "architecture"]].itertuples(index=False, name=None)
+        table = analysis.accept(clean, modes, _rule(plan))
+        accepted = table.loc[table[analysis.ACCEPTED], ["teacher", "architecture"]].itertuples(index=False, name=None)
         pairs = set(accepted)
         pairs |= {(NO_TEACHER, architecture) for _, architecture in pairs}
         self.rejected = {
@@ -218,7 +218,7 @@ def _guarded(task: Callable[..., dict[str, str] | None], parts: list[str], *argu
 
 
 def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """samples.parquet, summary.csv, curves.csv, comparisons.csv; returns the summary and the errors."""
+    """samples.parquet, summary.csv, curves.csv, measures.csv, comparisons.csv; returns the summary and the errors."""
     rows, errors, correct = [], [], {}
     with SampleWriter(folder / "samples.parquet") as samples:
         for cell in plan.cells:
@@ -243,34 +243,37 @@ def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, 
                 continue
             measured, about = read_tensors(jobs.site.store.path("cells", keys[0]))
             samples.write(identity, measured)
-            correct[len(rows)] = measured["prediction"] == measured["label"]
+            right, known = (measured[name] == measured["label"] for name in ("prediction", "clean_prediction"))
+            correct[len(rows)] = right
             rows.append(
                 {
                     **identity,
                     "n": cell.samples,
-                    "clean_accuracy": (measured["clean_prediction"] == measured["label"]).mean(),
-                    "accuracy": (measured["prediction"] == measured["label"]).mean(),
+                    "clean_accuracy": known.mean(),
+                    "accuracy": right.mean(),
                     "mean_linf": measured["linf"].mean(dtype=float),
                     "mean_l2": measured["l2"].mean(dtype=float),
                     **about,
                     "grade": "suspect" if about["flags"] else "unknown",
                     "status": "done",
                     "flags": "; ".join(about["flags"]),
+                    "accuracy_given_correct": right[known].mean() if known.any() else np.nan,
                 }
             )
     summary = pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
     tables = {
         "summary": summary,
-        "curves": statistics.curves(summary, _rule(plan), correct),
-        "comparisons": statistics.comparisons(summary, _rule(plan), correct),
+        "curves": analysis.curves(summary, _rule(plan), correct),
+        "measures": analysis.measures(summary, _rule(plan), correct),
+        "comparisons": analysis.comparisons(summary, _rule(plan), correct),
     }
     for name, table in tables.items():
         write_atomically(folder / f"{name}.csv", table.to_csv(index=False).encode())
     return summary, errors
 
 
-def _rule(plan: Plan) -> statistics.Rule:
-    return statistics.Rule(plan.suite.acceptance, tuple(control.title for control in plan.suite.controls))
+def _rule(plan: Plan) -> analysis.Rule:
+    return analysis.Rule(plan.suite.acceptance, tuple(control.title for control in plan.suite.controls))
 
 
 def _identity(cell: Cell) -> tuple[Any, ...]:
@@ -281,8 +284,8 @@ def _identity(cell: Cell) -> tuple[Any, ...]:
 
 def _write_examples(plan: Plan, jobs: _Jobs, summary: pd.DataFrame, folder: Path) -> dict[str, Any]:
     """Perturbed images of one learner for each mode, first accepted architecture, first teacher and seed."""
-    accepted = statistics.acceptance(summary, _rule(plan))
-    chosen = [*accepted.loc[accepted[statistics.ACCEPTED], "architecture"], plan.cells[0].learner.architecture_label][0]
+    accepted = analysis.acceptance(summary, _rule(plan))
+    chosen = [*accepted.loc[accepted[analysis.ACCEPTED], "architecture"], plan.cells[0].learner.architecture_label][0]
     teachers = [NO_TEACHER, *(taught_by.label for taught_by in plan.teachers[:1])]
     images = {}
     for cell in plan.cells:

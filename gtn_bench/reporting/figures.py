@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from gtn_bench.statistics import ACCEPTED, for_each_teacher
+from gtn_bench.analysis import ACCEPTED, for_each_teacher
 
 MARKERS = "osD^vPX*"
 Array = np.ndarray[Any, Any]

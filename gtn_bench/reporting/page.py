@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from gtn_bench import statistics, suite
+from gtn_bench import analysis, suite
 from gtn_bench.cache import digest, file_digest, fingerprint, write_atomically
 from gtn_bench.results import FLAGS, Results
 
@@ -31,9 +31,9 @@ def report(folder: str | Path) -> Path:
     context = {
         "suite": resolved,
         "provenance": results.provenance,
-        "overview": markdown_table(statistics.overview(summary, results.rule)) if len(done) else "",
-        "pooled": (curves["architecture"] == statistics.ACCEPTED).any(),
-        "acceptance": markdown_table(statistics.acceptance(summary, results.rule)) if len(done) else "",
+        "overview": markdown_table(analysis.overview(summary, results.rule)) if len(done) else "",
+        "pooled": (curves["architecture"] == analysis.ACCEPTED).any(),
+        "acceptance": markdown_table(analysis.acceptance(summary, results.rule)) if len(done) else "",
         "differences": _differences(results),
         "axes": {name: results.provenance["perturbations"][name] for name in curves["perturbation"].unique()},
         "examples": {key.split("/")[0] for key in results.examples},
@@ -49,13 +49,13 @@ def report(folder: str | Path) -> Path:
 def _differences(results: Results) -> list[str]:
     """A sentence for each comparison, of the accepted architectures together or else of each; by teacher."""
     found = results.comparisons
-    pooled = found[found["architecture"] == statistics.ACCEPTED]
+    pooled = found[found["architecture"] == analysis.ACCEPTED]
     several = found["teacher"].nunique() > 1
     lines = []
     for row in (pooled if len(pooled) else found).to_dict("records"):
         where = [row["teacher"]] if several else []
         where += [] if len(pooled) else [row["architecture"]]
-        said = statistics.sentence({str(column): value for column, value in row.items()})
+        said = analysis.sentence({str(column): value for column, value in row.items()})
         lines.append(f"{', '.join(where)}: {said}" if where else said)
     return lines
 

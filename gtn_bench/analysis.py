@@ -1,0 +1,251 @@
+"""From the table of cells to accepted architectures, curves, comparisons and measures."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from gtn_bench.statistics import (
+    Array,
+    area,
+    detectable,
+    falls_to,
+    holm,
+    interval,
+    permutation_test,
+    simultaneous_level,
+)
+
+ACCEPTED = "accepted"
+NO_TEACHER = "none"
+WORST = "worst"  # of all perturbations, image by image
+Correct = Mapping[int, Array]  # of rows of a summary: which images were classified correctly (N,)
+
+_AVERAGED = ["clean_accuracy", "accuracy", "accuracy_given_correct", "mean_linf", "mean_l2"]
+
+
+class Rule(NamedTuple):
+    """When an architecture counts: its mean clean accuracy exceeds the threshold in every mode but the controls."""
+
+    threshold: float
+    controls: tuple[str, ...] = ()
+
+
+def clean_accuracies(summary: pd.DataFrame) -> pd.DataFrame:
+    """Clean accuracy of each learner, on the largest set of images that a perturbation used."""
+    seen = summary[summary["status"] != "error"].sort_values("n", kind="stable")
+    keys = ["dataset", "teacher", "architecture", "mode", "seed"]
+    return seen.groupby(keys, sort=False)["clean_accuracy"].last().reset_index()
+
+
+def acceptance(summary: pd.DataFrame, rule: Rule) -> pd.DataFrame:
+    """Which architectures count, from a summary; see `accept`."""
+    return accept(clean_accuracies(summary), list(summary["mode"].unique()), rule)
+
+
+def accept(clean: pd.DataFrame, modes: Sequence[str], rule: Rule) -> pd.DataFrame:
+    """Which architectures count, from the clean accuracy of each learner.
+
+    Modes without a teacher count for every teacher. Columns: teacher, architecture, one for each
+    mode (mean clean accuracy over seeds), accepted. An architecture with a failed mode is not accepted.
+    """
+    means = for_each_teacher(clean).pivot_table(
+        index=["teacher", "architecture"], columns="mode", values="clean_accuracy", aggfunc="mean", sort=False
+    )
+    means = means.reindex(columns=list(modes))
+    decisive = [mode for mode in modes if mode not in rule.controls]
+    means[ACCEPTED] = (means[decisive] > rule.threshold).all(axis=1)
+    return means.reset_index().rename_axis(columns=None)
+
+
+def for_each_teacher(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of modes without a teacher repeated under the name of every teacher."""
+    teachers = [teacher for teacher in table["teacher"].unique() if teacher != NO_TEACHER]
+    if not teachers:
+        return table
+    parts = [table[table["teacher"].isin([teacher, NO_TEACHER])].assign(teacher=teacher) for teacher in teachers]
+    return pd.concat(parts, ignore_index=True)
+
+
+def curves(summary: pd.DataFrame, rule: Rule, correct: Correct | None = None) -> pd.DataFrame:
+    """One row for each curve point: mean accuracy over seeds, deviation, 95 % interval over seeds and images.
+
+    `band_low`, `band_high` cover all points of a curve at once. Rows with architecture `accepted` pool the accepted
+    architectures: each seed counts with its mean over them. Failed cells leave a point with fewer seeds, never with a
+    better mean. Without `correct`, the images by rows of the summary, there are no intervals.
+    """
+    rows = []
+    names = ["dataset", "teacher", "architecture", "mode", "perturbation"]
+    for name, curve in _pooled(summary, rule).groupby(names, sort=False):
+        points = [(float(str(beta)), point) for beta, point in curve.groupby("beta", sort=False)]
+        values = [_images(list(point["rows"]), correct) for _, point in points] if correct else []
+        whole = len({value.shape for value in values}) == 1
+        level = simultaneous_level(np.stack(values)) if whole else np.nan
+        for place, (beta, point) in enumerate(points):
+            accuracy = point["accuracy"].to_numpy()
+            std = float(accuracy.std(ddof=1)) if len(accuracy) > 1 else np.nan
+            ends = [*interval(values[place])] if values else [np.nan, np.nan]
+            band = [*interval(values[place], level)] if whole else [np.nan, np.nan]
+            means = (point[column].mean() for column in _AVERAGED[2:])
+            rows.append((*name, beta, accuracy.mean(), std, *np.clip([*ends, *band], 0, 1), len(accuracy), *means))
+    measured = ["accuracy", "std", "ci_low", "ci_high", "band_low", "band_high", "n_seeds", *_AVERAGED[2:]]
+    order = [*names, "beta", *(column for column in measured if "band" not in column), "band_low", "band_high"]
+    return pd.DataFrame(rows, columns=[*names, "beta", *measured])[order]
+
+
+def _pooled(summary: pd.DataFrame, rule: Rule) -> pd.DataFrame:
+    """The rows that are done, and for each seed that has every accepted architecture one that pools them.
+
+    Column `rows`: the rows of the summary that each is the mean of.
+    """
+    done = summary[summary["status"] == "done"]
+    done = done.assign(rows=pd.Series([(row,) for row in done.index], index=done.index, dtype=object))
+    accepted = acceptance(summary, rule)
+    pairs = accepted.loc[accepted[ACCEPTED], ["teacher", "architecture"]]
+    pooled = for_each_teacher(done).merge(pairs, on=["teacher", "architecture"])
+    keys = ["dataset", "teacher", "mode", "seed", "perturbation", "beta"]
+    how = {**dict.fromkeys(_AVERAGED, "mean"), "rows": "sum"}
+    groups = pooled.groupby(keys, sort=False).agg(how).reset_index()
+    complete = groups["rows"].map(len) == groups["teacher"].map(pairs.groupby("teacher").size())
+    return pd.concat([done, groups[complete].assign(architecture=ACCEPTED)], ignore_index=True)
+
+
+def _images(rows: Sequence[tuple[int, ...]], correct: Correct) -> Array:
+    """Mean correctness (S, N) of S seeds, each the mean of some rows of the summary."""
+    return np.stack([np.mean([correct[row] for row in pool], axis=0, dtype=np.float32) for pool in rows])
+
+
+def comparisons(summary: pd.DataFrame, rule: Rule, correct: Correct) -> pd.DataFrame:
+    """One row for each pair of modes under a perturbation: the difference of the areas under their curves.
+
+    Paired: over the seeds that both modes have with every strength, with the same initial weights, images and noise.
+    `p` is that of the permutation test over seeds, `p_holm` corrected for all pairs and perturbations of the same
+    architecture, those with a control by themselves; `detectable` the smallest difference that would have been seen
+    in four of five such runs. Two controls are not compared.
+    """
+    table = for_each_teacher(_pooled(summary, rule))
+    rows = []
+    names = ["dataset", "teacher", "architecture", "perturbation"]
+    for name, part in table.groupby(names, sort=False):
+        areas = {str(mode): dict(_areas(curve, correct)) for mode, curve in part.groupby("mode", sort=False)}
+        for mode, other in itertools.combinations(areas, 2):
+            seeds = [seed for seed in areas[mode] if seed in areas[other]]
+            if seeds and not {mode, other} <= set(rule.controls):
+                ours, theirs = (np.stack([areas[which][seed] for seed in seeds]) for which in (mode, other))
+                between = ours - theirs
+                measured = (float(ours.mean()), float(theirs.mean()), float(between.mean()), *interval(between))
+                p = permutation_test(between.mean(1))
+                rows.append((*name, mode, other, *measured, p, detectable(between), len(seeds)))
+    columns = [*names, "mode", "other", "area", "other_area", "difference", "ci_low", "ci_high", "p", "detectable"]
+    compared = pd.DataFrame(rows, columns=[*columns, "n_seeds"])
+    # Two modes without a teacher are the same pair under every teacher, and one comparison.
+    compared = compared.drop_duplicates([column for column in compared if column != "teacher"], ignore_index=True)
+    controlled = compared["mode"].isin(rule.controls) | compared["other"].isin(rule.controls)
+    families = compared.groupby([compared["architecture"], controlled])
+    compared["p_holm"] = families["p"].transform(lambda p: holm(p.to_numpy()))
+    return compared[[*columns[:-1], "p_holm", "detectable", "n_seeds"]]
+
+
+def measures(summary: pd.DataFrame, rule: Rule, correct: Correct) -> pd.DataFrame:
+    """One row for each mode under a perturbation: the measures of its curve, and one for the worst perturbation.
+
+    area: mean accuracy over the sweep with its 95 % interval; `area_given_correct`, of the images that the learner
+        classified correctly before. Of `worst`, the mean over images of the smallest of each image's areas, so that
+        an image counts as lost wherever any perturbation loses it.
+    half_strength: where the accuracy has fallen to half of the clean one, inf if nowhere; the ends of its interval
+        are where those of the accuracy have.
+    """
+    points = for_each_teacher(curves(summary, rule, correct))
+    points = points.set_index(["teacher", "architecture", "mode", "perturbation"]).sort_index()
+    rows = []
+    names = ["dataset", "teacher", "architecture", "mode"]
+    for name, learners in for_each_teacher(_pooled(summary, rule)).groupby(names, sort=False):
+        found = {}
+        for perturbation, part in learners.groupby("perturbation", sort=False):
+            curve = points.loc[[(*name[1:], perturbation)]].sort_values("beta")
+            beta, clean = curve["beta"].to_numpy(), float(part["clean_accuracy"].mean())
+            given = area(beta, curve["accuracy_given_correct"].to_numpy())
+            half = [
+                falls_to(beta, curve[end].to_numpy(), clean, clean / 2) for end in ("accuracy", "ci_low", "ci_high")
+            ]
+            found[perturbation] = dict(_areas(part, correct))
+            rows.append((*name, perturbation, clean, *_mean(found[perturbation]), given, *half))
+        if len(found) > 1:
+            rows.append((*name, WORST, np.nan, *_mean(_worst(list(found.values()))), np.nan, np.nan, np.nan, np.nan))
+    measured = ["clean_accuracy", "area", "ci_low", "ci_high", "n_seeds", "area_given_correct"]
+    return pd.DataFrame(
+        rows, columns=[*names, "perturbation", *measured, "half_strength", "half_ci_low", "half_ci_high"]
+    )
+
+
+def _mean(areas: Mapping[int, Array]) -> tuple[float, float, float, int]:
+    """Mean over seeds and images of each seed's values (N,), its interval, the number of seeds."""
+    if not areas:
+        return np.nan, np.nan, np.nan, 0
+    values = np.stack(list(areas.values()))
+    return (float(values.mean()), *interval(values), len(values))
+
+
+def _worst(sweeps: Sequence[Mapping[int, Array]]) -> dict[int, Array]:
+    """For each seed the smallest of each image's areas (N,), of the images that all sweeps have."""
+    seeds = [seed for seed in sweeps[0] if all(seed in sweep for sweep in sweeps)]
+    count = min((len(sweep[seed]) for sweep in sweeps for seed in seeds), default=0)
+    return {seed: np.min([sweep[seed][:count] for sweep in sweeps], axis=0) for seed in seeds}
+
+
+def _areas(curve: pd.DataFrame, correct: Correct) -> Iterator[tuple[int, Array]]:
+    """For each seed with every strength, each image's share (N,) in the area under the curve."""
+    betas = np.sort(curve["beta"].unique())
+    weights = np.array([area(betas, unit) for unit in np.eye(len(betas))])
+    for seed, points in curve.groupby("seed", sort=False):
+        if len(points) == len(betas):
+            yield int(str(seed)), weights @ _images(list(points.sort_values("beta")["rows"]), correct)
+
+
+def sentence(comparison: Mapping[str, Any]) -> str:
+    """What a row of `comparisons` says, and no more."""
+    c = comparison
+    pair, where = f"{c['mode']} and {c['other']}", f"under {c['perturbation']}"
+    if np.isnan(c["ci_low"]):
+        return f"{pair} {where}: area {c['area']:.3f} against {c['other_area']:.3f}; one seed says nothing about others"
+    found = f"area {c['area']:.3f} against {c['other_area']:.3f}, difference {c['difference']:+.3f}"
+    found += f" [{c['ci_low']:+.3f}, {c['ci_high']:+.3f}]"
+    if c["ci_low"] <= 0 <= c["ci_high"]:
+        return f"{pair} {where}: no difference seen (smallest detectable {c['detectable']:.3f}); {found}"
+    side = "falls below" if c["difference"] < 0 else "lies above"
+    said = f"{c['mode']} {side} {c['other']} {where}: {found}, p = {c['p_holm']:.2g}"
+    if c["p_holm"] > 0.05:
+        least = 2.0 ** (1 - c["n_seeds"])
+        said += (
+            f"; the test over seeds does not carry it ({c['n_seeds']} seeds, p at least {least:.2g} before correction)"
+        )
+    return said
+
+
+def overview(summary: pd.DataFrame, rule: Rule) -> pd.DataFrame:
+    """One row for each teacher and mode: clean accuracy, and the area under each perturbation's curve.
+
+    Pooled over the accepted architectures; over each architecture by itself where none is accepted.
+    """
+    points = curves(summary, rule)
+    clean = for_each_teacher(clean_accuracies(summary))
+    pooled = points[points["architecture"] == ACCEPTED]
+    if len(pooled):
+        points = pooled
+        pairs = acceptance(summary, rule).query(ACCEPTED)[["teacher", "architecture"]]
+        clean = clean.merge(pairs, on=["teacher", "architecture"]).assign(architecture=ACCEPTED)
+    else:
+        points = for_each_teacher(points)
+    names = ["teacher", "architecture", "mode"]
+    means = clean.groupby(names)["clean_accuracy"].mean().to_dict()
+    rows = []
+    for name, group in points.groupby(names, sort=False):
+        row = {**dict(zip(names, name, strict=True)), "clean accuracy": means[name]}
+        for perturbation, curve in group.groupby("perturbation", sort=False):
+            row[str(perturbation)] = area(curve["beta"].to_numpy(), curve["accuracy"].to_numpy())
+        rows.append(row)
+    return pd.DataFrame(rows, columns=[*names, "clean accuracy", *points["perturbation"].unique()])

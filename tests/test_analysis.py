@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gtn_bench import analysis
+from gtn_bench.analysis import Rule
+from gtn_bench.results import COMPARISON_COLUMNS, CURVE_COLUMNS, SUMMARY_COLUMNS
+
+
+def summary(rows: list[tuple[str, str, str, int, float, float, float]]) -> pd.DataFrame:
+    """From (teacher, architecture, mode, seed, beta, clean accuracy, accuracy)."""
+    names = ["teacher", "architecture", "mode", "seed", "beta", "clean_accuracy", "accuracy"]
+    frame = pd.DataFrame(rows, columns=names)
+    return frame.assign(dataset="d", perturbation="p", n=10, status="done").reindex(columns=SUMMARY_COLUMNS)
+
+
+TWO_TEACHERS = summary(
+    [
+        (teacher, architecture, mode, seed, beta, clean, clean - beta - 0.01 * seed)
+        for teacher, architecture, mode, clean in [
+            ("t1", "a", "gtn", 0.9),
+            ("t1", "b", "gtn", 0.6),
+            ("t2", "a", "gtn", 0.8),
+            ("t2", "b", "gtn", 0.85),
+            ("none", "a", "vanilla", 0.95),
+            ("none", "b", "vanilla", 0.9),
+        ]
+        for seed in (0, 1)
+        for beta in (0.0, 0.1)
+    ]
+)
+
+
+def test_acceptance_is_the_minimum_over_modes_for_each_teacher() -> None:
+    accepted = analysis.acceptance(TWO_TEACHERS, Rule(0.7)).set_index(["teacher", "architecture"])["accepted"]
+    assert accepted.to_dict() == {("t1", "a"): True, ("t1", "b"): False, ("t2", "a"): True, ("t2", "b"): True}
+    assert not analysis.acceptance(TWO_TEACHERS, Rule(0.9))["accepted"].any()  # 0.9 does not exceed 0.9
+
+
+def test_curves_have_a_row_for_each_point_and_pool_the_accepted() -> None:
+    curves = analysis.curves(TWO_TEACHERS, Rule(0.7))
+    assert list(curves.columns) == CURVE_COLUMNS
+    assert (curves["n_seeds"] == 2).all()
+    point = curves.set_index(["teacher", "architecture", "mode", "beta"])["accuracy"]
+    assert point["t1", "a", "gtn", 0.1] == pytest.approx(0.795)
+    assert point["t1", "accepted", "vanilla", 0.0] == pytest.approx(0.945)  # of a alone
+    assert point["t2", "accepted", "vanilla", 0.0] == pytest.approx((0.95 + 0.9) / 2 - 0.005)
+    assert point["t2", "accepted", "gtn", 0.0] == pytest.approx((0.8 + 0.85) / 2 - 0.005)
+    assert ("none", "accepted", "vanilla", 0.0) not in point.index
+
+
+def test_failed_cells_are_missing_never_good() -> None:
+    broken = TWO_TEACHERS.copy()
+    failed = (broken["architecture"] == "a") & (broken["seed"] == 1) & (broken["beta"] == 0.1)
+    broken.loc[failed, ["accuracy", "clean_accuracy"]] = np.nan
+    broken.loc[failed, "status"] = "error"
+    curves = analysis.curves(broken, Rule(0.7), images(TWO_TEACHERS))
+    point = curves.set_index(["teacher", "architecture", "mode", "beta"])
+    assert point.loc[("t1", "a", "gtn", 0.1), "n_seeds"] == 1
+    assert np.isnan(point.loc[("t1", "a", "gtn", 0.1), "ci_low"])
+    assert (
+        point.loc[("t2", "accepted", "gtn", 0.1), "n_seeds"] == 1
+    )  # the seed without `a` does not count with `b` alone
+
+    gone = TWO_TEACHERS.copy()
+    gone.loc[gone["mode"] == "vanilla", "status"] = "error"
+    assert not analysis.acceptance(gone, Rule(0.5))["accepted"].any()
+
+
+def test_overview_is_over_the_accepted_alone() -> None:
+    overview = analysis.overview(TWO_TEACHERS, Rule(0.7)).set_index(["teacher", "mode"])
+    assert (overview["architecture"] == "accepted").all()
+    assert overview.loc[("t1", "gtn"), "clean accuracy"] == pytest.approx(0.9)
+    assert overview.loc[("t1", "gtn"), "p"] == pytest.approx(0.9 - 0.05 - 0.005)
+    alone = analysis.overview(TWO_TEACHERS, Rule(0.99))
+    assert set(alone["architecture"]) == {"a", "b"} and len(alone) == 8
+    assert alone["clean accuracy"].notna().all()
+
+
+def images(summary: pd.DataFrame) -> dict[int, np.ndarray]:
+    """Some images for every row of a summary, as many correct as its accuracy says."""
+    return {row: np.arange(1000) < round(1000 * accuracy) for row, accuracy in summary["accuracy"].items()}
+
+
+def test_curves_have_intervals_where_there_are_seeds_and_images() -> None:
+    curves = analysis.curves(TWO_TEACHERS, Rule(0.7), images(TWO_TEACHERS))
+    assert (curves["ci_low"] < curves["accuracy"]).all() and (curves["accuracy"] < curves["ci_high"]).all()
+    assert curves["ci_high"].max() <= 1
+    assert analysis.curves(TWO_TEACHERS, Rule(0.7))["ci_low"].isna().all()
+    one = TWO_TEACHERS[TWO_TEACHERS["seed"] == 0]
+    assert analysis.curves(one, Rule(0.7), images(one))["ci_low"].isna().all()
+
+
+def test_comparisons_pair_modes_by_seed_and_image() -> None:
+    found = analysis.comparisons(TWO_TEACHERS, Rule(0.7), images(TWO_TEACHERS))
+    assert list(found.columns) == COMPARISON_COLUMNS
+    by = found.set_index(["teacher", "architecture"])
+    assert by.loc[("t1", "a"), "difference"] == pytest.approx(-0.05, abs=1e-6)
+    assert by.loc[("t2", "accepted"), "difference"] == pytest.approx(-0.1, abs=1e-6)
+    assert set(by.index) == {(t, a) for t in ("t1", "t2") for a in ("a", "b", "accepted")}
+    assert (found["p"] == 0.5).all() and (found["p_holm"] == 1).all() and (found["n_seeds"] == 2).all()
+
+    broken = TWO_TEACHERS.copy()  # a seed without one of its strengths is no pair
+    lost = (broken["mode"] == "vanilla") & (broken["seed"] == 1) & (broken["beta"] == 0.1)
+    broken.loc[lost, "status"] = "error"
+    alone = analysis.comparisons(broken, Rule(0.7), images(TWO_TEACHERS))
+    assert (alone["n_seeds"] == 1).all() and alone["ci_low"].isna().all()
+
+
+ROW = {"mode": "gtn", "other": "vanilla", "perturbation": "fgsm", "area": 0.41, "other_area": 0.52, "difference": -0.11}
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        (
+            {"ci_low": -0.14, "ci_high": -0.08, "p_holm": 0.008, "n_seeds": 9},
+            "gtn falls below vanilla under fgsm: "
+            "area 0.410 against 0.520, difference -0.110 [-0.140, -0.080], p = 0.008",
+        ),
+        (
+            {"ci_low": -0.14, "ci_high": -0.08, "p_holm": 0.75, "n_seeds": 3},
+            "gtn falls below vanilla under fgsm: "
+            "area 0.410 against 0.520, difference -0.110 [-0.140, -0.080], p = 0.75; "
+            "the test over seeds does not carry it (3 seeds, p at least 0.25 before correction)",
+        ),
+        (
+            {"ci_low": -0.24, "ci_high": 0.02, "p_holm": 1.0, "n_seeds": 3},
+            "gtn and vanilla under fgsm: no difference seen (smallest detectable 0.030); "
+            "area 0.410 against 0.520, difference -0.110 [-0.240, +0.020]",
+        ),
+        (
+            {"ci_low": np.nan, "ci_high": np.nan, "p_holm": 1.0, "n_seeds": 1},
+            "gtn and vanilla under fgsm: area 0.410 against 0.520; one seed says nothing about others",
+        ),
+    ],
+)
+def test_sentences_say_no_more_than_was_found(more: dict[str, float], said: str) -> None:
+    assert analysis.sentence({**ROW, "detectable": 0.03, **more}) == said
