@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,8 @@ from gtn_bench.statistics import (
 
 ACCEPTED = "accepted"
 NO_TEACHER = "none"
+Bands = Literal["pointwise", "simultaneous"]  # around curves: 95 % for each point, or for all of them at once
+BANDS: dict[Bands, tuple[str, str]] = {"pointwise": ("ci_low", "ci_high"), "simultaneous": ("band_low", "band_high")}
 WORST = "worst"  # of all perturbations, image by image
 Correct = Mapping[int, Array]  # of rows of a summary: which images were classified correctly (N,)
 

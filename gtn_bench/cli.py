@@ -39,6 +39,11 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Bands(StrEnum):
+    pointwise = "pointwise"
+    simultaneous = "simultaneous"
+
+
 class Kind(StrEnum):
     datasets = "datasets"
     teachers = "teachers"
@@ -192,12 +197,18 @@ def retrain(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of a run.")]) -> None:
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of a run.")],
+    bands: Annotated[Bands, typer.Option(help="95 % for each point of a curve, or for all at once.")] = Bands.pointwise,
+) -> None:
     """Draw the figures and write report.md of an output folder, or of a teacher's, again."""
     from gtn_bench import reporting
 
-    write = reporting.teacher_report if (folder / "teacher.safetensors").is_file() else reporting.report
-    console.print(f"report: {_plain(str(write(folder)))}", soft_wrap=True)
+    if (folder / "teacher.safetensors").is_file():
+        page = reporting.teacher_report(folder)
+    else:
+        page = reporting.report(folder, bands=bands.value)
+    console.print(f"report: {_plain(str(page))}", soft_wrap=True)
 
 
 @app.command()

@@ -6,7 +6,7 @@ import pytest
 
 from gtn_bench import analysis
 from gtn_bench.analysis import Rule
-from gtn_bench.results import COMPARISON_COLUMNS, CURVE_COLUMNS, SUMMARY_COLUMNS
+from gtn_bench.results import COMPARISON_COLUMNS, CURVE_COLUMNS, MEASURE_COLUMNS, SUMMARY_COLUMNS
 
 
 def summary(rows: list[tuple[str, str, str, int, float, float, float]]) -> pd.DataFrame:
@@ -107,6 +107,43 @@ def test_comparisons_pair_modes_by_seed_and_image() -> None:
     broken.loc[lost, "status"] = "error"
     alone = analysis.comparisons(broken, Rule(0.7), images(TWO_TEACHERS))
     assert (alone["n_seeds"] == 1).all() and alone["ci_low"].isna().all()
+
+
+def test_controls_are_compared_with_modes_and_do_not_decide() -> None:
+    rule = Rule(0.7, controls=("vanilla",))
+    accepted = analysis.acceptance(TWO_TEACHERS, rule).set_index(["teacher", "architecture"])["accepted"]
+    assert accepted.to_dict() == {("t1", "a"): True, ("t1", "b"): False, ("t2", "a"): True, ("t2", "b"): True}
+    assert analysis.acceptance(TWO_TEACHERS, Rule(0.92, ("gtn",)))["accepted"].tolist() == [True, False] * 2
+    both = analysis.comparisons(TWO_TEACHERS, Rule(0.5, ("vanilla", "gtn")), images(TWO_TEACHERS))
+    assert both.empty  # two controls are not compared
+
+
+def test_a_pair_without_teachers_is_one_comparison() -> None:
+    again = TWO_TEACHERS[TWO_TEACHERS["mode"] == "vanilla"].assign(mode="other")
+    both = pd.concat([TWO_TEACHERS, again], ignore_index=True)
+    found = analysis.comparisons(both, Rule(0.99), images(both))
+    pairs = found[(found["mode"] == "vanilla") & (found["other"] == "other")]
+    assert sorted(pairs["architecture"]) == ["a", "b"]
+    assert len(found) == 2 + 2 * 4  # and two modes with each of the teachers' for two architectures
+
+
+def test_measures_by_hand() -> None:
+    """Two perturbations that lose different images: each leaves half of them, together they leave none."""
+    rows = [("none", "a", "vanilla", seed, beta, 1.0, 0.0) for seed in (0, 1) for beta in (0.0, 1.0)]
+    one = summary(rows)
+    table = pd.concat([one, one.assign(perturbation="q")], ignore_index=True)
+    even = np.arange(100) % 2 == 0
+    kept = {("p", 0.0): np.ones(100, bool), ("p", 1.0): even, ("q", 0.0): np.ones(100, bool), ("q", 1.0): ~even}
+    correct = {row: kept[cell["perturbation"], cell["beta"]] for row, cell in table.iterrows()}
+    table["accuracy"] = [correct[row].mean() for row in table.index]
+    table["accuracy_given_correct"] = table["accuracy"]
+    found = analysis.measures(table, Rule(0.5), correct)
+    assert list(found.columns) == MEASURE_COLUMNS
+    by = found[found["architecture"] == "a"].set_index("perturbation")
+    assert by.loc[["p", "q"], "area"].tolist() == [0.75, 0.75]  # 1 falls to 0.5 over the sweep
+    assert by.loc["worst", "area"] == 0.5  # each image is lost by one of the two at the end of its sweep
+    assert by.loc["p", "half_strength"] == 1.0 and by.loc["p", "area_given_correct"] == 0.75
+    assert np.isnan(by.loc["worst", "half_strength"])
 
 
 ROW = {"mode": "gtn", "other": "vanilla", "perturbation": "fgsm", "area": 0.41, "other_area": 0.52, "difference": -0.11}

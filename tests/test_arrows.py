@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "results": {"description", "cache", "analysis"},
     "statistics": set(),
     "analysis": {"statistics"},
+    "leaderboard": {"analysis"},
     "work": {
         "description",
         "cache",
@@ -55,7 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "runner": {"description", "cache", "planner", "schema", "results", "analysis", "work"},
     "teacher_training": {"description", "cache", "suite", "datasets", "teaching", "planner", "work", "runner"},
-    "reporting": {"description", "cache", "suite", "teaching", "reference", "results", "analysis"},
+    "reporting": {"description", "cache", "suite", "teaching", "reference", "results", "analysis", "leaderboard"},
     "cli": {
         "description",
         "suite",

@@ -61,7 +61,12 @@ def test_failed_cells_exit_with_1(
         (["retrain", "nothing"], "error: teacher 'trained': no teaching set 'nothing'"),
         (["retrain", "a/b.safetensors"], "error: teacher 'trained': a/b.safetensors: no such file"),
         (["list", "attacks"], "Invalid value for 'KIND'"),
-        (["run", "demo", "--limit", "0"], "Invalid value for '--limit'"),
+        (["run", "demo", "--limit", "0"], "error: --limit expects a number of images or a share of them"),
+        (["run", "demo", "--limit", "120%"], "such as 100 or 10%, got '120%'"),
+        (
+            ["run", "demo", "--architecture", "lineer"],
+            "architectures: has no 'lineer'; did you mean 'linear'?",
+        ),
         (["frobnicate"], "No such command 'frobnicate'"),
     ],
 )

@@ -39,7 +39,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Results:
 
 def test_the_output_folder(tiny_run: Results) -> None:
     files = {path.name for path in tiny_run.folder.iterdir()}
-    tables = {"samples.parquet", "summary.csv", "curves.csv", "comparisons.csv", "examples.safetensors"}
+    tables = {"samples.parquet", "summary.csv", "curves.csv", "measures.csv", "comparisons.csv", "examples.safetensors"}
     assert files == tables | {"suite.yaml", "suite.schema.json", "provenance.json"}
     assert list(tiny_run.summary.columns) == SUMMARY_COLUMNS and list(tiny_run.curves.columns) == CURVE_COLUMNS
     assert list(tiny_run.comparisons.columns) == COMPARISON_COLUMNS

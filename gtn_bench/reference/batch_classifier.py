@@ -10,16 +10,15 @@ from gtn_bench.classifiers import Classifier
 from gtn_bench.description import Precision
 from gtn_bench.learners.folding import fold
 from gtn_bench.learners.layers import BatchStatistics
-from gtn_bench.reference.protocol import BATCH
 
 
 class BatchClassifier(Classifier):
     """A network in training mode: its batch norms subtract the statistics of the batch that they are shown.
 
-    Logits and gradients of an image depend on the images beside it, so they are always handed over `BATCH` at a time.
+    Logits and gradients of an image depend on the images beside it, so they are always handed over 1000 at a time.
     """
 
-    batch = BATCH
+    batch = 1000
 
     @staticmethod
     def prepare(network: nn.Module, precision: Precision) -> nn.Module:

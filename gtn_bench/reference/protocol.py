@@ -10,11 +10,10 @@ What this protocol knows, `published` in a suite, is listed here; all else is re
 
 from __future__ import annotations
 
-from gtn_bench.description import Mistake, did_you_mean
+from gtn_bench.description import Mistake
 from gtn_bench.perturbations.base import MinimalPerturbation, Perturbation
 from gtn_bench.perturbations.lbfgs_penalty import LBFGSPenalty
 
-BATCH = 1000  # images that a learner in training mode is shown together
 TRAINING_MODE = {"10_gtn": True, "gtn": False, "vanilla": True}  # for each mode, that of its networks
 PERTURBATIONS = ("noise", "blur", "fgsm", "lbfgs-penalty")
 
@@ -24,8 +23,7 @@ NOTE = "published protocol: 10_gtn and vanilla in training mode (statistics of t
 def check_mode(name: str) -> None:
     """Raise `Mistake` unless the study had this training mode."""
     if name not in TRAINING_MODE:
-        known = ", ".join(TRAINING_MODE)
-        raise Mistake(f"protocol 'published' knows the modes {known}, got '{name}'{did_you_mean(name, TRAINING_MODE)}")
+        raise Mistake(f"protocol 'published' knows the modes {', '.join(TRAINING_MODE)}, got '{name}'")
 
 
 def check_perturbation(perturbation: Perturbation) -> None:

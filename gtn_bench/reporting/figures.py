@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -15,10 +15,13 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from gtn_bench.analysis import ACCEPTED, for_each_teacher
+from gtn_bench.analysis import ACCEPTED, BANDS, Bands, for_each_teacher
 
 MARKERS = "osD^vPX*"
+Norm = Literal["l2", "linf"]
+NORMS: dict[Norm, str] = {"l2": "L2", "linf": "L-infinity"}
 Array = np.ndarray[Any, Any]
 
 
@@ -30,11 +33,21 @@ def style(modes: Sequence[str]) -> dict[str, Any]:
     return dict(zip(modes, sns.color_palette("colorblind", len(modes)), strict=True))
 
 
-def curves_figure(curves: pd.DataFrame, axis: str, colours: Mapping[str, Any]) -> Figure:
+def curves_figure(
+    curves: pd.DataFrame,
+    axis: str,
+    colours: Mapping[str, Any],
+    *,
+    bands: Bands = "pointwise",
+    published: pd.DataFrame | None = None,
+    note: str = "",
+) -> Figure:
     """Accuracy over beta, one line and 95 % band for each mode, of one perturbation.
 
     A panel for the accepted architectures together, where there are several, and one for each
     architecture; every teacher begins a row. `curves` holds the rows of one perturbation from curves.csv.
+    Bands cover each point, or all points of a curve at once (`simultaneous`). Curves of the reference study
+    (`published`: columns teacher, mode, beta, accuracy) are dashed, in the first panel of their teacher.
     """
     alone = for_each_teacher(curves[curves["architecture"] != ACCEPTED])
     pooled = curves[curves["architecture"] == ACCEPTED]
@@ -57,7 +70,9 @@ def curves_figure(curves: pd.DataFrame, axis: str, colours: Mapping[str, Any]) -
     for (teacher, parts), height in zip(panels.items(), heights, strict=True):
         mine = axes[first : first + height].flat
         for panel, (architecture, part) in zip(mine, parts, strict=False):
-            _draw(panel, part, colours, legend=panel is axes[0, 0])
+            _draw(panel, part, colours, bands, legend=panel is axes[0, 0])
+            if published is not None and panel is mine[0]:
+                _dashed(panel, published[published["teacher"] == teacher], colours)
             name = "accepted architectures" if architecture == ACCEPTED else str(architecture)
             panel.set_title(name if len(panels) == 1 else f"{name}\nteacher {teacher}", fontsize="medium")
         for panel in mine[len(parts) :]:
@@ -65,23 +80,81 @@ def curves_figure(curves: pd.DataFrame, axis: str, colours: Mapping[str, Any]) -
         first += height
     handles, labels = axes[0, 0].get_legend_handles_labels()
     axes[0, 0].get_legend().remove()
+    if published is not None and len(published):
+        handles, labels = [*handles, Line2D([], [], color="grey", linestyle="--")], [*labels, "published"]
     figure.legend(handles, labels, loc="outside right upper", frameon=False, title="mode")
+    if note:
+        figure.suptitle(note, fontsize="small", color="firebrick")
     figure.supxlabel(f"beta ({axis})", fontsize="medium")
     figure.supylabel("accuracy", fontsize="medium")
     sns.despine(figure)
     return figure
 
 
-def _draw(panel: Any, part: pd.DataFrame, colours: Mapping[str, Any], legend: bool) -> None:
+def achieved_figure(curves: pd.DataFrame, norm: Norm, colours: Mapping[str, Any], note: str = "") -> Figure:
+    """Accuracy over the mean distance that images really moved, `l2` or `linf`: one axis for all perturbations.
+
+    A panel for each perturbation, all with the same axis, a row for each teacher; accepted architectures together,
+    or each line by itself where none is accepted. `curves` holds rows of curves.csv.
+    """
+    pooled = curves[curves["architecture"] == ACCEPTED]
+    shown = pooled if len(pooled) else for_each_teacher(curves)
+    teachers, perturbations = shown["teacher"].unique(), shown["perturbation"].unique()
+    figure, panels = plt.subplots(
+        len(teachers),
+        len(perturbations),
+        figsize=(1.9 + 2.2 * len(perturbations), 0.6 + 2.1 * len(teachers)),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for row, teacher in enumerate(teachers):
+        for column, perturbation in enumerate(perturbations):
+            panel = panels[row, column]
+            part = shown[(shown["teacher"] == teacher) & (shown["perturbation"] == perturbation)]
+            for (mode, _), curve in part.groupby(["mode", "architecture"], sort=False):
+                curve = curve.sort_values("beta")
+                marker = MARKERS[list(colours).index(str(mode)) % len(MARKERS)]
+                panel.plot(
+                    curve[f"mean_{norm}"],
+                    curve["accuracy"],
+                    color=colours[str(mode)],
+                    marker=marker,
+                    markersize=4,
+                    label=str(mode),
+                )
+            panel.set_title(
+                f"{perturbation}\nteacher {teacher}" if len(teachers) > 1 else perturbation, fontsize="medium"
+            )
+            panel.set(ylim=(-0.02, 1.02))
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    figure.legend(unique.values(), unique.keys(), loc="outside right upper", frameon=False, title="mode")
+    figure.supxlabel(f"mean {NORMS[norm]} distance of the images, pixel values", fontsize="medium")
+    figure.supylabel("accuracy", fontsize="medium")
+    if note:
+        figure.suptitle(note, fontsize="small", color="firebrick")
+    sns.despine(figure)
+    return figure
+
+
+def _dashed(panel: Any, published: pd.DataFrame, colours: Mapping[str, Any]) -> None:
+    """The reference study's curves."""
+    for mode, curve in published.groupby("mode", sort=False):
+        if mode in colours:
+            panel.plot(curve["beta"], curve["accuracy"], color=colours[str(mode)], linestyle="--", linewidth=1.2)
+
+
+def _draw(panel: Any, part: pd.DataFrame, colours: Mapping[str, Any], bands: Bands, legend: bool) -> None:
     beta = part["beta"].to_numpy()
     if len(beta) and beta.min() > 0 and beta.max() / beta.min() >= 50:
         panel.set_xscale("log")
     else:
         panel.locator_params(axis="x", nbins=4)
+    low, high = BANDS[bands]
     for mode, curve in part.sort_values("beta").groupby("mode", sort=False):
-        panel.fill_between(
-            curve["beta"], curve["ci_low"], curve["ci_high"], color=colours[str(mode)], alpha=0.15, linewidth=0
-        )
+        panel.fill_between(curve["beta"], curve[low], curve[high], color=colours[str(mode)], alpha=0.15, linewidth=0)
     sns.lineplot(
         part,
         x="beta",

@@ -7,29 +7,44 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from gtn_bench import analysis, suite
+from gtn_bench.analysis import Bands
 from gtn_bench.cache import digest, file_digest, fingerprint, write_atomically
+from gtn_bench.leaderboard import leaderboard
+from gtn_bench.reference.curves import SOURCE, beside, distances
+from gtn_bench.reference.protocol import NOTE
 from gtn_bench.results import FLAGS, Results
 
 _WHERE = ["teacher", "architecture", "mode", "seed", "perturbation", "beta"]
 
 
-def report(folder: str | Path) -> Path:
+def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
     """Write `figures/` and `report.md` into the output folder of a run; the path of the page.
 
-    Reads the tables, the resolved suite and the example images in the folder and nothing else.
+    Reads the tables, the resolved suite and the example images in the folder and nothing else. The bands of the
+    curves cover each point with 95 %, or all points of a curve at once (`simultaneous`).
     """
     results = Results(Path(folder))
     resolved = suite.load(results.folder / "suite.yaml")
     summary, curves = results.summary, results.curves
     done = summary[summary["status"] == "done"]
+    published = beside(_pooled_or_all(curves)) if resolved.overlay else None
     if len(done):
-        _draw(results)
+        _draw(results, bands, published)
     failed, flagged = summary[summary["status"] == "error"], summary[summary["flags"] != ""]
     context = {
         "suite": resolved,
+        "bands": bands,
+        "images": sorted({entry.samples for entry in resolved.perturbations if entry.samples}),
+        "published_note": NOTE if resolved.protocol == "published" else "",
+        "distances": markdown_table(distances(published)) if published is not None and len(published) else "",
+        "source": SOURCE,
+        "measures": markdown_table(_measures(results)) if len(done) else "",
+        "leaderboard": markdown_table(leaderboard(summary)) if len(done) and (done["forwards"] > 0).any() else "",
+        "rejected": sorted(set(summary.loc[summary["status"] == "rejected", "architecture"])),
         "provenance": results.provenance,
         "overview": markdown_table(analysis.overview(summary, results.rule)) if len(done) else "",
         "pooled": (curves["architecture"] == analysis.ACCEPTED).any(),
@@ -44,6 +59,34 @@ def report(folder: str | Path) -> Path:
         "errors": _last_lines(results.provenance["errors"]),
     }
     return write_page(results.folder, "report.md.j2", context)
+
+
+def _pooled_or_all(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the accepted architectures together, or else of each; those without a teacher for every teacher."""
+    pooled = table[table["architecture"] == analysis.ACCEPTED]
+    return pooled if len(pooled) else analysis.for_each_teacher(table)
+
+
+def _measures(results: Results) -> pd.DataFrame:
+    """The measures for people: intervals in brackets."""
+    shown = _pooled_or_all(results.measures)
+    rows = shown[["teacher", "architecture", "perturbation", "mode"]].copy()
+    rows["area"] = _with_interval(shown, "area", "ci_low", "ci_high")
+    rows["area, given clean-correct"] = shown["area_given_correct"]
+    rows["beta at half"] = _with_interval(shown, "half_strength", "half_ci_low", "half_ci_high")
+    return rows.sort_values(["teacher", "architecture", "perturbation"], kind="stable")
+
+
+def _with_interval(table: pd.DataFrame, value: str, low: str, high: str) -> list[str]:
+    said = []
+    for mean, bottom, top in table[[value, low, high]].itertuples(index=False):
+        if np.isnan(mean):
+            said.append("")
+        elif np.isnan(bottom):
+            said.append(f"{mean:.3g}")
+        else:
+            said.append(f"{mean:.3g} [{bottom:.3g}, {top:.3g}]")
+    return [text.replace("inf", "beyond") for text in said]
 
 
 def _differences(results: Results) -> list[str]:
@@ -71,12 +114,15 @@ def write_page(folder: Path, template: str, context: dict[str, Any]) -> Path:
     return page
 
 
-def _draw(results: Results) -> None:
+def _draw(results: Results, bands: Bands, published: pd.DataFrame | None) -> None:
     """Draw all figures, unless they were drawn from the same tables by the same code already."""
     folder = results.folder / "figures"
+    note = NOTE if results.provenance["protocol"] == "published" else ""
     tables = [results.folder / name for name in ("curves.csv", "samples.parquet", "examples.safetensors")]
     about = {key: results.provenance[key] for key in ("perturbations", "examples")}
-    drawn_from = digest([fingerprint("gtn_bench.reporting"), about, *(file_digest(table) for table in tables)])
+    code = [fingerprint("gtn_bench.reporting"), fingerprint("gtn_bench.reference.curves")]
+    how = [bands, note, published is not None]
+    drawn_from = digest([code, about, how, *(file_digest(table) for table in tables)])
     stamp, drawn = folder / ".drawn-from", {path.name for path in folder.glob("*.*")}
     wanted = {f"{name}.{kind}" for name in _figures(results) for kind in ("png", "svg")}
     if wanted <= drawn and stamp.is_file() and stamp.read_text() == drawn_from:
@@ -88,16 +134,23 @@ def _draw(results: Results) -> None:
     strips = _strips(results)
     for perturbation, part in results.curves.groupby("perturbation", sort=False):
         name, axis = str(perturbation), about["perturbations"][perturbation]
-        figures.save(figures.curves_figure(part, axis, colours), folder / name)
+        theirs = None
+        if published is not None:
+            theirs = published[published["perturbation"] == name].assign(accuracy=lambda table: table["published"])
+        figure = figures.curves_figure(part, axis, colours, bands=bands, published=theirs, note=note)
+        figures.save(figure, folder / name)
         if name in strips:
             figures.save(figures.strip_figure(**strips[name], axis=axis), folder / f"{name}-examples")
+    for norm in figures.NORMS:
+        figures.save(figures.achieved_figure(results.curves, norm, colours, note=note), folder / f"over-{norm}")
     write_atomically(stamp, drawn_from.encode())
 
 
 def _figures(results: Results) -> set[str]:
-    """Names of all figures: the curves of each perturbation, and its examples."""
+    """Names of all figures: the curves of each perturbation, its examples, all over one axis."""
     with_examples = {key.split("/")[0] for key in results.examples if key != "clean"}
-    return {*results.curves["perturbation"].unique(), *(f"{name}-examples" for name in with_examples)}
+    curves = {*results.curves["perturbation"].unique(), "over-l2", "over-linf"}
+    return curves | {f"{name}-examples" for name in with_examples}
 
 
 def _strips(results: Results) -> dict[str, dict[str, Any]]:

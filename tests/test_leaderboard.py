@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from gtn_bench import leaderboard
+from gtn_bench.results import SUMMARY_COLUMNS
+
+
+def test_ratios_by_hand() -> None:
+    """A learner of 80 %: one attack leaves 60 %, one 20 %, so they take 20 and 60 points, 40 on average."""
+    assert leaderboard.robustness_ratio(0.8, [0.6, 0.2]) == pytest.approx(100 * (1 - 40 / 60))
+    assert leaderboard.improved_robustness_ratio(0.8, [0.6, 0.2]) == pytest.approx(100 * (1 - 0.4 * 0.6 / 0.64))
+    assert leaderboard.attack_efficiency(1, [11, 21]) == pytest.approx(75)
+    assert leaderboard.crei(30, 70) == 50 and leaderboard.crei(30, 70, alpha=1) == 30
+
+
+def test_their_weaknesses() -> None:
+    assert leaderboard.robustness_ratio(0.9, [0.1, 0.1]) == pytest.approx(0)  # broken alike
+    assert leaderboard.robustness_ratio(0.9, [0.9, 0.9, 0.9, 0.0]) == pytest.approx(75)  # wide open to one
+    assert leaderboard.robustness_ratio(0.9, [0.9]) == 0 and leaderboard.attack_efficiency(1, [1, 1]) == 0
+
+
+def test_attacks_are_what_asks_the_learner() -> None:
+    names = ["mode", "seed", "perturbation", "beta", "accuracy", "forwards"]
+    rows = [
+        (mode, seed, *cell)
+        for mode, seed in (("gtn", 0), ("gtn", 1), ("vanilla", 0))
+        for cell in [("fgsm", 0.0, 0.8, 30), ("fgsm", 0.1, 0.6, 30), ("fgsm", 0.2, 0.2, 30), ("noise", 0.5, 0.1, 0)]
+    ]
+    table = pd.DataFrame(rows, columns=names)
+    table["teacher"] = table["mode"].map({"gtn": "t", "vanilla": "none"})
+    table = table.assign(
+        dataset="d", architecture="a", clean_accuracy=0.8, n=10, backwards=table["forwards"], status="done"
+    )
+    found = leaderboard.leaderboard(table.reindex(columns=SUMMARY_COLUMNS)).set_index("mode")
+    assert found.loc["gtn", "RR"] == pytest.approx(leaderboard.robustness_ratio(0.8, [0.6, 0.2]))
+    assert found.loc["vanilla", "teacher"] == "t" and found.loc["vanilla", "AE"] == 100

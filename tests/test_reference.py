@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import TINY
+from torch import Tensor
+from torch.nn import functional as F
+
+import gtn_bench
+from gtn_bench import suite
+from gtn_bench.datasets import Digits
+from gtn_bench.description import Mistake
+from gtn_bench.learners import LEARNERS
+from gtn_bench.perturbations import PERTURBATIONS
+from gtn_bench.perturbations.referee import judge, look_at
+from gtn_bench.reference import curves, protocol
+from gtn_bench.reference.batch_classifier import BatchClassifier
+
+PUBLISHED = TINY.replace("acceptance: 0.0", "acceptance: 0.0\nprotocol: published").replace(
+    "name: lbfgs-penalty,", "name: lbfgs-penalty, penalty: batch,"
+)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_batch_classifier_is_the_network_in_training_mode(name: str, digits: tuple[Tensor, Tensor]) -> None:
+    """Logits and the coupled gradients of the batch's loss, to 1e-9 in float64."""
+    network = LEARNERS[name]()(Digits(), 0).double().train()
+    x, y = torch.rand(16, 1, 8, 8, dtype=torch.float64), digits[1][:16]  # without ties for max pooling
+    classifier = BatchClassifier(network, Digits.input_shape, 10)
+    ours = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(F.cross_entropy(network(ours), y, reduction="sum"), ours)
+    assert torch.allclose(classifier(x), network(x), atol=1e-9)
+    assert torch.allclose(classifier.loss_gradient(x, y), expected, atol=1e-9)
+    assert not torch.allclose(classifier(x)[:8], classifier(x[:8]), atol=1e-3)  # an image depends on the others
+
+
+def test_every_look_is_at_the_whole_batch(digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BatchClassifier, "batch", 40)
+    classifier = BatchClassifier(LEARNERS["linear"]()(Digits(), 0), Digits.input_shape, 10)
+    sizes: set[int] = set()
+    classifier.network.register_forward_hook(lambda module, inputs, output: sizes.add(len(inputs[0])))
+    x, y = digits
+    for perturbation in (
+        PERTURBATIONS["fgsm"](beta=0.1, steps=2),
+        PERTURBATIONS["lbfgs-penalty"](beta=1.0, steps=2, penalty="batch"),
+        PERTURBATIONS["noise"](beta=0.1),
+    ):
+        judge(perturbation, classifier, look_at(classifier, x, y), x, y, torch.arange(60))
+    assert sizes == {40, 20}
+
+
+def test_fgsm_ascends_the_mean_loss_of_the_batch(digits: tuple[Tensor, Tensor]) -> None:
+    """The loop of the study, written out."""
+    network = LEARNERS["base_larger"]()(Digits(), 0).train()
+    x, y = digits
+    x_adv = x.clone()
+    for _ in range(5):
+        x_adv.requires_grad_()
+        (grad,) = torch.autograd.grad(F.cross_entropy(network(x_adv), y), x_adv)
+        x_adv = (x_adv.detach() + 0.02 * grad.sign()).clamp(0, 1)
+    classifier = BatchClassifier(network, Digits.input_shape, 10)
+    ours = PERTURBATIONS["fgsm"](beta=0.02, steps=5)(classifier, x, y, torch.arange(60))
+    assert ((ours - x_adv).abs() > 1e-4).float().mean() < 0.01  # signs of gradients that are nearly 0
+
+
+@pytest.fixture(scope="module")
+def published_run(tmp_path_factory: pytest.TempPathFactory) -> gtn_bench.Results:
+    plan = gtn_bench.plan(suite.parse(PUBLISHED))
+    folder = tmp_path_factory.mktemp("published")
+    return gtn_bench.run(plan, folder / "out", cache=folder / "cache", workers=1)
+
+
+def test_modes_are_measured_as_in_the_study(published_run: gtn_bench.Results, tmp_path: Path) -> None:
+    """Vanilla learners in training mode, on all images together; gtn learners as in a fair run."""
+    fair = gtn_bench.run(gtn_bench.plan(suite.parse(PUBLISHED.replace("protocol: published", ""))), tmp_path / "out",
+                         cache=published_run.folder.parent / "cache", workers=1)  # fmt: skip
+    accuracy = ["clean_accuracy", "accuracy"]
+    for mode, same in (("gtn", True), ("vanilla", False)):
+        ours, theirs = (
+            results.summary.loc[results.summary["mode"] == mode, accuracy] for results in (published_run, fair)
+        )
+        assert ours.equals(theirs) is same
+
+
+def test_it_cannot_be_overlooked(published_run: gtn_bench.Results) -> None:
+    page = gtn_bench.report(published_run.folder).read_text()
+    assert "Measured with the published protocol" in page
+    figures = list((published_run.folder / "figures").glob("*.svg"))
+    curves = [path for path in figures if "examples" not in path.name]
+    assert len(curves) == 6
+    assert all(protocol.NOTE in path.read_text() for path in curves)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ([("{name: vanilla, epochs: 2}", "{name: adversarial}")],
+         "modes[2]: protocol 'published' knows the modes 10_gtn, gtn, vanilla, got 'adversarial'"),
+        ([("penalty: batch,", "")], "expects penalty: batch, one for all images, got 'sample'"),
+        ([("name: noise,", "name: contrast,")],
+         "protocol 'published' knows the perturbations noise, blur, fgsm, lbfgs-penalty, got 'contrast'"),
+        ([("samples: 100, beta: [0, 1]", "search: minimal, beta: [0, 1]")], "has no search for the smallest strength, got one for 'blur'"),
+        ([("protocol: published", "protocol: published\nprecision: bfloat16")],
+         "precision: protocol 'published' computes in float32, got 'bfloat16'"),
+        ([("protocol: published", "protocol: publishd")], "protocol: expects one of evaluation, published, got 'publishd'"),
+        ([("protocol: published", "overlay: published")],
+         "overlay: the published curves are of mnist in normalized units, got digits in pixel units"),
+    ],
+)  # fmt: skip
+def test_what_the_protocol_does_not_know_is_refused(changes: list[tuple[str, str]], message: str) -> None:
+    text = PUBLISHED
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    with pytest.raises(Mistake) as caught:
+        gtn_bench.plan(suite.parse(text))
+    assert message in str(caught.value)
+
+
+def test_the_published_curves() -> None:
+    table = curves.published_curves()
+    assert len(table) == 198 and set(table["teacher"]) == set(curves.TEACHERS)
+    assert set(table["mode"]) == set(protocol.TRAINING_MODE)
+    assert table["accuracy"].between(0, 1).all()
+    sweeps = table.groupby(["teacher", "mode", "perturbation"]).size().unstack()
+    assert sweeps.to_numpy().tolist() == [[10, 6, 7, 10]] * 6
+
+
+def ours(**more: Any) -> pd.DataFrame:
+    """The published curves as if they were ours, changed."""
+    return curves.published_curves().assign(**more)
+
+
+def test_distances_to_the_published_curves() -> None:
+    assert curves.distances(curves.beside(ours()))["largest"].max() == pytest.approx(0)
+    table = ours()
+    moved = (table["mode"] == "gtn") & (table["perturbation"] == "fgsm") & np.isclose(table["beta"], 0.0124)
+    table.loc[moved, "accuracy"] += 0.3
+    found = curves.distances(curves.beside(table)).set_index(["teacher", "perturbation", "mode"])
+    far = found.loc[("base_larger", "fgsm", "gtn")]
+    assert far["largest"] == pytest.approx(0.3) and far["mean distance"] == pytest.approx(0.05)
+    assert far["at beta"] == pytest.approx(0.0124)
+    assert (found["largest"] > 1e-9).sum() == 2  # of both teachers
+    part = table[table["beta"] <= 0.01]  # only what lies within our sweep is compared
+    assert curves.beside(part)["beta"].max() <= 0.01
