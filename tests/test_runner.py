@@ -142,6 +142,46 @@ def test_limit_takes_the_first_images(tiny_run: Results, tmp_path: Path, store: 
     pd.testing.assert_frame_equal(limited.samples[columns].reset_index(drop=True), whole[columns])
 
 
+def test_limit_may_be_a_share(tmp_path: Path, store: Path) -> None:
+    limited = gtn_bench.run(gtn_bench.plan(suite.parse(TINY), limit=0.05), tmp_path, cache=store, workers=1)
+    counts = limited.summary.groupby("perturbation")["n"].first()
+    assert counts.to_dict() == {"fgsm": 1, "lbfgs-penalty": 1, "noise": 18, "blur": 5}
+
+
+NARROW = """
+name: narrow
+dataset: digits
+architectures: [linear, {name: linear, label: narrow, hidden: [1]}]
+modes: [{name: vanilla, epochs: 2}]
+controls: [random-labels]
+seeds: [0, 1]
+acceptance: 0.5
+attack: accepted
+perturbations: [{name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}, {name: noise, beta: [0.5]}]
+"""
+
+
+def test_accepted_architectures_alone_are_attacked_if_asked(tmp_path: Path, store: Path) -> None:
+    """One hidden unit is not enough; a control that learns nothing does not decide."""
+    chosen = run(NARROW, tmp_path / "accepted", store)
+    status = chosen.summary.groupby(["architecture", "mode"])["status"].unique().map(list).to_dict()
+    assert status == {
+        (name, mode): [said]
+        for name, said in (("linear", "done"), ("narrow", "rejected"))
+        for mode in ("vanilla", "random-labels")
+    }
+    everything = run(NARROW.replace("attack: accepted", ""), tmp_path / "all", store)
+    assert (everything.summary["status"] == "done").all()
+    same = ["n", "clean_accuracy"]
+    pd.testing.assert_frame_equal(chosen.summary[same], everything.summary[same])
+    rejected = chosen.summary[chosen.summary["status"] == "rejected"]
+    assert rejected[["accuracy", "forwards"]].isna().all(axis=None)
+    assert "narrow" not in set(chosen.samples["architecture"]) | set(chosen.curves["architecture"])
+    page = gtn_bench.report(tmp_path / "accepted").read_text()
+    assert "learners of narrow were not" in page and "but the controls" in page
+    assert "failed" not in page
+
+
 def test_progress_rises_to_its_total(tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     run(TINY, tmp_path / "out", tmp_path / "store", progress=lambda *what: told.append(what))

@@ -160,6 +160,16 @@ MISTAKES = {
         "label: gtn",
         "modes[1]: 'gtn' is there already; give one of them a label of its own",
     ),
+    "control called like a mode": (
+        "seeds: [0, 1]",
+        "controls: [{name: adversarial, label: gtn}]\nseeds: [0, 1]",
+        "controls[0]: 'gtn' is there already; give one of them a label of its own",
+    ),
+    "unknown control": (
+        "seeds: [0, 1]",
+        "controls: [random_labels]\nseeds: [0, 1]",
+        "controls[0].name: unknown mode 'random_labels'; did you mean 'random-labels'?",
+    ),
     "more images than there are": (
         "samples: 100",
         "samples: 1000",
