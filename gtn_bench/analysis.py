@@ -152,8 +152,10 @@ def comparisons(summary: pd.DataFrame, rule: Rule, correct: Correct) -> pd.DataF
     return compared[[*columns[:-1], "p_holm", "detectable", "n_seeds"]]
 
 
-def measures(summary: pd.DataFrame, rule: Rule, correct: Correct) -> pd.DataFrame:
+def measures(summary: pd.DataFrame, rule: Rule, correct: Correct, curves: pd.DataFrame) -> pd.DataFrame:
     """One row for each mode under a perturbation: the measures of its curve, and one for the worst perturbation.
+
+    `curves` is what the function of that name makes of the rest.
 
     area: mean accuracy over the sweep with its 95 % interval; `area_given_correct`, of the images that the learner
         classified correctly before. Of `worst`, the mean over images of the smallest of each image's areas, so that
@@ -161,8 +163,7 @@ def measures(summary: pd.DataFrame, rule: Rule, correct: Correct) -> pd.DataFram
     half_strength: where the accuracy has fallen to half of the clean one, inf if nowhere; the ends of its interval
         are where those of the accuracy have.
     """
-    points = for_each_teacher(curves(summary, rule, correct))
-    points = points.set_index(["teacher", "architecture", "mode", "perturbation"]).sort_index()
+    points = for_each_teacher(curves).set_index(["teacher", "architecture", "mode", "perturbation"]).sort_index()
     rows = []
     names = ["dataset", "teacher", "architecture", "mode"]
     for name, learners in for_each_teacher(_pooled(summary, rule)).groupby(names, sort=False):

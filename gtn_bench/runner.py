@@ -261,11 +261,13 @@ def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, 
                 }
             )
     summary = pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
+    rule = _rule(plan)
+    curves = analysis.curves(summary, rule, correct)
     tables = {
         "summary": summary,
-        "curves": analysis.curves(summary, _rule(plan), correct),
-        "measures": analysis.measures(summary, _rule(plan), correct),
-        "comparisons": analysis.comparisons(summary, _rule(plan), correct),
+        "curves": curves,
+        "measures": analysis.measures(summary, rule, correct, curves),
+        "comparisons": analysis.comparisons(summary, rule, correct),
     }
     for name, table in tables.items():
         write_atomically(folder / f"{name}.csv", table.to_csv(index=False).encode())

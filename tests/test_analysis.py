@@ -137,7 +137,7 @@ def test_measures_by_hand() -> None:
     correct = {row: kept[cell["perturbation"], cell["beta"]] for row, cell in table.iterrows()}
     table["accuracy"] = [correct[row].mean() for row in table.index]
     table["accuracy_given_correct"] = table["accuracy"]
-    found = analysis.measures(table, Rule(0.5), correct)
+    found = analysis.measures(table, Rule(0.5), correct, analysis.curves(table, Rule(0.5), correct))
     assert list(found.columns) == MEASURE_COLUMNS
     by = found[found["architecture"] == "a"].set_index("perturbation")
     assert by.loc[["p", "q"], "area"].tolist() == [0.75, 0.75]  # 1 falls to 0.5 over the sweep
