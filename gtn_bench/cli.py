@@ -111,6 +111,10 @@ def run(
     if as_json:
         print(json.dumps({"folder": str(folder), "report": str(page), "cells": len(results.summary), "failed": failed}))
     else:
+        if plan.suite.protocol == "published":
+            from gtn_bench.reference.protocol import NOTE
+
+            console.print(f"[red]{NOTE}[/]", highlight=False, soft_wrap=True)
         _print_overview(results)
         console.print(f"report: {_plain(str(page))}", soft_wrap=True)
     if failed:

@@ -66,6 +66,7 @@ ALLOWED: dict[str, set[str]] = {
         "runner",
         "teacher_training",
         "reporting",
+        "reference",
         "results",
         "analysis",
         "__version__",
