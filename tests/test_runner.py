@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -179,6 +180,7 @@ def test_accepted_architectures_alone_are_attacked_if_asked(tmp_path: Path, stor
     assert "narrow" not in set(chosen.samples["architecture"]) | set(chosen.curves["architecture"])
     page = gtn_bench.report(tmp_path / "accepted").read_text()
     assert "learners of narrow were not" in page and "but the controls" in page
+    assert re.search(r"\| narrow \|.*\| no \| vanilla 0\.\d{3} \|", page)
     assert "failed" not in page
 
 

@@ -48,7 +48,7 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
         "provenance": results.provenance,
         "overview": markdown_table(analysis.overview(summary, results.rule)) if len(done) else "",
         "pooled": (curves["architecture"] == analysis.ACCEPTED).any(),
-        "acceptance": markdown_table(analysis.acceptance(summary, results.rule)) if len(done) else "",
+        "acceptance": markdown_table(_acceptance(results)) if len(done) else "",
         "differences": _differences(results),
         "axes": {name: results.provenance["perturbations"][name] for name in curves["perturbation"].unique()},
         "examples": {key.split("/")[0] for key in results.examples},
@@ -65,6 +65,20 @@ def _pooled_or_all(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the accepted architectures together, or else of each; those without a teacher for every teacher."""
     pooled = table[table["architecture"] == analysis.ACCEPTED]
     return pooled if len(pooled) else analysis.for_each_teacher(table)
+
+
+def _acceptance(results: Results) -> pd.DataFrame:
+    """All architectures, and why those that are not accepted are not."""
+    rule = results.rule
+    table = analysis.acceptance(results.summary, rule)
+    decisive = [mode for mode in table.columns[2:-1] if mode not in rule.controls]
+    reasons = []
+    for row in table.to_dict("records"):
+        short = {mode: row[mode] for mode in decisive if not row[mode] > rule.threshold}
+        reasons.append(
+            ", ".join(f"{mode} failed" if np.isnan(mean) else f"{mode} {mean:.3f}" for mode, mean in short.items())
+        )
+    return table.assign(reason=reasons)
 
 
 def _measures(results: Results) -> pd.DataFrame:
