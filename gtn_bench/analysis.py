@@ -125,9 +125,9 @@ def comparisons(summary: pd.DataFrame, rule: Rule, correct: Correct) -> pd.DataF
     """One row for each pair of modes under a perturbation: the difference of the areas under their curves.
 
     Paired: over the seeds that both modes have with every strength, with the same initial weights, images and noise.
-    `p` is that of the permutation test over seeds, `p_holm` corrected for all pairs and perturbations of the same
-    architecture, those with a control by themselves; `detectable` the smallest difference that would have been seen
-    in four of five such runs. Two controls are not compared.
+    `p` is that of the permutation test over all such pairs of learners, `p_holm` corrected for all pairs of modes and
+    perturbations of the same architecture, those with a control by themselves; `detectable` the smallest difference
+    that would have been seen in four of five such runs. Two controls are not compared.
     """
     table = for_each_teacher(_pooled(summary, rule))
     rows = []
@@ -138,18 +138,19 @@ def comparisons(summary: pd.DataFrame, rule: Rule, correct: Correct) -> pd.DataF
             seeds = [seed for seed in areas[mode] if seed in areas[other]]
             if seeds and not {mode, other} <= set(rule.controls):
                 ours, theirs = (np.stack([areas[which][seed] for seed in seeds]) for which in (mode, other))
-                between = ours - theirs
+                pairs = (ours - theirs).mean(2).ravel()
+                between = (ours - theirs).mean(1)
                 measured = (float(ours.mean()), float(theirs.mean()), float(between.mean()), *interval(between))
-                p = permutation_test(between.mean(1))
-                rows.append((*name, mode, other, *measured, p, detectable(between), len(seeds)))
+                tested = (permutation_test(pairs), detectable(between), len(seeds), len(pairs))
+                rows.append((*name, mode, other, *measured, *tested))
     columns = [*names, "mode", "other", "area", "other_area", "difference", "ci_low", "ci_high", "p", "detectable"]
-    compared = pd.DataFrame(rows, columns=[*columns, "n_seeds"])
+    compared = pd.DataFrame(rows, columns=[*columns, "n_seeds", "n_pairs"])
     # Two modes without a teacher are the same pair under every teacher, and one comparison.
     compared = compared.drop_duplicates([column for column in compared if column != "teacher"], ignore_index=True)
     controlled = compared["mode"].isin(rule.controls) | compared["other"].isin(rule.controls)
     families = compared.groupby([compared["architecture"], controlled])
     compared["p_holm"] = families["p"].transform(lambda p: holm(p.to_numpy()))
-    return compared[[*columns[:-1], "p_holm", "detectable", "n_seeds"]]
+    return compared[[*columns[:-1], "p_holm", "detectable", "n_seeds", "n_pairs"]]
 
 
 def measures(summary: pd.DataFrame, rule: Rule, correct: Correct, curves: pd.DataFrame) -> pd.DataFrame:
@@ -186,27 +187,29 @@ def measures(summary: pd.DataFrame, rule: Rule, correct: Correct, curves: pd.Dat
 
 
 def _mean(areas: Mapping[int, Array]) -> tuple[float, float, float, int]:
-    """Mean over seeds and images of each seed's values (N,), its interval, the number of seeds."""
+    """Mean over seeds and images of each seed's values (A, N), its interval, the number of seeds."""
     if not areas:
         return np.nan, np.nan, np.nan, 0
-    values = np.stack(list(areas.values()))
+    values = np.stack([learners.mean(0) for learners in areas.values()])
     return (float(values.mean()), *interval(values), len(values))
 
 
 def _worst(sweeps: Sequence[Mapping[int, Array]]) -> dict[int, Array]:
-    """For each seed the smallest of each image's areas (N,), of the images that all sweeps have."""
+    """For each seed the smallest of each image's areas (A, N), of the images that all sweeps have."""
     seeds = [seed for seed in sweeps[0] if all(seed in sweep for sweep in sweeps)]
-    count = min((len(sweep[seed]) for sweep in sweeps for seed in seeds), default=0)
-    return {seed: np.min([sweep[seed][:count] for sweep in sweeps], axis=0) for seed in seeds}
+    count = min((sweep[seed].shape[1] for sweep in sweeps for seed in seeds), default=0)
+    return {seed: np.min([sweep[seed][:, :count] for sweep in sweeps], axis=0) for seed in seeds}
 
 
 def _areas(curve: pd.DataFrame, correct: Correct) -> Iterator[tuple[int, Array]]:
-    """For each seed with every strength, each image's share (N,) in the area under the curve."""
+    """For each seed with every strength, each image's share in the area under the curve (A, N) of A pooled learners."""
     betas = np.sort(curve["beta"].unique())
     weights = np.array([area(betas, unit) for unit in np.eye(len(betas))])
     for seed, points in curve.groupby("seed", sort=False):
         if len(points) == len(betas):
-            yield int(str(seed)), weights @ _images(list(points.sort_values("beta")["rows"]), correct)
+            learners = zip(*points.sort_values("beta")["rows"], strict=True)
+            shares = [weights @ np.stack([correct[row] for row in rows]) for rows in learners]
+            yield int(str(seed)), np.stack(shares)
 
 
 def sentence(comparison: Mapping[str, Any]) -> str:
@@ -222,9 +225,9 @@ def sentence(comparison: Mapping[str, Any]) -> str:
     side = "falls below" if c["difference"] < 0 else "lies above"
     said = f"{c['mode']} {side} {c['other']} {where}: {found}, p = {c['p_holm']:.2g}"
     if c["p_holm"] > 0.05:
-        least = 2.0 ** (1 - c["n_seeds"])
+        least = 2.0 ** (1 - c["n_pairs"])
         said += (
-            f"; the test over seeds does not carry it ({c['n_seeds']} seeds, p at least {least:.2g} before correction)"
+            f"; the test does not carry it ({c['n_pairs']} pairs of learners, p at least {least:.2g} before correction)"
         )
     return said
 

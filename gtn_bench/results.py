@@ -47,7 +47,7 @@ CURVE_COLUMNS = [
 ]
 COMPARISON_COLUMNS = [
     *("dataset", "teacher", "architecture", "perturbation", "mode", "other"),
-    *("area", "other_area", "difference", "ci_low", "ci_high", "p", "p_holm", "detectable", "n_seeds"),
+    *("area", "other_area", "difference", "ci_low", "ci_high", "p", "p_holm", "detectable", "n_seeds", "n_pairs"),
 ]
 MEASURE_COLUMNS = [
     *("dataset", "teacher", "architecture", "mode", "perturbation"),

@@ -100,7 +100,10 @@ def test_comparisons_pair_modes_by_seed_and_image() -> None:
     assert by.loc[("t1", "a"), "difference"] == pytest.approx(-0.05, abs=1e-6)
     assert by.loc[("t2", "accepted"), "difference"] == pytest.approx(-0.1, abs=1e-6)
     assert set(by.index) == {(t, a) for t in ("t1", "t2") for a in ("a", "b", "accepted")}
-    assert (found["p"] == 0.5).all() and (found["p_holm"] == 1).all() and (found["n_seeds"] == 2).all()
+    assert (found["n_seeds"] == 2).all()
+    assert found["p_holm"].tolist() == [1, 1, 0.5, 1, 1, 0.25]  # two in each family
+    assert (found["p"] == 2.0 ** (1 - found["n_pairs"])).all()  # all pairs agree
+    assert by["n_pairs"].to_dict() == {**dict.fromkeys(by.index, 2), ("t2", "accepted"): 4}  # two architectures
 
     broken = TWO_TEACHERS.copy()  # a seed without one of its strengths is no pair
     lost = (broken["mode"] == "vanilla") & (broken["seed"] == 1) & (broken["beta"] == 0.1)
@@ -153,23 +156,23 @@ ROW = {"mode": "gtn", "other": "vanilla", "perturbation": "fgsm", "area": 0.41, 
     "more, said",
     [
         (
-            {"ci_low": -0.14, "ci_high": -0.08, "p_holm": 0.008, "n_seeds": 9},
+            {"ci_low": -0.14, "ci_high": -0.08, "p_holm": 0.008, "n_seeds": 9, "n_pairs": 9},
             "gtn falls below vanilla under fgsm: "
             "area 0.410 against 0.520, difference -0.110 [-0.140, -0.080], p = 0.008",
         ),
         (
-            {"ci_low": -0.14, "ci_high": -0.08, "p_holm": 0.75, "n_seeds": 3},
+            {"ci_low": -0.14, "ci_high": -0.08, "p_holm": 0.75, "n_seeds": 3, "n_pairs": 3},
             "gtn falls below vanilla under fgsm: "
             "area 0.410 against 0.520, difference -0.110 [-0.140, -0.080], p = 0.75; "
-            "the test over seeds does not carry it (3 seeds, p at least 0.25 before correction)",
+            "the test does not carry it (3 pairs of learners, p at least 0.25 before correction)",
         ),
         (
-            {"ci_low": -0.24, "ci_high": 0.02, "p_holm": 1.0, "n_seeds": 3},
+            {"ci_low": -0.24, "ci_high": 0.02, "p_holm": 1.0, "n_seeds": 3, "n_pairs": 3},
             "gtn and vanilla under fgsm: no difference seen (smallest detectable 0.030); "
             "area 0.410 against 0.520, difference -0.110 [-0.240, +0.020]",
         ),
         (
-            {"ci_low": np.nan, "ci_high": np.nan, "p_holm": 1.0, "n_seeds": 1},
+            {"ci_low": np.nan, "ci_high": np.nan, "p_holm": 1.0, "n_seeds": 1, "n_pairs": 1},
             "gtn and vanilla under fgsm: area 0.410 against 0.520; one seed says nothing about others",
         ),
     ],

@@ -86,21 +86,29 @@ def _measures(results: Results) -> pd.DataFrame:
     shown = _pooled_or_all(results.measures)
     rows = shown[["teacher", "architecture", "perturbation", "mode"]].copy()
     rows["area"] = _with_interval(shown, "area", "ci_low", "ci_high")
-    rows["area, given clean-correct"] = shown["area_given_correct"]
+    rows["area, given clean-correct"] = [_short(value) for value in shown["area_given_correct"]]
     rows["beta at half"] = _with_interval(shown, "half_strength", "half_ci_low", "half_ci_high")
-    return rows.sort_values(["teacher", "architecture", "perturbation"], kind="stable")
+    return rows.sort_values(["teacher", "architecture", "perturbation"], kind="stable", key=_order_of_appearance)
 
 
-def _with_interval(table: pd.DataFrame, value: str, low: str, high: str) -> list[str]:
+def _order_of_appearance(column: pd.Series[Any]) -> pd.Series[Any]:
+    return column.map({value: place for place, value in enumerate(column.unique())})
+
+
+def _short(value: float) -> str:
+    """Three digits; nothing for nan, `beyond` for infinity."""
+    if np.isnan(value):
+        return ""
+    return "beyond" if np.isinf(value) else f"{float(f'{value:.3g}'):g}"
+
+
+def _with_interval(table: pd.DataFrame, *columns: str) -> list[str]:
+    """Of each row the value, and in brackets the ends of its interval, if there are any."""
     said = []
-    for mean, bottom, top in table[[value, low, high]].itertuples(index=False):
-        if np.isnan(mean):
-            said.append("")
-        elif np.isnan(bottom):
-            said.append(f"{mean:.3g}")
-        else:
-            said.append(f"{mean:.3g} [{bottom:.3g}, {top:.3g}]")
-    return [text.replace("inf", "beyond") for text in said]
+    for value, low, high in table[list(columns)].itertuples(index=False):
+        ends = "" if np.isnan(low) else f" [{_short(low)}, {_short(high)}]"
+        said.append(_short(value) + ends)
+    return said
 
 
 def _differences(results: Results) -> list[str]:
