@@ -1,0 +1,106 @@
+"""The finding of reports/mnist-study: published, reproduced and corrected curves beside each other.
+
+    python benchmarks/mnist_study.py EVALUATION PUBLISHED OUT
+
+EVALUATION and PUBLISHED are output folders of the suites `mnist-evaluation` and `mnist-published`. Writes into OUT a
+figure for each teacher and `differences.md`: by how much the modes differ from vanilla, in area under the curve.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+
+from gtn_bench.analysis import ACCEPTED
+from gtn_bench.reference.curves import published_curves
+from gtn_bench.reporting.figures import MARKERS, save, style
+from gtn_bench.reporting.page import markdown_table
+from gtn_bench.results import Results
+from gtn_bench.statistics import area
+
+MODES = ["10_gtn", "gtn", "vanilla"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("evaluation", type=Path)
+    parser.add_argument("published", type=Path)
+    parser.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    corrected, reproduced = Results(arguments.evaluation), Results(arguments.published)
+    colours = style(MODES)
+    theirs = published_curves()
+    for teacher in theirs["teacher"].unique():
+        columns = {
+            "published": theirs[theirs["teacher"] == teacher],
+            "reproduced, published protocol": _accepted(reproduced.curves, teacher),
+            "corrected, all in evaluation mode": _accepted(corrected.curves, teacher),
+        }
+        save(_figure(columns, corrected.provenance["perturbations"], colours), arguments.out / f"finding-{teacher}")
+    table = differences(theirs, reproduced.comparisons, corrected.comparisons)
+    (arguments.out / "differences.md").write_text(markdown_table(table) + "\n", encoding="utf-8")
+
+
+def _accepted(table: pd.DataFrame, teacher: str) -> pd.DataFrame:
+    return table[(table["teacher"] == teacher) & (table["architecture"] == ACCEPTED)]
+
+
+def _figure(columns: Mapping[str, pd.DataFrame], axes: Mapping[str, str], colours: Mapping[str, Any]) -> plt.Figure:
+    """A row for each perturbation, a column for each source of curves; bands are 95 % intervals, theirs deviations."""
+    figure, panels = plt.subplots(
+        len(axes), len(columns), figsize=(8.4, 8.4), sharex="row", sharey=True, squeeze=False, layout="constrained"
+    )
+    for row, (perturbation, axis) in enumerate(axes.items()):
+        for column, (title, curves) in enumerate(columns.items()):
+            panel = panels[row, column]
+            for mode in MODES:
+                curve = curves[(curves["perturbation"] == perturbation) & (curves["mode"] == mode)].sort_values("beta")
+                low = curve["ci_low"] if "ci_low" in curve else curve["accuracy"] - curve["std"]
+                high = curve["ci_high"] if "ci_high" in curve else curve["accuracy"] + curve["std"]
+                panel.fill_between(curve["beta"], low, high, color=colours[mode], alpha=0.15, linewidth=0)
+                marker = MARKERS[MODES.index(mode)]
+                panel.plot(curve["beta"], curve["accuracy"], color=colours[mode], marker=marker, ms=4, label=mode)
+            panel.set(ylim=(-0.02, 1.02), xscale="log" if perturbation == "lbfgs" else "linear")
+            if row == 0:
+                panel.set_title(title, fontsize="medium")
+            if column == 1:
+                panel.set_xlabel(f"{perturbation}: {axis}", fontsize="small")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", frameon=False, ncols=len(MODES))
+    figure.supylabel("accuracy", fontsize="medium")
+    sns.despine(figure)
+    return figure
+
+
+def differences(theirs: pd.DataFrame, reproduced: pd.DataFrame, corrected: pd.DataFrame) -> pd.DataFrame:
+    """Area under the curve of a mode minus that of vanilla: as published, reproduced, corrected (95 % interval, p)."""
+    areas = {
+        name: area(curve["beta"].to_numpy(), curve["accuracy"].to_numpy())
+        for name, curve in theirs.groupby(["teacher", "perturbation", "mode"], sort=False)
+    }
+    rows = []
+    for teacher, perturbation in theirs[["teacher", "perturbation"]].drop_duplicates().itertuples(index=False):
+        for mode in ("gtn", "10_gtn"):
+            published = areas[teacher, perturbation, mode] - areas[teacher, perturbation, "vanilla"]
+            ours = [_difference(table, teacher, perturbation, mode) for table in (reproduced, corrected)]
+            rows.append((teacher, perturbation, f"{mode} - vanilla", f"{published:+.3f}", *ours))
+    return pd.DataFrame(rows, columns=["teacher", "perturbation", "areas", "published", "reproduced", "corrected"])
+
+
+def _difference(comparisons: pd.DataFrame, teacher: str, perturbation: str, mode: str) -> str:
+    found = _accepted(comparisons, teacher)
+    found = found[(found["perturbation"] == perturbation) & (found["mode"] == mode) & (found["other"] == "vanilla")]
+    if found.empty:
+        return "-"
+    row = found.iloc[0]
+    return f"{row['difference']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}], p = {row['p_holm']:.2g}"
+
+
+if __name__ == "__main__":
+    main()
