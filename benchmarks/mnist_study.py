@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
     corrected, reproduced = Results(arguments.evaluation), Results(arguments.published)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     colours = style(MODES)
     theirs = published_curves()
     for teacher in theirs["teacher"].unique():

@@ -85,18 +85,17 @@ def curves(summary: pd.DataFrame, rule: Rule, correct: Correct | None = None) ->
     for name, curve in _pooled(summary, rule).groupby(names, sort=False):
         points = [(float(str(beta)), point) for beta, point in curve.groupby("beta", sort=False)]
         values = [_images(list(point["rows"]), correct) for _, point in points] if correct else []
-        whole = len({value.shape for value in values}) == 1
+        whole = bool(values) and len({tuple(point["seed"]) for _, point in points}) == 1
         level = simultaneous_level(np.stack(values)) if whole else np.nan
         for place, (beta, point) in enumerate(points):
             accuracy = point["accuracy"].to_numpy()
             std = float(accuracy.std(ddof=1)) if len(accuracy) > 1 else np.nan
-            ends = [*interval(values[place])] if values else [np.nan, np.nan]
-            band = [*interval(values[place], level)] if whole else [np.nan, np.nan]
-            means = (point[column].mean() for column in _AVERAGED[2:])
-            rows.append((*name, beta, accuracy.mean(), std, *np.clip([*ends, *band], 0, 1), len(accuracy), *means))
-    measured = ["accuracy", "std", "ci_low", "ci_high", "band_low", "band_high", "n_seeds", *_AVERAGED[2:]]
-    order = [*names, "beta", *(column for column in measured if "band" not in column), "band_low", "band_high"]
-    return pd.DataFrame(rows, columns=[*names, "beta", *measured])[order]
+            ends = np.clip(interval(values[place]), 0, 1) if values else (np.nan, np.nan)
+            band = np.clip(interval(values[place], level), 0, 1) if whole else (np.nan, np.nan)
+            means = (point[column].mean(skipna=False) for column in _AVERAGED[2:])
+            rows.append((*name, beta, accuracy.mean(), std, *ends, len(accuracy), *means, *band))
+    measured = ["accuracy", "std", "ci_low", "ci_high", "n_seeds", *_AVERAGED[2:], "band_low", "band_high"]
+    return pd.DataFrame(rows, columns=[*names, "beta", *measured])
 
 
 def _pooled(summary: pd.DataFrame, rule: Rule) -> pd.DataFrame:
@@ -110,10 +109,19 @@ def _pooled(summary: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     pairs = accepted.loc[accepted[ACCEPTED], ["teacher", "architecture"]]
     pooled = for_each_teacher(done).merge(pairs, on=["teacher", "architecture"])
     keys = ["dataset", "teacher", "mode", "seed", "perturbation", "beta"]
-    how = {**dict.fromkeys(_AVERAGED, "mean"), "rows": "sum"}
+    how: dict[str, Any] = {**dict.fromkeys(_AVERAGED, _mean_of_all), "rows": "sum"}
     groups = pooled.groupby(keys, sort=False).agg(how).reset_index()
     complete = groups["rows"].map(len) == groups["teacher"].map(pairs.groupby("teacher").size())
     return pd.concat([done, groups[complete].assign(architecture=ACCEPTED)], ignore_index=True)
+
+
+def _mean_of_all(column: pd.Series[Any]) -> Any:
+    return column.mean(skipna=False)
+
+
+def _sweeps(summary: pd.DataFrame) -> dict[str, Array]:
+    """The strengths of every perturbation, whether their cells were filled or not."""
+    return {str(name): np.sort(rows["beta"].unique()) for name, rows in summary.groupby("perturbation", sort=False)}
 
 
 def _images(rows: Sequence[tuple[int, ...]], correct: Correct) -> Array:
@@ -129,12 +137,20 @@ def comparisons(summary: pd.DataFrame, rule: Rule, correct: Correct) -> pd.DataF
     perturbations of the same architecture, those with a control by themselves; `detectable` the smallest difference
     that would have been seen in four of five such runs. Two controls are not compared.
     """
-    table = for_each_teacher(_pooled(summary, rule))
+    sweeps = _sweeps(summary)
+    alone = set(summary.loc[summary["teacher"] == NO_TEACHER, "mode"])
+    compared_already = set()
     rows = []
     names = ["dataset", "teacher", "architecture", "perturbation"]
-    for name, part in table.groupby(names, sort=False):
-        areas = {str(mode): dict(_areas(curve, correct)) for mode, curve in part.groupby("mode", sort=False)}
+    for name, part in for_each_teacher(_pooled(summary, rule)).groupby(names, sort=False):
+        by_mode = {str(mode): curve for mode, curve in part.groupby("mode", sort=False)}
+        areas = {mode: dict(_areas(curve, sweeps[str(name[-1])], correct)) for mode, curve in by_mode.items()}
         for mode, other in itertools.combinations(areas, 2):
+            if {mode, other} <= alone:  # the same pair of learners under every teacher is one comparison
+                learners = (*by_mode[mode]["rows"], *by_mode[other]["rows"])
+                if learners in compared_already:
+                    continue
+                compared_already.add(learners)
             seeds = [seed for seed in areas[mode] if seed in areas[other]]
             if seeds and not {mode, other} <= set(rule.controls):
                 ours, theirs = (np.stack([areas[which][seed] for seed in seeds]) for which in (mode, other))
@@ -145,8 +161,6 @@ def comparisons(summary: pd.DataFrame, rule: Rule, correct: Correct) -> pd.DataF
                 rows.append((*name, mode, other, *measured, *tested))
     columns = [*names, "mode", "other", "area", "other_area", "difference", "ci_low", "ci_high", "p", "detectable"]
     compared = pd.DataFrame(rows, columns=[*columns, "n_seeds", "n_pairs"])
-    # Two modes without a teacher are the same pair under every teacher, and one comparison.
-    compared = compared.drop_duplicates([column for column in compared if column != "teacher"], ignore_index=True)
     controlled = compared["mode"].isin(rule.controls) | compared["other"].isin(rule.controls)
     families = compared.groupby([compared["architecture"], controlled])
     compared["p_holm"] = families["p"].transform(lambda p: holm(p.to_numpy()))
@@ -159,31 +173,40 @@ def measures(summary: pd.DataFrame, rule: Rule, correct: Correct, curves: pd.Dat
     `curves` is what the function of that name makes of the rest.
 
     area: mean accuracy over the sweep with its 95 % interval; `area_given_correct`, of the images that the learner
-        classified correctly before. Of `worst`, the mean over images of the smallest of each image's areas, so that
-        an image counts as lost wherever any perturbation loses it.
-    half_strength: where the accuracy has fallen to half of the clean one, inf if nowhere; the ends of its interval
-        are where those of the accuracy have.
+        classified correctly before. Of `worst`, the mean over images of the smallest of each image's areas: of its
+        own worst perturbation.
+    half_strength: where the accuracy has fallen to half of the clean one, inf if nowhere, nan if the perturbation
+        weakens with beta; the ends of its interval are where those of the accuracy have fallen there.
     """
-    points = for_each_teacher(curves).set_index(["teacher", "architecture", "mode", "perturbation"]).sort_index()
+    points = for_each_teacher(curves).groupby(["teacher", "architecture", "mode", "perturbation"], sort=False)
+    known = {name: curve.sort_values("beta") for name, curve in points}
+    sweeps = _sweeps(summary)
     rows = []
     names = ["dataset", "teacher", "architecture", "mode"]
     for name, learners in for_each_teacher(_pooled(summary, rule)).groupby(names, sort=False):
-        found = {}
+        found: dict[str, dict[int, Array]] = {each: {} for each in sweeps}
         for perturbation, part in learners.groupby("perturbation", sort=False):
-            curve = points.loc[[(*name[1:], perturbation)]].sort_values("beta")
-            beta, clean = curve["beta"].to_numpy(), float(part["clean_accuracy"].mean())
-            given = area(beta, curve["accuracy_given_correct"].to_numpy())
-            half = [
-                falls_to(beta, curve[end].to_numpy(), clean, clean / 2) for end in ("accuracy", "ci_low", "ci_high")
-            ]
-            found[perturbation] = dict(_areas(part, correct))
-            rows.append((*name, perturbation, clean, *_mean(found[perturbation]), given, *half))
+            betas, clean = sweeps[str(perturbation)], float(part["clean_accuracy"].mean())
+            found[str(perturbation)] = dict(_areas(part, betas, correct))
+            read_off = _read_off(known[*name[1:], perturbation], betas, clean)
+            rows.append((*name, perturbation, clean, *_mean(found[str(perturbation)]), *read_off))
         if len(found) > 1:
             rows.append((*name, WORST, np.nan, *_mean(_worst(list(found.values()))), np.nan, np.nan, np.nan, np.nan))
     measured = ["clean_accuracy", "area", "ci_low", "ci_high", "n_seeds", "area_given_correct"]
     return pd.DataFrame(
         rows, columns=[*names, "perturbation", *measured, "half_strength", "half_ci_low", "half_ci_high"]
     )
+
+
+def _read_off(curve: pd.DataFrame, betas: Array, clean: float) -> tuple[float, float, float, float]:
+    """Area given clean-correct, strength at half, its interval; nan if seeds are missing anywhere."""
+    if len(curve) < len(betas) or curve["n_seeds"].nunique() > 1:
+        return np.nan, np.nan, np.nan, np.nan
+    given = area(betas, curve["accuracy_given_correct"].to_numpy())
+    rises = not curve["mean_l2"].iloc[-1] < curve["mean_l2"].iloc[0]  # and does not weaken with beta
+    ends = ("accuracy", "ci_low", "ci_high")
+    half = [falls_to(betas, curve[end].to_numpy(), clean, clean / 2) if rises else np.nan for end in ends]
+    return given, half[0], half[1], half[2]
 
 
 def _mean(areas: Mapping[int, Array]) -> tuple[float, float, float, int]:
@@ -201,9 +224,8 @@ def _worst(sweeps: Sequence[Mapping[int, Array]]) -> dict[int, Array]:
     return {seed: np.min([sweep[seed][:, :count] for sweep in sweeps], axis=0) for seed in seeds}
 
 
-def _areas(curve: pd.DataFrame, correct: Correct) -> Iterator[tuple[int, Array]]:
-    """For each seed with every strength, each image's share in the area under the curve (A, N) of A pooled learners."""
-    betas = np.sort(curve["beta"].unique())
+def _areas(curve: pd.DataFrame, betas: Array, correct: Correct) -> Iterator[tuple[int, Array]]:
+    """For each seed with all strengths, each image's share in the area under the curve (A, N) of A pooled learners."""
     weights = np.array([area(betas, unit) for unit in np.eye(len(betas))])
     for seed, points in curve.groupby("seed", sort=False):
         if len(points) == len(betas):
@@ -248,10 +270,12 @@ def overview(summary: pd.DataFrame, rule: Rule) -> pd.DataFrame:
         points = for_each_teacher(points)
     names = ["teacher", "architecture", "mode"]
     means = clean.groupby(names)["clean_accuracy"].mean().to_dict()
+    sweeps = _sweeps(summary)
     rows = []
     for name, group in points.groupby(names, sort=False):
         row = {**dict(zip(names, name, strict=True)), "clean accuracy": means[name]}
         for perturbation, curve in group.groupby("perturbation", sort=False):
-            row[str(perturbation)] = area(curve["beta"].to_numpy(), curve["accuracy"].to_numpy())
+            accuracy = curve.set_index("beta")["accuracy"].reindex(sweeps[str(perturbation)])
+            row[str(perturbation)] = area(sweeps[str(perturbation)], accuracy.to_numpy())
         rows.append(row)
     return pd.DataFrame(rows, columns=[*names, "clean accuracy", *points["perturbation"].unique()])

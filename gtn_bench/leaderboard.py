@@ -22,13 +22,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from gtn_bench.analysis import clean_accuracies, for_each_teacher
+from gtn_bench.analysis import for_each_teacher
 
 
 def robustness_ratio(clean: float, accuracies: Sequence[float]) -> float:
     """RR, in percent; 0 where no attack takes anything."""
     drops = clean - np.asarray(accuracies)
-    return 100 * float(1 - drops.mean() / drops.max()) if drops.max() != 0 else 0.0
+    return 100 * float(1 - drops.mean() / drops.max()) if drops.max() > 0 else 0.0
 
 
 def improved_robustness_ratio(clean: float, accuracies: Sequence[float]) -> float:
@@ -40,7 +40,7 @@ def improved_robustness_ratio(clean: float, accuracies: Sequence[float]) -> floa
 def attack_efficiency(clean_cost: float, costs: Sequence[float]) -> float:
     """AE, in percent; 0 where no attack costs more than a look."""
     most = max(costs) - clean_cost
-    return 100 * float((np.mean(costs) - clean_cost) / most) if most != 0 else 0.0
+    return 100 * float((np.mean(costs) - clean_cost) / most) if most > 0 else 0.0
 
 
 def crei(ratio: float, efficiency: float, alpha: float = 0.5) -> float:
@@ -53,17 +53,19 @@ def leaderboard(summary: pd.DataFrame) -> pd.DataFrame:
 
     Each perturbation that asks the learner counts as one attack at each of its strengths but 0. The cost is that in
     passes of an image through the learner, there or back, a look at a clean image being one: seconds depend on the
-    machine.
+    machine. A learner with a failed attack has no row.
     """
-    attacks = summary[(summary["status"] == "done") & (summary["forwards"] > 0) & (summary["beta"] > 0)]
+    attacks = for_each_teacher(summary[summary["status"] == "done"])
+    attacks = attacks[(attacks["forwards"] > 0) & (attacks["beta"] > 0)]
+    strengths = len(attacks[["perturbation", "beta"]].drop_duplicates())
     names = ["teacher", "architecture", "mode"]
-    clean = for_each_teacher(clean_accuracies(summary)).groupby(names)["clean_accuracy"].mean().to_dict()
     rows = []
-    for name, cells in for_each_teacher(attacks).groupby(names, sort=False):
-        mean = cells.groupby(["perturbation", "beta"])[["accuracy", "forwards", "backwards"]].mean()
-        accuracies, costs = mean["accuracy"].tolist(), (mean["forwards"] + mean["backwards"]).tolist()
-        ratio = robustness_ratio(clean[name], accuracies)
-        efficiency = attack_efficiency(1.0, costs)
-        improved = improved_robustness_ratio(clean[name], accuracies)
-        rows.append((*name, ratio, improved, efficiency, crei(ratio, efficiency)))
+    for name, cells in attacks.groupby(names, sort=False):
+        mean = cells.groupby(["perturbation", "beta"])[["clean_accuracy", "accuracy", "forwards", "backwards"]].mean()
+        if len(mean) == strengths:  # none failed
+            clean, accuracies = float(mean["clean_accuracy"].mean()), mean["accuracy"].tolist()
+            ratio = robustness_ratio(clean, accuracies)
+            efficiency = attack_efficiency(1.0, (mean["forwards"] + mean["backwards"]).tolist())
+            improved = improved_robustness_ratio(clean, accuracies)
+            rows.append((*name, ratio, improved, efficiency, crei(ratio, efficiency)))
     return pd.DataFrame(rows, columns=[*names, "RR", "I-RR", "AE", "CREI"])

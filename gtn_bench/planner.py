@@ -200,6 +200,8 @@ def plan(suite: Suite, limit: Limit = None) -> Plan:
 
     Raises `Mistake`, one line for each.
     """
+    if isinstance(limit, float) and not 0 < limit <= 1:
+        raise Mistake(f"limit expects a number of images or a share of them in (0, 1], got {limit!r}")
     parts = _resolve(suite)
     _check(suite, parts)
     return Plan(_written_out(suite, parts, limit), tuple(_cells(suite, parts, limit)))
@@ -266,7 +268,7 @@ def _check(suite: Suite, parts: _Parts) -> None:
             for perturbation in parts.sweeps[sweep.title]:
                 perturbation.check(dataset)
             if suite.protocol == "published":
-                reference.check_perturbation(parts.sweeps[sweep.title][0])
+                reference.check_perturbation(parts.sweeps[sweep.title][0], sweep.samples or dataset.sizes[2])
         if (sweep.samples or 0) > dataset.sizes[2]:
             mistakes.append(
                 f"{place}.samples: data set '{dataset.name}' has {dataset.sizes[2]} test images, got {sweep.samples}"
@@ -352,7 +354,7 @@ def catalogue(table: str) -> list[dict[str, str]]:
 def _samples(entry: PerturbationEntry, dataset: Dataset, limit: Limit) -> int:
     samples = entry.samples or dataset.sizes[2]
     if isinstance(limit, float):
-        return math.ceil(samples * limit)
+        return math.ceil(round(samples * limit, 6))
     return min(samples, limit or samples)
 
 

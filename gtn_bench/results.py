@@ -159,7 +159,7 @@ class Results:
     @property
     def rule(self) -> Rule:
         """When an architecture counts."""
-        return Rule(float(self.provenance["acceptance"]), tuple(self.provenance["controls"]))
+        return Rule(float(self.provenance["acceptance"]), tuple(self.provenance.get("controls", ())))
 
     @cached_property
     def provenance(self) -> dict[str, Any]:

@@ -148,7 +148,9 @@ class _Jobs:
         self._side_by_side("clean accuracies", "look", [([look[0]], look) for look in missing], len(looks))
         correct, rows = {}, []
         for learner, (key, _, _) in looks.items():
-            if key not in self.failures:
+            if key in self.failures:
+                self.failures[self.learner_keys(learner)[0]] = self.failures[key]
+            else:
                 correct[learner] = read_tensors(self.site.store.path("clean", key))[0]["correct"]
                 where = (learner.dataset.name, learner.teacher_label, learner.architecture_label, learner.mode_label)
                 rows.append((*where, learner.seed, correct[learner].mean()))
@@ -287,8 +289,10 @@ def _identity(cell: Cell) -> tuple[Any, ...]:
 def _write_examples(plan: Plan, jobs: _Jobs, summary: pd.DataFrame, folder: Path) -> dict[str, Any]:
     """Perturbed images of one learner for each mode, first accepted architecture, first teacher and seed."""
     accepted = analysis.acceptance(summary, _rule(plan))
-    chosen = [*accepted.loc[accepted[analysis.ACCEPTED], "architecture"], plan.cells[0].learner.architecture_label][0]
-    teachers = [NO_TEACHER, *(taught_by.label for taught_by in plan.teachers[:1])]
+    first = [plan.teachers[0].label if plan.teachers else NO_TEACHER, plan.cells[0].learner.architecture_label]
+    pairs = accepted.loc[accepted[analysis.ACCEPTED], ["teacher", "architecture"]].to_numpy().tolist()
+    teacher, chosen = [*pairs, first][0]
+    teachers = list(dict.fromkeys([NO_TEACHER, teacher]))
     images = {}
     for cell in plan.cells:
         learner, keys = cell.learner, jobs.keys(cell)

@@ -124,10 +124,12 @@ def area(beta: np.ndarray, accuracy: np.ndarray) -> float:
 
 
 def falls_to(beta: Array, accuracy: Array, clean: float, target: float) -> float:
-    """The smallest strength at which a curve (k,), straight between its points, is at the target; inf if nowhere.
+    """The smallest strength at which a curve (k,), straight between its points, is at the target.
 
-    `beta` ascending; at strength 0 the accuracy is `clean`.
+    `beta` ascending; at strength 0 the accuracy is `clean`. inf if it is nowhere, nan if a point is unknown.
     """
+    if np.isnan(accuracy).any():
+        return np.nan
     if beta[0] > 0:
         beta, accuracy = np.insert(beta, 0, 0.0), np.insert(accuracy, 0, clean)
     if accuracy[0] <= target:

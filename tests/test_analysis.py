@@ -113,9 +113,6 @@ def test_comparisons_pair_modes_by_seed_and_image() -> None:
 
 
 def test_controls_are_compared_with_modes_and_do_not_decide() -> None:
-    rule = Rule(0.7, controls=("vanilla",))
-    accepted = analysis.acceptance(TWO_TEACHERS, rule).set_index(["teacher", "architecture"])["accepted"]
-    assert accepted.to_dict() == {("t1", "a"): True, ("t1", "b"): False, ("t2", "a"): True, ("t2", "b"): True}
     assert analysis.acceptance(TWO_TEACHERS, Rule(0.92, ("gtn",)))["accepted"].tolist() == [True, False] * 2
     both = analysis.comparisons(TWO_TEACHERS, Rule(0.5, ("vanilla", "gtn")), images(TWO_TEACHERS))
     assert both.empty  # two controls are not compared
@@ -128,6 +125,53 @@ def test_a_pair_without_teachers_is_one_comparison() -> None:
     pairs = found[(found["mode"] == "vanilla") & (found["other"] == "other")]
     assert sorted(pairs["architecture"]) == ["a", "b"]
     assert len(found) == 2 + 2 * 4  # and two modes with each of the teachers' for two architectures
+
+
+def test_a_failed_strength_takes_its_mode_out_of_areas() -> None:
+    """The strongest perturbation failed for one mode: the rest of its sweep is no area to compare."""
+    rows = [
+        (teacher, "a", mode, seed, beta, 0.9, 0.9 - beta)
+        for teacher, mode in (("t", "gtn"), ("none", "vanilla"))
+        for seed in (0, 1)
+        for beta in (0.0, 0.4, 0.8)
+    ]
+    broken = summary(rows)
+    broken["accuracy_given_correct"] = broken["accuracy"]
+    broken.loc[(broken["mode"] == "gtn") & (broken["beta"] == 0.8), "status"] = "error"
+    rule, correct = Rule(0.5), images(broken)
+    curves = analysis.curves(broken, rule, correct)
+    assert analysis.comparisons(broken, rule, correct).empty
+    measured = analysis.measures(broken, rule, correct, curves).set_index(["mode", "architecture"])
+    assert measured.loc[("gtn", "a"), ["area", "area_given_correct", "half_strength"]].isna().all(axis=None)
+    assert measured.loc[("vanilla", "a"), "area"] == pytest.approx(0.5)
+    assert analysis.overview(broken, rule).set_index("mode")["p"].isna().to_dict() == {"gtn": True, "vanilla": False}
+
+
+def test_half_strength_needs_strength_to_grow_with_beta_and_seeds_for_an_interval() -> None:
+    rows = [
+        ("none", "a", "vanilla", 0, beta, 0.9, accuracy) for beta, accuracy in ((1.0, 0.1), (10.0, 0.5), (100.0, 0.9))
+    ]
+    weights = summary(rows).assign(mean_l2=[3.0, 2.0, 1.0])
+    for table, expected in (
+        (weights, np.nan),
+        (weights.assign(accuracy=[0.9, 0.5, 0.1], mean_l2=[1.0, 2.0, 3.0]), 21.25),
+    ):
+        correct = images(table)
+        curves = analysis.curves(table, Rule(0.5), correct)
+        found = analysis.measures(table, Rule(0.5), correct, curves).set_index("architecture").loc["a"]
+        assert found["half_strength"] == pytest.approx(expected, nan_ok=True)
+        assert np.isnan(found["half_ci_low"]) and np.isnan(found["ci_low"])
+
+
+def test_bands_are_of_the_same_seeds() -> None:
+    curves = analysis.curves(TWO_TEACHERS, Rule(0.7), images(TWO_TEACHERS))
+    assert (curves["band_low"] <= curves["ci_low"] + 1e-12).all() and (
+        curves["band_high"] >= curves["ci_high"] - 1e-12
+    ).all()
+    crossed = TWO_TEACHERS.copy()
+    lost = (crossed["seed"] == 0) & (crossed["beta"] == 0.0) | (crossed["seed"] == 1) & (crossed["beta"] == 0.1)
+    crossed.loc[lost, "status"] = "error"
+    assert analysis.curves(crossed, Rule(0.7), images(crossed))["band_low"].isna().all()
 
 
 def test_measures_by_hand() -> None:

@@ -18,6 +18,7 @@ def test_ratios_by_hand() -> None:
 def test_their_weaknesses() -> None:
     assert leaderboard.robustness_ratio(0.9, [0.1, 0.1]) == pytest.approx(0)  # broken alike
     assert leaderboard.robustness_ratio(0.9, [0.9, 0.9, 0.9, 0.0]) == pytest.approx(75)  # wide open to one
+    assert leaderboard.robustness_ratio(0.1, [0.11, 0.12]) == 0  # nothing lost
     assert leaderboard.robustness_ratio(0.9, [0.9]) == 0 and leaderboard.attack_efficiency(1, [1, 1]) == 0
 
 
@@ -36,3 +37,7 @@ def test_attacks_are_what_asks_the_learner() -> None:
     found = leaderboard.leaderboard(table.reindex(columns=SUMMARY_COLUMNS)).set_index("mode")
     assert found.loc["gtn", "RR"] == pytest.approx(leaderboard.robustness_ratio(0.8, [0.6, 0.2]))
     assert found.loc["vanilla", "teacher"] == "t" and found.loc["vanilla", "AE"] == 100
+
+    broken = table.assign(status=["done"] * 2 + ["error"] + ["done"] * 9).reindex(columns=SUMMARY_COLUMNS)
+    broken.loc[broken["mode"] == "gtn", "status"] = "error"
+    assert leaderboard.leaderboard(broken)["mode"].tolist() == ["vanilla"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from gtn_bench.perturbations.referee import judge, look_at
 from gtn_bench.reference import curves, protocol
 from gtn_bench.reference.batch_classifier import BatchClassifier
 
-PUBLISHED = TINY.replace("acceptance: 0.0", "acceptance: 0.0\nprotocol: published").replace(
-    "name: lbfgs-penalty,", "name: lbfgs-penalty, penalty: batch,"
+PUBLISHED = (
+    TINY.replace("acceptance: 0.0", "acceptance: 0.0\nprotocol: published")
+    .replace("name: lbfgs-penalty,", "name: lbfgs-penalty, penalty: batch,")
+    .replace("{name: gtn, label: 2_gtn, inner_steps: 2}", "{name: 10_gtn, inner_steps: 2}")
 )
 
 
@@ -80,7 +83,7 @@ def test_modes_are_measured_as_in_the_study(published_run: gtn_bench.Results, tm
     fair = gtn_bench.run(gtn_bench.plan(suite.parse(PUBLISHED.replace("protocol: published", ""))), tmp_path / "out",
                          cache=published_run.folder.parent / "cache", workers=1)  # fmt: skip
     accuracy = ["clean_accuracy", "accuracy"]
-    for mode, same in (("gtn", True), ("vanilla", False)):
+    for mode, same in (("gtn", True), ("10_gtn", False), ("vanilla", False)):
         ours, theirs = (
             results.summary.loc[results.summary["mode"] == mode, accuracy] for results in (published_run, fair)
         )
@@ -91,9 +94,32 @@ def test_it_cannot_be_overlooked(published_run: gtn_bench.Results) -> None:
     page = gtn_bench.report(published_run.folder).read_text()
     assert "Measured with the published protocol" in page
     figures = list((published_run.folder / "figures").glob("*.svg"))
-    curves = [path for path in figures if "examples" not in path.name]
-    assert len(curves) == 6
-    assert all(protocol.NOTE in path.read_text() for path in curves)
+    assert len(figures) == 10
+    assert all(protocol.NOTE in path.read_text() for path in figures)
+
+
+def test_the_published_curves_beside_ours_in_a_report(published_run: gtn_bench.Results, tmp_path: Path) -> None:
+    """A run whose teacher is called as in the study; two of its strengths frame three published ones."""
+    folder = tmp_path / "out"
+    shutil.copytree(published_run.folder, folder)
+    text = (folder / "suite.yaml").read_text()
+    (folder / "suite.yaml").write_text(text.replace("overlay: null", "overlay: published"))
+    for name in ("summary", "curves", "measures", "comparisons"):
+        table = pd.read_csv(folder / f"{name}.csv")
+        table["teacher"] = table["teacher"].replace("t", "base_larger")
+        table.to_csv(folder / f"{name}.csv", index=False)
+    page = gtn_bench.report(folder).read_text()
+    assert "### Beside the published curves" in page
+    rows = [line for line in page.splitlines() if line.startswith("| base_larger | noise | 10_gtn |")]
+    near = pd.read_csv(folder / "curves.csv").query("perturbation == 'noise' and mode == '10_gtn'")
+    ours = near[near["architecture"] == "accepted"].set_index("beta")["accuracy"]
+    theirs = curves.published_curves().query(
+        "teacher == 'base_larger' and perturbation == 'noise' and mode == '10_gtn'"
+    )
+    theirs = theirs[theirs["beta"] <= 0.5]
+    gap = np.abs(np.interp(theirs["beta"], ours.index, ours) - theirs["accuracy"])
+    assert f"| {gap.mean():.3f} | {gap.max():.3f} |" in rows[-1]
+    assert "published" in (folder / "figures" / "noise.svg").read_text()
 
 
 @pytest.mark.parametrize(
@@ -101,10 +127,14 @@ def test_it_cannot_be_overlooked(published_run: gtn_bench.Results) -> None:
     [
         ([("{name: vanilla, epochs: 2}", "{name: adversarial}")],
          "modes[2]: protocol 'published' knows the modes 10_gtn, gtn, vanilla, got 'adversarial'"),
-        ([("penalty: batch,", "")], "expects penalty: batch, one for all images, got 'sample'"),
+        ([("penalty: batch,", "")], "expects penalty: batch of 'lbfgs-penalty', got sample"),
+        ([("fgsm, steps: 2,", "fgsm, steps: 2, epsilon: 0.1,")],
+         "perturbations[0]: protocol 'published' expects epsilon: None of 'fgsm', got 0.1"),
+        ([("steps: 2, samples: 20, beta: [1]", "steps: 2, samples: 20, beta: [1], step: gradient")],
+         "expects step: sign of 'lbfgs-penalty', got gradient"),
         ([("name: noise,", "name: contrast,")],
          "protocol 'published' knows the perturbations noise, blur, fgsm, lbfgs-penalty, got 'contrast'"),
-        ([("samples: 100, beta: [0, 1]", "search: minimal, beta: [0, 1]")], "has no search for the smallest strength"),
+        ([("samples: 100, beta: [0, 1]", "search: minimal, beta: [0, 1]")], "has no search for smallest strengths"),
         ([("protocol: published", "protocol: published\nprecision: bfloat16")],
          "precision: protocol 'published' computes in float32, got 'bfloat16'"),
         ([("protocol: published", "protocol: publishd")],

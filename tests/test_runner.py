@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import yaml
 from conftest import TINY
 
 import gtn_bench
-from gtn_bench import cache, results, runner, suite
+from gtn_bench import cache, results, runner, suite, work
 from gtn_bench.perturbations import PERTURBATIONS
 from gtn_bench.perturbations.referee import MEASURED
 from gtn_bench.results import COMPARISON_COLUMNS, CURVE_COLUMNS, IDENTITY, SUMMARY_COLUMNS, Results
@@ -119,8 +120,8 @@ def test_a_cold_run_repeats_itself_and_workers_do_not_matter(tiny_run: Results, 
 def test_from_the_cache_nothing_is_computed(
     tiny_run: Results, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for work in ("meta_train", "train", "measure"):
-        monkeypatch.setattr(f"gtn_bench.work.{work}", lambda *_: pytest.fail("computed again"))
+    for task in ("meta_train", "train", "measure"):
+        monkeypatch.setattr(f"gtn_bench.work.{task}", lambda *_: pytest.fail("computed again"))
     told: list[tuple[str, int, int]] = []
     run(TINY, tmp_path, store, progress=lambda *what: told.append(what))
     assert (tmp_path / "summary.csv").read_bytes() == (tiny_run.folder / "summary.csv").read_bytes()
@@ -182,6 +183,41 @@ def test_accepted_architectures_alone_are_attacked_if_asked(tmp_path: Path, stor
     assert "learners of narrow were not" in page and "but the controls" in page
     assert re.search(r"\| narrow \|.*\| no \| vanilla 0\.\d{3} \|", page)
     assert "failed" not in page
+
+
+def test_nothing_accepted_is_said_with_the_reasons(tmp_path: Path, store: Path) -> None:
+    none = run(NARROW.replace("acceptance: 0.5", "acceptance: 1.0"), tmp_path, store)
+    assert (none.summary["status"] == "rejected").all() and none.curves.empty
+    page = gtn_bench.report(tmp_path).read_text()
+    assert "No cell was filled." in page
+    assert re.search(r"\| linear \|.*\| no \| vanilla 0\.\d{3} \|", page)
+
+
+def test_a_learner_that_cannot_be_looked_at_has_failed(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = work.look
+
+    def fail(site: Any, key: str, learner_key: str, cell: Any) -> None:
+        if cell.learner.architecture_label == "linear" and cell.learner.seed == 0:
+            raise RuntimeError("no look")
+        look(site, key, learner_key, cell)
+
+    monkeypatch.setattr(work, "look", fail)
+    broken = run(NARROW.replace("name: narrow", "name: broken").replace("[0.5]", "[0.4]"), tmp_path, tmp_path / "fresh")
+    status = broken.summary.groupby(["architecture", "seed"])["status"].unique().map(list).to_dict()
+    assert status["linear", 0] == ["error"] and status["linear", 1] == ["done"]
+    assert "RuntimeError: no look" in broken.provenance["errors"][0]["traceback"]
+
+
+def test_bands_of_whole_curves_are_wider(tiny_run: Results, tmp_path: Path) -> None:
+    pages = {}
+    for bands in ("pointwise", "simultaneous"):
+        shutil.copytree(tiny_run.folder, tmp_path / bands)
+        pages[bands] = gtn_bench.report(tmp_path / bands, bands=bands).read_text()
+    figures = [(tmp_path / bands / "figures" / "noise.svg").read_bytes() for bands in pages]
+    assert figures[0] != figures[1]
+    assert "for all points of a curve at once" in pages["simultaneous"] and "at once" not in pages["pointwise"]
 
 
 def test_progress_rises_to_its_total(tmp_path: Path) -> None:

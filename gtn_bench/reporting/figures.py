@@ -176,7 +176,12 @@ def _draw(panel: Any, part: pd.DataFrame, colours: Mapping[str, Any], bands: Ban
 
 
 def strip_figure(
-    clean: Array, perturbed: Mapping[str, Mapping[float, Array]], predictions: pd.DataFrame, label: int, axis: str
+    clean: Array,
+    perturbed: Mapping[str, Mapping[float, Array]],
+    predictions: pd.DataFrame,
+    label: int,
+    axis: str,
+    note: str = "",
 ) -> Figure:
     """One image, clean and at every strength, a row for each mode, with what the learner sees in it.
 
@@ -215,6 +220,8 @@ def strip_figure(
     panel.set_yticks([row * step[0] + height / 2 - 0.5 for row in range(len(perturbed))], list(perturbed))
     panel.tick_params(length=0, labeltop=True, labelbottom=False)
     panel.set_xlabel(f"beta ({axis}); below each image the class the learner sees")
+    if note:
+        figure.suptitle(note, fontsize="small", color="firebrick")
     sns.despine(figure, left=True, bottom=True)
     return figure
 

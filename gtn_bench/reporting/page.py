@@ -31,7 +31,7 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
     resolved = suite.load(results.folder / "suite.yaml")
     summary, curves = results.summary, results.curves
     done = summary[summary["status"] == "done"]
-    published = beside(_pooled_or_all(curves)) if resolved.overlay else None
+    published = _published_beside(curves) if resolved.overlay else None
     if len(done):
         _draw(results, bands, published)
     failed, flagged = summary[summary["status"] == "error"], summary[summary["flags"] != ""]
@@ -46,9 +46,10 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
         "leaderboard": markdown_table(leaderboard(summary)) if len(done) and (done["forwards"] > 0).any() else "",
         "rejected": sorted(set(summary.loc[summary["status"] == "rejected", "architecture"])),
         "provenance": results.provenance,
+        "none_accepted": not analysis.acceptance(summary, results.rule)[analysis.ACCEPTED].any(),
         "overview": markdown_table(analysis.overview(summary, results.rule)) if len(done) else "",
         "pooled": (curves["architecture"] == analysis.ACCEPTED).any(),
-        "acceptance": markdown_table(_acceptance(results)) if len(done) else "",
+        "acceptance": markdown_table(_acceptance(results)) if len(failed) < len(summary) else "",
         "differences": _differences(results),
         "axes": {name: results.provenance["perturbations"][name] for name in curves["perturbation"].unique()},
         "examples": {key.split("/")[0] for key in results.examples},
@@ -59,6 +60,12 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
         "errors": _last_lines(results.provenance["errors"]),
     }
     return write_page(results.folder, "report.md.j2", context)
+
+
+def _published_beside(curves: pd.DataFrame) -> pd.DataFrame:
+    """The study's points beside the curves of the accepted architectures, or of the only one; else none."""
+    shown = _pooled_or_all(curves)
+    return beside(shown if shown["architecture"].nunique() == 1 else shown.head(0))
 
 
 def _pooled_or_all(table: pd.DataFrame) -> pd.DataFrame:
@@ -142,8 +149,8 @@ def _draw(results: Results, bands: Bands, published: pd.DataFrame | None) -> Non
     note = NOTE if results.provenance["protocol"] == "published" else ""
     tables = [results.folder / name for name in ("curves.csv", "samples.parquet", "examples.safetensors")]
     about = {key: results.provenance[key] for key in ("perturbations", "examples")}
-    code = [fingerprint("gtn_bench.reporting"), fingerprint("gtn_bench.reference.curves")]
-    how = [bands, note, published is not None]
+    code = [fingerprint(f"gtn_bench.{module}") for module in ("reporting", "analysis", "reference.curves")]
+    how = [bands, note, published.to_csv() if published is not None else ""]
     drawn_from = digest([code, about, how, *(file_digest(table) for table in tables)])
     stamp, drawn = folder / ".drawn-from", {path.name for path in folder.glob("*.*")}
     wanted = {f"{name}.{kind}" for name in _figures(results) for kind in ("png", "svg")}
@@ -162,7 +169,7 @@ def _draw(results: Results, bands: Bands, published: pd.DataFrame | None) -> Non
         figure = figures.curves_figure(part, axis, colours, bands=bands, published=theirs, note=note)
         figures.save(figure, folder / name)
         if name in strips:
-            figures.save(figures.strip_figure(**strips[name], axis=axis), folder / f"{name}-examples")
+            figures.save(figures.strip_figure(**strips[name], axis=axis, note=note), folder / f"{name}-examples")
     for norm in figures.NORMS:
         figures.save(figures.achieved_figure(results.curves, norm, colours, note=note), folder / f"over-{norm}")
     write_atomically(stamp, drawn_from.encode())
