@@ -3,7 +3,8 @@
     python benchmarks/mnist_study.py EVALUATION PUBLISHED OUT
 
 EVALUATION and PUBLISHED are output folders of the suites `mnist-evaluation` and `mnist-published`. Writes into OUT a
-figure for each teacher and `differences.md`: by how much the modes differ from vanilla, in area under the curve.
+figure for each teacher and `differences.md`: by how much the modes differ from vanilla, in area under the curve,
+and their accuracies where attacks have moved the images equally far.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 
@@ -45,7 +47,9 @@ def main() -> None:
         }
         save(_figure(columns, corrected.provenance["perturbations"], colours), arguments.out / f"finding-{teacher}")
     table = differences(theirs, reproduced.comparisons, corrected.comparisons)
-    (arguments.out / "differences.md").write_text(markdown_table(table) + "\n", encoding="utf-8")
+    equal = at_equal_distance(corrected.curves)
+    tables = f"{markdown_table(table)}\n\n{markdown_table(equal)}\n"
+    (arguments.out / "differences.md").write_text(tables, encoding="utf-8")
 
 
 def _accepted(table: pd.DataFrame, teacher: str) -> pd.DataFrame:
@@ -92,6 +96,18 @@ def differences(theirs: pd.DataFrame, reproduced: pd.DataFrame, corrected: pd.Da
             ours = [_difference(table, teacher, perturbation, mode) for table in (reproduced, corrected)]
             rows.append((teacher, perturbation, f"{mode} - vanilla", f"{published:+.3f}", *ours))
     return pd.DataFrame(rows, columns=["teacher", "perturbation", "areas", "published", "reproduced", "corrected"])
+
+
+def at_equal_distance(curves: pd.DataFrame, distance: float = 1.0) -> pd.DataFrame:
+    """Accuracy where an attack has moved the images by this L2 distance (of pixel values) on average, all alike."""
+    rows = []
+    names = ["teacher", "perturbation"]
+    shown = curves[(curves["architecture"] == ACCEPTED) & curves["perturbation"].isin(["fgsm", "lbfgs"])]
+    for name, part in shown.groupby(names, sort=False):
+        by_mode = {mode: curve.sort_values("mean_l2") for mode, curve in part.groupby("mode", sort=False)}
+        read = (np.interp(distance, by_mode[mode]["mean_l2"], by_mode[mode]["accuracy"]) for mode in MODES)
+        rows.append((*name, *(float(accuracy) for accuracy in read)))
+    return pd.DataFrame(rows, columns=[*names, *MODES])
 
 
 def _difference(comparisons: pd.DataFrame, teacher: str, perturbation: str, mode: str) -> str:
