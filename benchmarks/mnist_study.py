@@ -22,7 +22,7 @@ import seaborn as sns
 from gtn_bench.analysis import ACCEPTED
 from gtn_bench.reference.curves import published_curves
 from gtn_bench.reporting.figures import MARKERS, save, style
-from gtn_bench.reporting.page import markdown_table
+from gtn_bench.reporting.tables import markdown_table
 from gtn_bench.results import Results
 from gtn_bench.statistics import area
 

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 import pandas as pd
 
 from gtn_bench import analysis, suite
 from gtn_bench.analysis import Bands
 from gtn_bench.cache import digest, file_digest, fingerprint, write_atomically
 from gtn_bench.leaderboard import leaderboard
-from gtn_bench.reference.curves import SOURCE, beside, distances
+from gtn_bench.reference.curves import SOURCE, distances
 from gtn_bench.reference.protocol import NOTE
+from gtn_bench.reporting.tables import acceptance_table, markdown_table, measures_table, published_beside
 from gtn_bench.results import FLAGS, Results
 
 _WHERE = ["teacher", "architecture", "mode", "seed", "perturbation", "beta"]
@@ -31,25 +31,24 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
     resolved = suite.load(results.folder / "suite.yaml")
     summary, curves = results.summary, results.curves
     done = summary[summary["status"] == "done"]
-    published = _published_beside(curves) if resolved.overlay else None
+    published = published_beside(curves) if resolved.overlay else None
     if len(done):
         _draw(results, bands, published)
     failed, flagged = summary[summary["status"] == "error"], summary[summary["flags"] != ""]
     context = {
         "suite": resolved,
         "bands": bands,
-        "images": sorted({entry.samples for entry in resolved.perturbations if entry.samples}),
-        "published_note": NOTE if resolved.protocol == "published" else "",
+        "samples": {entry.title: entry.samples for entry in resolved.perturbations},
         "distances": markdown_table(distances(published)) if published is not None and len(published) else "",
         "source": SOURCE,
-        "measures": markdown_table(_measures(results)) if len(done) else "",
+        "measures": markdown_table(measures_table(results)) if len(done) else "",
         "leaderboard": markdown_table(leaderboard(summary)) if len(done) and (done["forwards"] > 0).any() else "",
         "rejected": sorted(set(summary.loc[summary["status"] == "rejected", "architecture"])),
         "provenance": results.provenance,
         "none_accepted": not analysis.acceptance(summary, results.rule)[analysis.ACCEPTED].any(),
         "overview": markdown_table(analysis.overview(summary, results.rule)) if len(done) else "",
         "pooled": (curves["architecture"] == analysis.ACCEPTED).any(),
-        "acceptance": markdown_table(_acceptance(results)) if len(failed) < len(summary) else "",
+        "acceptance": markdown_table(acceptance_table(results)) if len(failed) < len(summary) else "",
         "differences": _differences(results),
         "axes": {name: results.provenance["perturbations"][name] for name in curves["perturbation"].unique()},
         "examples": {key.split("/")[0] for key in results.examples},
@@ -60,62 +59,6 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
         "errors": _last_lines(results.provenance["errors"]),
     }
     return write_page(results.folder, "report.md.j2", context)
-
-
-def _published_beside(curves: pd.DataFrame) -> pd.DataFrame:
-    """The study's points beside the curves of the accepted architectures, or of the only one; else none."""
-    shown = _pooled_or_all(curves)
-    return beside(shown if shown["architecture"].nunique() == 1 else shown.head(0))
-
-
-def _pooled_or_all(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the accepted architectures together, or else of each; those without a teacher for every teacher."""
-    pooled = table[table["architecture"] == analysis.ACCEPTED]
-    return pooled if len(pooled) else analysis.for_each_teacher(table)
-
-
-def _acceptance(results: Results) -> pd.DataFrame:
-    """All architectures, and why those that are not accepted are not."""
-    rule = results.rule
-    table = analysis.acceptance(results.summary, rule)
-    decisive = [mode for mode in table.columns[2:-1] if mode not in rule.controls]
-    reasons = []
-    for row in table.to_dict("records"):
-        short = {mode: row[mode] for mode in decisive if not row[mode] > rule.threshold}
-        reasons.append(
-            ", ".join(f"{mode} failed" if np.isnan(mean) else f"{mode} {mean:.3f}" for mode, mean in short.items())
-        )
-    return table.assign(reason=reasons)
-
-
-def _measures(results: Results) -> pd.DataFrame:
-    """The measures for people: intervals in brackets."""
-    shown = _pooled_or_all(results.measures)
-    rows = shown[["teacher", "architecture", "perturbation", "mode"]].copy()
-    rows["area"] = _with_interval(shown, "area", "ci_low", "ci_high")
-    rows["area, given clean-correct"] = [_short(value) for value in shown["area_given_correct"]]
-    rows["beta at half"] = _with_interval(shown, "half_strength", "half_ci_low", "half_ci_high")
-    return rows.sort_values(["teacher", "architecture", "perturbation"], kind="stable", key=_order_of_appearance)
-
-
-def _order_of_appearance(column: pd.Series[Any]) -> pd.Series[Any]:
-    return column.map({value: place for place, value in enumerate(column.unique())})
-
-
-def _short(value: float) -> str:
-    """Three digits; nothing for nan, `beyond` for infinity."""
-    if np.isnan(value):
-        return ""
-    return "beyond" if np.isinf(value) else f"{float(f'{value:.3g}'):g}"
-
-
-def _with_interval(table: pd.DataFrame, *columns: str) -> list[str]:
-    """Of each row the value, and in brackets the ends of its interval, if there are any."""
-    said = []
-    for value, low, high in table[list(columns)].itertuples(index=False):
-        ends = "" if np.isnan(low) else f" [{_short(low)}, {_short(high)}]"
-        said.append(_short(value) + ends)
-    return said
 
 
 def _differences(results: Results) -> list[str]:
@@ -201,19 +144,6 @@ def _strips(results: Results) -> dict[str, dict[str, Any]]:
         }
         for perturbation, perturbed in images.items()
     }
-
-
-def markdown_table(frame: pd.DataFrame) -> str:
-    """A Markdown table; numbers with three decimals, truth values in words."""
-    text = [[_cell(value) for value in row] for row in frame.astype(object).to_numpy().tolist()]
-    rows = [[str(column) for column in frame.columns], ["---"] * len(frame.columns), *text]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _last_lines(errors: list[dict[str, Any]]) -> list[str]:

@@ -10,7 +10,8 @@ import pandas as pd
 
 from gtn_bench.cache import read_tensors
 from gtn_bench.description import Mistake
-from gtn_bench.reporting.page import markdown_table, write_page
+from gtn_bench.reporting.page import write_page
+from gtn_bench.reporting.tables import markdown_table
 from gtn_bench.teaching import decoded
 
 
