@@ -95,7 +95,7 @@ def test_it_cannot_be_overlooked(published_run: gtn_bench.Results) -> None:
     assert "Measured with the published protocol" in page
     figures = list((published_run.folder / "figures").glob("*.svg"))
     assert len(figures) == 10
-    assert all(protocol.NOTE in path.read_text() for path in figures)
+    assert all("published protocol:" in path.read_text() for path in figures)
 
 
 def test_the_published_curves_beside_ours_in_a_report(published_run: gtn_bench.Results, tmp_path: Path) -> None:

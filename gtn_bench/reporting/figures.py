@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -83,8 +84,7 @@ def curves_figure(
     if published is not None and len(published):
         handles, labels = [*handles, Line2D([], [], color="grey", linestyle="--")], [*labels, "published"]
     figure.legend(handles, labels, loc="outside right upper", frameon=False, title="mode")
-    if note:
-        figure.suptitle(note, fontsize="small", color="firebrick")
+    _warn(figure, note)
     figure.supxlabel(f"beta ({axis})", fontsize="medium")
     figure.supylabel("accuracy", fontsize="medium")
     sns.despine(figure)
@@ -133,8 +133,7 @@ def achieved_figure(curves: pd.DataFrame, norm: Norm, colours: Mapping[str, Any]
     figure.legend(unique.values(), unique.keys(), loc="outside right upper", frameon=False, title="mode")
     figure.supxlabel(f"mean {NORMS[norm]} distance of the images, pixel values", fontsize="medium")
     figure.supylabel("accuracy", fontsize="medium")
-    if note:
-        figure.suptitle(note, fontsize="small", color="firebrick")
+    _warn(figure, note)
     sns.despine(figure)
     return figure
 
@@ -220,10 +219,17 @@ def strip_figure(
     panel.set_yticks([row * step[0] + height / 2 - 0.5 for row in range(len(perturbed))], list(perturbed))
     panel.tick_params(length=0, labeltop=True, labelbottom=False)
     panel.set_xlabel(f"beta ({axis}); below each image the class the learner sees")
-    if note:
-        figure.suptitle(note, fontsize="small", color="firebrick")
+    _warn(figure, note)
     sns.despine(figure, left=True, bottom=True)
     return figure
+
+
+def _warn(figure: Figure, note: str) -> None:
+    """A note above all panels, in as many lines as the figure's width needs."""
+    if note:
+        figure.suptitle(
+            "\n".join(textwrap.wrap(note, int(11 * figure.get_figwidth()))), fontsize="small", color="firebrick"
+        )
 
 
 def save(figure: Figure, path: Path) -> None:
