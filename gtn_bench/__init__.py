@@ -18,8 +18,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gtn_bench.cells import Plan
     from gtn_bench.description import Mistake
-    from gtn_bench.planner import Plan, plan
+    from gtn_bench.planner import plan
     from gtn_bench.reporting import report
     from gtn_bench.results import Results
     from gtn_bench.runner import run
@@ -44,7 +45,7 @@ __all__ = [
 
 _HOMES = {
     "Mistake": "description",
-    "Plan": "planner",
+    "Plan": "cells",
     "Results": "results",
     "Suite": "suite",
     "TeacherSpec": "teacher_training",

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from gtn_bench.description import NO_TEACHER
 from gtn_bench.statistics import (
     Array,
     area,
@@ -21,7 +22,6 @@ from gtn_bench.statistics import (
 )
 
 ACCEPTED = "accepted"
-NO_TEACHER = "none"
 Bands = Literal["pointwise", "simultaneous"]  # around curves: 95 % for each point, or for all of them at once
 BANDS: dict[Bands, tuple[str, str]] = {"pointwise": ("ci_low", "ci_high"), "simultaneous": ("band_low", "band_high")}
 WORST = "worst"  # of all perturbations, image by image

@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from gtn_bench import __version__
-from gtn_bench.description import Failure, Mistake
+from gtn_bench.description import NO_TEACHER, Failure, Mistake
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gtn_bench.planner import Plan
+    from gtn_bench.cells import Plan
     from gtn_bench.results import Results
 
 app = typer.Typer(
@@ -232,7 +232,7 @@ def validate(suite: Suite, as_json: Json = False) -> None:
 @app.command("list")
 def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND", help=", ".join(Kind))], as_json: Json = False) -> None:
     """List what a suite can name."""
-    from gtn_bench import planner
+    from gtn_bench.catalogue import catalogue
     from gtn_bench.suite import suites, teacher_specs
     from gtn_bench.teaching import zoo_catalogue
 
@@ -242,7 +242,7 @@ def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND", help=", ".join(Ki
     elif kind is Kind.zoo:
         rows = zoo_catalogue()
     else:
-        rows = planner.catalogue(kind.value)
+        rows = catalogue(kind.value)
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -361,7 +361,7 @@ def _print_overview(results: Results) -> None:
     overview = analysis.overview(results.summary, results.rule)
     for (teacher, architecture), part in overview.groupby(["teacher", "architecture"], sort=False):
         what = "accepted architectures" if architecture == analysis.ACCEPTED else str(architecture)
-        title = what if teacher == analysis.NO_TEACHER else f"{what}, teacher {teacher}"
+        title = what if teacher == NO_TEACHER else f"{what}, teacher {teacher}"
         table = Table("mean accuracy", *part["mode"], title=_plain(title), box=None, pad_edge=False)
         table.title_justify = "left"
         for measure in part.columns[3:]:

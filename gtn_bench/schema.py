@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from gtn_bench.catalogue import TABLES
 from gtn_bench.description import Description
 from gtn_bench.perturbations import LibraryAttack
-from gtn_bench.planner import TABLES
 from gtn_bench.suite import Suite
 from gtn_bench.teaching import OPTIMIZERS
 

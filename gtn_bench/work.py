@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from gtn_bench.cache import Site
+from gtn_bench.cells import Cell, Learner, TaughtBy
 from gtn_bench.classifiers import Classifier
 from gtn_bench.datasets import Dataset, Split, SplitName
 from gtn_bench.description import Precision
 from gtn_bench.modes import GTN, follow
 from gtn_bench.perturbations import MinimalPerturbation
 from gtn_bench.perturbations.referee import EXAMPLES, MEASURED, Clean, Outcome, judge, judge_sweep, predict, vanished
-from gtn_bench.planner import Cell, Learner, TaughtBy
 from gtn_bench.reference.batch_classifier import BatchClassifier
 from gtn_bench.teaching.meta_training import History, Watch
 from gtn_bench.teaching.teaching_set import TeachingSet

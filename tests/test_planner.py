@@ -7,9 +7,10 @@ from conftest import TINY
 
 from gtn_bench import planner, suite
 from gtn_bench.cache import fingerprint, seed_for, with_imports
+from gtn_bench.catalogue import TABLES, catalogue
+from gtn_bench.cells import Plan
 from gtn_bench.description import Description, Mistake, lookup
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack
-from gtn_bench.planner import Plan
 
 
 def plan(*replace: tuple[str, str]) -> Plan:
@@ -196,10 +197,10 @@ def test_plug_ins_are_found_through_entry_points(monkeypatch: pytest.MonkeyPatch
         lookup(PERTURBATIONS, "perturbation", "third_party")
 
 
-@pytest.mark.parametrize("table", planner.TABLES)
+@pytest.mark.parametrize("table", TABLES)
 def test_catalogues_name_everything(table: str) -> None:
-    rows = planner.catalogue(table)
-    known = planner.TABLES[table][1]
+    rows = catalogue(table)
+    known = TABLES[table][1]
     attacks = sum(len(cls.known) for cls in known.values() if issubclass(cls, LibraryAttack))
     assert len(rows) == len(known) + attacks
     rows = [row for row in rows if row["about"]]  # an attack of a library has a line of facts instead
