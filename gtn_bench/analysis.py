@@ -9,7 +9,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from gtn_bench.description import NO_TEACHER
 from gtn_bench.statistics import (
     Array,
     area,
@@ -20,6 +19,7 @@ from gtn_bench.statistics import (
     permutation_test,
     simultaneous_level,
 )
+from gtn_bench.suite import NO_TEACHER
 
 ACCEPTED = "accepted"
 Bands = Literal["pointwise", "simultaneous"]  # around curves: 95 % for each point, or for all of them at once

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from gtn_bench.cache import key_for, seed_for, with_imports
 from gtn_bench.datasets import Dataset
-from gtn_bench.description import NO_TEACHER, Description, Precision, Protocol
+from gtn_bench.description import Description, Precision, Protocol
 from gtn_bench.learners import Architecture
 from gtn_bench.modes import GTN, Mode
 from gtn_bench.perturbations import Perturbation
 from gtn_bench.reference import protocol as reference
-from gtn_bench.suite import Suite
+from gtn_bench.suite import NO_TEACHER, Suite
 from gtn_bench.teaching import Teacher
 
 # The modules whose code decides the numbers of each stage, besides those of the descriptions.

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from gtn_bench import __version__
-from gtn_bench.description import NO_TEACHER, Failure, Mistake
+from gtn_bench.description import Failure, Mistake
+from gtn_bench.suite import NO_TEACHER
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,6 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 Beta = Annotated[float, Field(ge=0)]
 Precision = Literal["float32", "bfloat16"]
 Protocol = Literal["evaluation", "published"]
-NO_TEACHER = "none"  # what results call the teacher of a mode without one
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -25,9 +25,10 @@ import pandas as pd
 from gtn_bench import analysis
 from gtn_bench.cache import Site, Store, cache_folder, installed, read_tensors, write_atomically, write_tensors
 from gtn_bench.cells import Cell, Learner, Plan
-from gtn_bench.description import NO_TEACHER, Mistake
+from gtn_bench.description import Mistake
 from gtn_bench.results import IDENTITY, LEARNER, SUMMARY_COLUMNS, Results, SampleWriter
 from gtn_bench.schema import suite_schema
+from gtn_bench.suite import NO_TEACHER
 
 Device = Literal["auto", "cpu", "cuda"]
 Progress = Callable[[str, int, int], None]  # stage, parts done, parts in all

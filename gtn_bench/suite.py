@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from gtn_bench.description import Mistake, PositiveInt, Precision, Probability, Protocol, did_you_mean, explain
 
+NO_TEACHER = "none"  # what results call the teacher of a mode without one
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 

@@ -33,11 +33,11 @@ ALLOWED: dict[str, set[str]] = {
     "planner": TABLES | {"cells", "suite", "reference"},
     "schema": {"description", "suite", "teaching", "perturbations", "catalogue"},
     "statistics": set(),
-    "analysis": {"description", "statistics"},
+    "analysis": {"statistics", "suite"},
     "leaderboard": {"analysis"},
     "results": {"description", "cache", "analysis"},
     "work": TABLES | {"cache", "cells", "classifiers", "reference"},
-    "runner": {"description", "cache", "cells", "schema", "results", "analysis", "work"},
+    "runner": {"description", "cache", "cells", "suite", "schema", "results", "analysis", "work"},
     "teacher_training": {"description", "cache", "suite", "datasets", "teaching", "planner", "work", "runner"},
     "reporting": {"description", "cache", "suite", "teaching", "reference", "results", "analysis", "leaderboard"},
     "cli": {
