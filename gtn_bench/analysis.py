@@ -147,7 +147,7 @@ def comparisons(summary: pd.DataFrame, rule: Rule, correct: Correct) -> pd.DataF
         areas = {mode: dict(_areas(curve, sweeps[str(name[-1])], correct)) for mode, curve in by_mode.items()}
         for mode, other in itertools.combinations(areas, 2):
             if {mode, other} <= alone:  # the same pair of learners under every teacher is one comparison
-                learners = (*by_mode[mode]["rows"], *by_mode[other]["rows"])
+                learners = (name[2], *by_mode[mode]["rows"], *by_mode[other]["rows"])
                 if learners in compared_already:
                     continue
                 compared_already.add(learners)

@@ -174,6 +174,14 @@ def test_bands_are_of_the_same_seeds() -> None:
     assert analysis.curves(crossed, Rule(0.7), images(crossed))["band_low"].isna().all()
 
 
+def test_a_lone_accepted_architecture_has_all_its_pairs_pooled_too() -> None:
+    alone = TWO_TEACHERS[TWO_TEACHERS["architecture"] == "a"]
+    table = pd.concat([alone, alone[alone["mode"] == "vanilla"].assign(mode="other")], ignore_index=True)
+    found = analysis.comparisons(table, Rule(0.7), images(table))
+    pairs = found.groupby("architecture")[["mode", "other"]].apply(lambda part: len(part.drop_duplicates()))
+    assert pairs.to_dict() == {"a": 3, "accepted": 3}
+
+
 def test_measures_by_hand() -> None:
     """Two perturbations that lose different images: each leaves half of them, together they leave none."""
     rows = [("none", "a", "vanilla", seed, beta, 1.0, 0.0) for seed in (0, 1) for beta in (0.0, 1.0)]
