@@ -73,6 +73,12 @@ def for_each_teacher(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def pooled_or_all(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the accepted architectures together, or else of each; those without a teacher for every teacher."""
+    pooled = table[table["architecture"] == ACCEPTED]
+    return pooled if len(pooled) else for_each_teacher(table)
+
+
 def curves(summary: pd.DataFrame, rule: Rule, correct: Correct | None = None) -> pd.DataFrame:
     """One row for each curve point: mean accuracy over seeds, deviation, 95 % interval over seeds and images.
 
@@ -92,7 +98,7 @@ def curves(summary: pd.DataFrame, rule: Rule, correct: Correct | None = None) ->
             std = float(accuracy.std(ddof=1)) if len(accuracy) > 1 else np.nan
             ends = np.clip(interval(values[place]), 0, 1) if values else (np.nan, np.nan)
             band = np.clip(interval(values[place], level), 0, 1) if whole else (np.nan, np.nan)
-            means = (point[column].mean(skipna=False) for column in _AVERAGED[2:])
+            means = (_mean_of_all(point[column]) for column in _AVERAGED[2:])
             rows.append((*name, beta, accuracy.mean(), std, *ends, len(accuracy), *means, *band))
     measured = ["accuracy", "std", "ci_low", "ci_high", "n_seeds", *_AVERAGED[2:], "band_low", "band_high"]
     return pd.DataFrame(rows, columns=[*names, "beta", *measured])

@@ -53,7 +53,7 @@ def leaderboard(summary: pd.DataFrame) -> pd.DataFrame:
 
     Each perturbation that asks the learner counts as one attack at each of its strengths but 0. The cost is that in
     passes of an image through the learner, there or back, a look at a clean image being one: seconds depend on the
-    machine. A learner with a failed attack has no row.
+    machine. A mode with a failed attack has no row.
     """
     attacks = for_each_teacher(summary[summary["status"] == "done"])
     attacks = attacks[(attacks["forwards"] > 0) & (attacks["beta"] > 0)]
@@ -61,8 +61,9 @@ def leaderboard(summary: pd.DataFrame) -> pd.DataFrame:
     names = ["teacher", "architecture", "mode"]
     rows = []
     for name, cells in attacks.groupby(names, sort=False):
-        mean = cells.groupby(["perturbation", "beta"])[["clean_accuracy", "accuracy", "forwards", "backwards"]].mean()
-        if len(mean) == strengths:  # none failed
+        each = cells.groupby(["perturbation", "beta"])[["clean_accuracy", "accuracy", "forwards", "backwards"]]
+        mean = each.mean()
+        if len(mean) == strengths and each.size().nunique() == 1:  # none failed
             clean, accuracies = float(mean["clean_accuracy"].mean()), mean["accuracy"].tolist()
             ratio = robustness_ratio(clean, accuracies)
             efficiency = attack_efficiency(1.0, (mean["forwards"] + mean["backwards"]).tolist())

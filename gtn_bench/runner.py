@@ -153,8 +153,7 @@ class _Jobs:
                 self.failures[self.learner_keys(learner)[0]] = self.failures[key]
             else:
                 correct[learner] = read_tensors(self.site.store.path("clean", key))[0]["correct"]
-                where = (learner.dataset.name, learner.teacher_label, learner.architecture_label, learner.mode_label)
-                rows.append((*where, learner.seed, correct[learner].mean()))
+                rows.append((*_identity(learner), correct[learner].mean()))
         clean = pd.DataFrame(rows, columns=[*LEARNER, "clean_accuracy"])
         modes = list(dict.fromkeys(learner.mode_label for learner in plan.learners))
         table = analysis.accept(clean, modes, _rule(plan))
@@ -226,7 +225,7 @@ def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, 
     with SampleWriter(folder / "samples.parquet") as samples:
         for cell in plan.cells:
             keys = jobs.keys(cell)
-            identity = dict(zip(IDENTITY, _identity(cell), strict=True))
+            identity = dict(zip(IDENTITY, (*_identity(cell.learner), cell.perturbation_label, cell.beta), strict=True))
             error = jobs.failure(keys)
             if error:
                 rows.append({**identity, "n": cell.samples, "grade": "unknown", "status": "error"})
@@ -281,10 +280,10 @@ def _rule(plan: Plan) -> analysis.Rule:
     return analysis.Rule(plan.suite.acceptance, tuple(control.title for control in plan.suite.controls))
 
 
-def _identity(cell: Cell) -> tuple[Any, ...]:
-    learner = cell.learner
-    where = (learner.dataset.name, learner.teacher_label, learner.architecture_label, learner.mode_label, learner.seed)
-    return (*where, cell.perturbation_label, cell.beta)
+def _identity(learner: Learner) -> tuple[Any, ...]:
+    """Its values of the columns `LEARNER`."""
+    where = (learner.dataset.name, learner.teacher_label, learner.architecture_label, learner.mode_label)
+    return (*where, learner.seed)
 
 
 def _write_examples(plan: Plan, jobs: _Jobs, summary: pd.DataFrame, folder: Path) -> dict[str, Any]:

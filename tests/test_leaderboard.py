@@ -38,6 +38,8 @@ def test_attacks_are_what_asks_the_learner() -> None:
     assert found.loc["gtn", "RR"] == pytest.approx(leaderboard.robustness_ratio(0.8, [0.6, 0.2]))
     assert found.loc["vanilla", "teacher"] == "t" and found.loc["vanilla", "AE"] == 100
 
+    one_seed = table.assign(status=["done"] * 2 + ["error"] + ["done"] * 9).reindex(columns=SUMMARY_COLUMNS)
+    assert leaderboard.leaderboard(one_seed)["mode"].tolist() == ["vanilla"]  # not the mean of the seed that is left
     broken = table.assign(status=["done"] * 2 + ["error"] + ["done"] * 9).reindex(columns=SUMMARY_COLUMNS)
     broken.loc[broken["mode"] == "gtn", "status"] = "error"
     assert leaderboard.leaderboard(broken)["mode"].tolist() == ["vanilla"]

@@ -42,6 +42,10 @@ def test_a_batch_classifier_is_the_network_in_training_mode(name: str, digits: t
     assert not torch.allclose(classifier(x)[:8], classifier(x[:8]), atol=1e-3)  # an image depends on the others
 
 
+def test_the_batch_is_said_alike() -> None:
+    assert BatchClassifier.batch == protocol.BATCH
+
+
 def test_every_look_is_at_the_whole_batch(digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BatchClassifier, "batch", 40)
     classifier = BatchClassifier(LEARNERS["linear"]()(Digits(), 0), Digits.input_shape, 10)

@@ -18,7 +18,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gtn_bench.analysis import ACCEPTED, BANDS, Bands, for_each_teacher
+from gtn_bench.analysis import ACCEPTED, BANDS, Bands, for_each_teacher, pooled_or_all
 
 MARKERS = "osD^vPX*"
 Norm = Literal["l2", "linf"]
@@ -97,8 +97,7 @@ def achieved_figure(curves: pd.DataFrame, norm: Norm, colours: Mapping[str, Any]
     A panel for each perturbation, all with the same axis, a row for each teacher; accepted architectures together,
     or each line by itself where none is accepted. `curves` holds rows of curves.csv.
     """
-    pooled = curves[curves["architecture"] == ACCEPTED]
-    shown = pooled if len(pooled) else for_each_teacher(curves)
+    shown = pooled_or_all(curves)
     teachers, perturbations = shown["teacher"].unique(), shown["perturbation"].unique()
     figure, panels = plt.subplots(
         len(teachers),

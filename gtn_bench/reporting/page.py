@@ -33,7 +33,7 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
     done = summary[summary["status"] == "done"]
     published = published_beside(curves) if resolved.overlay else None
     if len(done):
-        _draw(results, bands, published)
+        _draw(results, bands, published, NOTE if resolved.protocol == "published" else "")
     failed, flagged = summary[summary["status"] == "error"], summary[summary["flags"] != ""]
     context = {
         "suite": resolved,
@@ -86,10 +86,9 @@ def write_page(folder: Path, template: str, context: dict[str, Any]) -> Path:
     return page
 
 
-def _draw(results: Results, bands: Bands, published: pd.DataFrame | None) -> None:
+def _draw(results: Results, bands: Bands, published: pd.DataFrame | None, note: str) -> None:
     """Draw all figures, unless they were drawn from the same tables by the same code already."""
     folder = results.folder / "figures"
-    note = NOTE if results.provenance["protocol"] == "published" else ""
     tables = [results.folder / name for name in ("curves.csv", "samples.parquet", "examples.safetensors")]
     about = {key: results.provenance[key] for key in ("perturbations", "examples")}
     code = [fingerprint(f"gtn_bench.{module}") for module in ("reporting", "analysis", "reference.curves")]

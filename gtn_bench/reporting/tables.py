@@ -27,14 +27,8 @@ def _cell(value: object) -> str:
 
 def published_beside(curves: pd.DataFrame) -> pd.DataFrame:
     """The study's points beside the curves of the accepted architectures, or of the only one; else none."""
-    shown = _pooled_or_all(curves)
+    shown = analysis.pooled_or_all(curves)
     return beside(shown if shown["architecture"].nunique() == 1 else shown.head(0))
-
-
-def _pooled_or_all(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the accepted architectures together, or else of each; those without a teacher for every teacher."""
-    pooled = table[table["architecture"] == analysis.ACCEPTED]
-    return pooled if len(pooled) else analysis.for_each_teacher(table)
 
 
 def acceptance_table(results: Results) -> pd.DataFrame:
@@ -53,7 +47,7 @@ def acceptance_table(results: Results) -> pd.DataFrame:
 
 def measures_table(results: Results) -> pd.DataFrame:
     """The measures for people: intervals in brackets."""
-    shown = _pooled_or_all(results.measures)
+    shown = analysis.pooled_or_all(results.measures)
     rows = shown[["teacher", "architecture", "perturbation", "mode"]].copy()
     rows["area"] = _with_interval(shown, "area", "ci_low", "ci_high")
     rows["area, given clean-correct"] = [_short(value) for value in shown["area_given_correct"]]
