@@ -7,6 +7,7 @@ change an attack silently; here it is an error.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -33,7 +34,7 @@ class Classifier(nn.Module):
     With `precision` bfloat16 it computes faster and more coarsely; images, logits and losses stay as they are.
     """
 
-    batch: ClassVar[int | None] = None  # images handed over together, if logits depend on the images beside them
+    batch: ClassVar[int | None] = None  # images shown together, if logits depend on the images beside them
 
     def __init__(
         self,
@@ -68,6 +69,32 @@ class Classifier(nn.Module):
     def dtype(self) -> torch.dtype:
         """In which it computes."""
         return next(self.parameters()).dtype
+
+    @functools.cached_property
+    def kept_per_image(self) -> list[int]:
+        """Bytes of each tensor that lies between the forward and the backward pass of an image.
+
+        What is kept for two images, less what is kept for one: the weights are left out.
+        """
+        counts = self.forwards, self.backwards
+        one, two = (self._kept(images) for images in (1, 2))
+        self.forwards, self.backwards = counts
+        return [more - less for less, more in zip(one, two, strict=False)]
+
+    def _kept(self, images: int) -> list[int]:
+        """Bytes of each tensor that is kept for the gradients of so many images."""
+        sizes = {}
+
+        def see(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        x = torch.zeros(images, *self.input_shape, dtype=self.dtype, device=_device(self), requires_grad=True)
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(see, lambda tensor: tensor):
+            logits = self(x)  # as long as these are held, no address is used again
+        del logits
+        return list(sizes.values())
 
     def train(self, mode: bool = True) -> Classifier:
         """Stay in evaluation mode, whatever a library asks for."""

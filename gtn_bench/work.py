@@ -114,7 +114,7 @@ def measure(site: Site, learner_key: str, cells: Mapping[str, Cell]) -> dict[str
     prediction = _clean_prediction(site, learner_key, learner, samples, first.in_training_mode)
     no_slope = torch.zeros_like(prediction, dtype=torch.bool)
     if perturbation.uses_gradient:
-        no_slope = vanished(attacked, x, y, chunk=perturbation.chunk)
+        no_slope = vanished(attacked, x, y, batch=perturbation.batch)
     clean = Clean(prediction, no_slope)
     seeds = first.noise_seed + torch.arange(samples)
 

@@ -96,7 +96,7 @@ def test_same_seeds_same_result(perturbation: Perturbation, classifier: Classifi
 
 def depends_on_the_batch(perturbation: Perturbation) -> bool:
     """Declared: one norm over the batch, or a library's random start for the whole batch."""
-    return perturbation.chunk is None or getattr(perturbation, "params", {}).get("random_start", False)
+    return perturbation.batch == "all" or getattr(perturbation, "params", {}).get("random_start", False)
 
 
 @pytest.mark.parametrize("perturbation", [p for p in EXAMPLES if not depends_on_the_batch(p)], ids=label)

@@ -5,7 +5,8 @@
 
 All variants of a table take turns in every round; medians, the spread and ratios of medians are printed. A library
 `alone` attacks the learner as it is in evaluation mode, its layers written with PyTorch's operations; `our layers` are
-the same learner as this package builds it, `our view` is the prepared one that gtn-bench hands to libraries.
+the same learner as this package builds it, `our view` is the prepared one that gtn-bench hands to libraries. They
+are given all images at once, torchattacks also in batches as small as our attacks choose them (`in our batches`).
 `moved` is the mean difference of the attacked images from those of our float32 attack. `share` is the arithmetic
 of the folded network, divided by the time and by the machine's rate in matrix products, measured in the same rounds.
 """
@@ -35,6 +36,7 @@ from gtn_bench.learners import LEARNERS
 from gtn_bench.learners.layers import Conv2d, Flatten, Linear, MaxPool2d, weight_normalised
 from gtn_bench.modes import Vanilla
 from gtn_bench.perturbations import PERTURBATIONS
+from gtn_bench.perturbations.batching import batch_size, in_batches
 from gtn_bench.perturbations.referee import Clean, judge, predict, vanished
 from gtn_bench.work import reuse_memory
 
@@ -75,13 +77,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--reuse-memory", action="store_true", help="let glibc keep freed memory, for all of them")
     parser.add_argument("--quick", action="store_true", help="two rounds on 128 images, small sweeps")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     if options.quick:
         options.images, options.rounds = min(options.images, 128), 2
     torch.set_num_threads(options.threads)
-    if options.device == "cpu":
+    if options.reuse_memory:
         reuse_memory()
     subject = Subject(options)
     print(f"{options.architecture} on {options.dataset}, {options.device}, {options.threads} threads", end="; ")
@@ -103,6 +106,7 @@ def attacks(subject: Subject, options: argparse.Namespace) -> list[dict[str, Any
         variants[f"{name} alone"] = attack(subject, subject.plain)
         variants[f"{name}, our layers"] = attack(subject, subject.network)
         variants[f"{name}, our view"] = attack(subject, subject.float32)
+    variants["torchattacks, in our batches"] = _torchattacks(subject, subject.plain, _batch(subject))
     variants["plain loop alone"] = lambda: plain_loop(subject.plain, x, y, STEP, options.steps)
     for precision in ("float32", "bfloat16"):
         variants[f"ours {precision}"] = _ours(subject, getattr(subject, precision))
@@ -324,8 +328,13 @@ def our_judge(
 
 
 def _ours(subject: Subject, classifier: Classifier) -> Callable[[], Tensor]:
-    attack = PERTURBATIONS["fgsm"](beta=STEP, steps=subject.steps)
-    return lambda: attack(classifier, subject.x, subject.y, torch.arange(len(subject.x)))
+    """Handed over as in a run, in batches of the package's own choice."""
+    attack, seeds = PERTURBATIONS["fgsm"](beta=STEP, steps=subject.steps), torch.arange(len(subject.x))
+
+    def perturb(x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        return attack(classifier, x, y, seeds)
+
+    return lambda: torch.cat(in_batches(perturb, classifier, attack.batch, subject.x, subject.y, seeds))
 
 
 def _art(subject: Subject, network: nn.Module) -> Callable[[], Tensor]:
@@ -362,12 +371,17 @@ def _foolbox(subject: Subject, network: nn.Module) -> Callable[[], Tensor]:
     return lambda: attack.run(view, x, Misclassification(y), epsilon=steps * STEP)
 
 
-def _torchattacks(subject: Subject, network: nn.Module) -> Callable[[], Tensor]:
+def _batch(subject: Subject) -> int:
+    return batch_size(subject.float32, subject.x, "any")
+
+
+def _torchattacks(subject: Subject, network: nn.Module, batch: int | None = None) -> Callable[[], Tensor]:
     from torchattacks import BIM
 
     view = as_torchattacks(network) if isinstance(network, Classifier) else network
     attack = BIM(view, eps=subject.steps * STEP, alpha=STEP, steps=subject.steps)
-    return lambda: attack(subject.x, subject.y)
+    parts = list(zip(subject.x.split(batch or len(subject.x)), subject.y.split(batch or len(subject.y)), strict=True))
+    return lambda: torch.cat([attack(*part) for part in parts])
 
 
 def _product(dtype: str, device: str) -> Callable[[], Tensor]:

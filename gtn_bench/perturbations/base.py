@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import SerializeAsAny
+from pydantic import PositiveInt, SerializeAsAny
 
 from gtn_bench.datasets import Dataset
 from gtn_bench.description import Beta, Description
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Norm = Literal["l0", "l1", "l2", "linf"]
 Target = Literal["any", "next"]
+Batch = PositiveInt | Literal["any", "all"]
 
 
 class Perturbation(Description):
@@ -50,9 +51,9 @@ class Perturbation(Description):
         return self.meaning
 
     @property
-    def chunk(self) -> int | None:
-        """Images handed over at a time; None is all of them."""
-        return 256
+    def batch(self) -> Batch:
+        """Images handed over together: `any` number, if each is perturbed by itself; `all`; or as many as said here."""
+        return "any"
 
     @property
     def promise(self) -> tuple[Norm, float] | None:
@@ -129,8 +130,8 @@ class SearchWith(MinimalPerturbation):
         return self.of.uses_gradient
 
     @property
-    def chunk(self) -> int | None:
-        return self.of.chunk
+    def batch(self) -> Batch:
+        return self.of.batch
 
     def check(self, dataset: Dataset) -> None:
         self.of.check(dataset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Self
 
 from gtn_bench.description import PositiveFloat, PositiveInt
-from gtn_bench.perturbations.base import Perturbation
+from gtn_bench.perturbations.base import Batch, Perturbation
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,8 +46,8 @@ class LBFGSPenalty(Perturbation):
         return 1 / self.beta if self.beta_is == "inverse-weight" else self.beta
 
     @property
-    def chunk(self) -> int | None:
-        return 256 if self.penalty == "sample" else None
+    def batch(self) -> Batch:
+        return "any" if self.penalty == "sample" else "all"
 
     def in_pixels(self, std: float) -> Self:
         # A gradient per normalised value is std times one per pixel value.

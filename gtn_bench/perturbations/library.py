@@ -15,7 +15,7 @@ from pydantic import PlainValidator, SerializeAsAny, WithJsonSchema, model_valid
 
 from gtn_bench.datasets import Dataset
 from gtn_bench.description import Mistake, PositiveInt, did_you_mean
-from gtn_bench.perturbations.base import Nearest, Norm, Perturbation, SearchWith, Target, aims, length
+from gtn_bench.perturbations.base import Batch, Nearest, Norm, Perturbation, SearchWith, Target, aims, length
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,7 +102,7 @@ class LibraryAttack(Perturbation):
         return self.attack not in self.known or self.known[self.attack].access == "white"
 
     @property
-    def chunk(self) -> int | None:
+    def batch(self) -> Batch:
         return self.batch_size
 
     @property

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from gtn_bench.classifiers import Classifier
-from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Perturbation, length
+from gtn_bench.perturbations.base import Batch, MinimalPerturbation, Nearest, Perturbation, length
+from gtn_bench.perturbations.batching import in_batches
 from gtn_bench.perturbations.library import LibraryAttack, Radius
 
 EXAMPLES = 4  # perturbed images kept for the report
@@ -52,22 +53,24 @@ class Outcome:
 
 def predict(classifier: Classifier, x: Tensor) -> Tensor:
     """Most likely class (N,) of images (N, C, H, W), a batch at a time."""
-    return torch.cat([classifier.predict(images) for images in x.split(classifier.batch or 500)])
+    return torch.cat(in_batches(classifier.predict, classifier, "any", x))
 
 
-def look_at(classifier: Classifier, x: Tensor, y: Tensor, *, chunk: int | None = 256) -> Clean:
+def look_at(classifier: Classifier, x: Tensor, y: Tensor, *, batch: Batch = "any") -> Clean:
     """Predictions and vanished gradients on clean images (N, C, H, W) with labels (N,).
 
-    The gradients are remembered for attacks that begin with them, in chunks of that size.
+    The gradients are remembered for attacks that begin with them and are handed such batches.
     """
-    return Clean(predict(classifier, x), vanished(classifier, x, y, chunk=chunk))
+    return Clean(predict(classifier, x), vanished(classifier, x, y, batch=batch))
 
 
-def vanished(classifier: Classifier, x: Tensor, y: Tensor, *, chunk: int | None = 256) -> Tensor:
+def vanished(classifier: Classifier, x: Tensor, y: Tensor, *, batch: Batch = "any") -> Tensor:
     """Where the cross-entropy has no slope (N,)."""
-    size = classifier.batch or chunk or len(x)
-    chunks = zip(x.split(size), y.split(size), strict=True)
-    return torch.cat([(classifier.remember(*part) == 0).flatten(1).all(dim=1) for part in chunks])
+
+    def flat(images: Tensor, labels: Tensor) -> Tensor:
+        return (classifier.remember(images, labels) == 0).flatten(1).all(dim=1)
+
+    return torch.cat(in_batches(flat, classifier, batch, x, y))
 
 
 class Cost(NamedTuple):
@@ -97,7 +100,7 @@ def judge(
         classifier: the judge.
         attacked: what the perturbation sees, if it is not the judge: the same learner in lower precision.
     """
-    (returned,), cost = _in_chunks(
+    (returned,), cost = _perturb(
         perturbation, lambda *arguments: (perturbation(*arguments),), attacked or classifier, x, y, seeds
     )
     return _assess(perturbation, classifier, clean, x, y, returned, cost)
@@ -107,7 +110,7 @@ def judge_sweep(
     sweep: Sequence[MinimalPerturbation], classifier: Classifier, clean: Clean, x: Tensor, y: Tensor, seeds: Tensor
 ) -> list[Outcome]:
     """The same for a search at several strengths, which is made once; each outcome has its whole cost."""
-    found, cost = _in_chunks(sweep[0], sweep[0].nearest, classifier, x, y, seeds)
+    found, cost = _perturb(sweep[0], sweep[0].nearest, classifier, x, y, seeds)
     nearest = Nearest(*found)
     missed = nearest.strength[clean.prediction == y].isinf()
     flags: tuple[Flag, ...] = ()
@@ -116,7 +119,7 @@ def judge_sweep(
     return [_assess(one, classifier, clean, x, y, one.within(x, nearest), cost, flags) for one in sweep]
 
 
-def _in_chunks(
+def _perturb(
     perturbation: Perturbation,
     task: Callable[[Classifier, Tensor, Tensor, Tensor], tuple[Tensor, ...]],
     classifier: Classifier,
@@ -124,12 +127,9 @@ def _in_chunks(
     y: Tensor,
     seeds: Tensor,
 ) -> tuple[list[Tensor], Cost]:
-    """What the task returns for all images, handed over in the chunks that the perturbation wants."""
-    start = time.perf_counter()
-    before = classifier.forwards, classifier.backwards
-    chunk = classifier.batch or perturbation.chunk or len(x)
-    parts = []
-    for images, labels, seed in zip(x.split(chunk), y.split(chunk), seeds.split(chunk), strict=True):
+    """What the task returns for all images, and what it cost."""
+
+    def checked(images: Tensor, labels: Tensor, seed: Tensor) -> tuple[Tensor, ...]:
         returned, *more = task(classifier, images.clone(), labels.clone(), seed.clone())
         if returned.shape != images.shape:
             raise BrokenPromise(
@@ -140,7 +140,11 @@ def _in_chunks(
             raise BrokenPromise(
                 f"'{perturbation.title}' returned non-finite pixels in {broken} of {len(images)} images"
             )
-        parts.append((returned.detach().to(x), *more))
+        return (returned.detach().to(x), *more)
+
+    start = time.perf_counter()
+    before = classifier.forwards, classifier.backwards
+    parts = in_batches(checked, classifier, perturbation.batch, x, y, seeds)
     seconds = time.perf_counter() - start
     forwards, backwards = classifier.forwards - before[0], classifier.backwards - before[1]
     return [torch.cat(tensors) for tensors in zip(*parts, strict=True)], Cost(

@@ -32,7 +32,7 @@ class Search(SearchWith):
 
     @model_validator(mode="after")
     def _one_by_one(self) -> Self:
-        if self.of.chunk is None:
+        if self.of.batch == "all":
             raise Mistake(f"search expects a perturbation of single images, got '{self.of.name}' on whole batches")
         if isinstance(self.of, MinimalPerturbation):
             raise Mistake(f"search: '{self.of.title}' finds the smallest strength by itself; leave 'search' out")

@@ -46,5 +46,5 @@ def check_perturbation(perturbation: Perturbation, samples: int) -> None:
         got = getattr(perturbation, field)
         if got != expected:
             raise Mistake(f"protocol 'published' expects {field}: {expected} of '{perturbation.name}', got {got}")
-    if perturbation.chunk is None and samples > BATCH:  # one penalty for all images
+    if perturbation.batch == "all" and samples > BATCH:  # one penalty for all images
         raise Mistake(f"protocol 'published' expects at most {BATCH} samples of '{perturbation.name}', got {samples}")
