@@ -49,6 +49,17 @@ def test_half_of_the_memory_at_hand_is_filled(monkeypatch: pytest.MonkeyPatch, a
     assert batch_size(Classifier(small(), (1, 8, 8), 10), IMAGE, "any") == size
 
 
+def test_no_tensor_on_a_cpu_is_larger_than_what_is_reused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "REUSED", 128 * 40)
+    assert batch_size(Classifier(small(), (1, 8, 8), 10), IMAGE, "any") == 32
+
+
+def test_a_linear_network_keeps_nothing() -> None:
+    linear = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), (1, 8, 8), 10)
+    assert sum(linear.kept_per_image) == 0
+    assert batch_size(linear, IMAGE, "any") == 256
+
+
 def test_numbers_that_determine_results_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     fill_memory_to(monkeypatch, 0)
     x = IMAGE.expand(3000, 1, 8, 8)

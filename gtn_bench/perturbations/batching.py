@@ -1,4 +1,4 @@
-"""How many images are handed over together: as many as the memory at hand allows."""
+"""How many images are handed over together: as many as are fast and fit into the memory at hand."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def batch_size(classifier: Classifier, x: Tensor, batch: Batch) -> int:
     kept = classifier.kept_per_image
     most = min(LARGEST.get(x.device.type, 256), SHARE * memory_at_hand(x.device) / max(1, sum(kept)))
     if x.device.type == "cpu":
-        most = min(most, REUSED / max(kept, default=1))
+        most = min(most, REUSED / max([1, *kept]))
     return 2 ** int(math.log2(max(1, most)))
 
 
