@@ -1,10 +1,11 @@
 """The finding of reports/mnist-study: published, reproduced and corrected curves beside each other.
 
-    python benchmarks/mnist_study.py EVALUATION PUBLISHED OUT
+    python benchmarks/mnist_study.py EVALUATION PUBLISHED OUT --more MORE
 
-EVALUATION and PUBLISHED are output folders of the suites `mnist-evaluation` and `mnist-published`. Writes into OUT a
-figure for each teacher and `differences.md`: by how much the modes differ from vanilla, in area under the curve,
-and their accuracies where attacks have moved the images equally far.
+EVALUATION and PUBLISHED are output folders of the suites `mnist-evaluation` and `mnist-published`, both with the two
+architectures that the study accepted, MORE one of `mnist-evaluation` with all. Writes into OUT a figure for each
+teacher and `differences.md`: by how much the modes differ from vanilla, in area under the curve, and their
+accuracies where attacks have moved the images equally far.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("evaluation", type=Path)
     parser.add_argument("published", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--more", type=Path, help="corrected curves of more architectures")
     arguments = parser.parse_args()
     corrected, reproduced = Results(arguments.evaluation), Results(arguments.published)
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -46,7 +48,10 @@ def main() -> None:
             "corrected, all in evaluation mode": _accepted(corrected.curves, teacher),
         }
         save(_figure(columns, corrected.provenance["perturbations"], colours), arguments.out / f"finding-{teacher}")
-    table = differences(theirs, reproduced.comparisons, corrected.comparisons)
+    ours = {"reproduced": reproduced.comparisons, "corrected": corrected.comparisons}
+    if arguments.more:
+        ours["corrected, all accepted architectures"] = Results(arguments.more).comparisons
+    table = differences(theirs, ours)
     equal = at_equal_distance(corrected.curves)
     tables = f"{markdown_table(table)}\n\n{markdown_table(equal)}\n"
     (arguments.out / "differences.md").write_text(tables, encoding="utf-8")
@@ -83,8 +88,8 @@ def _figure(columns: Mapping[str, pd.DataFrame], axes: Mapping[str, str], colour
     return figure
 
 
-def differences(theirs: pd.DataFrame, reproduced: pd.DataFrame, corrected: pd.DataFrame) -> pd.DataFrame:
-    """Area under the curve of a mode minus that of vanilla: as published, reproduced, corrected (95 % interval, p)."""
+def differences(theirs: pd.DataFrame, ours: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Area under the curve of a mode minus that of vanilla: as published, and in our comparisons (95 % interval, p)."""
     areas = {
         name: area(curve["beta"].to_numpy(), curve["accuracy"].to_numpy())
         for name, curve in theirs.groupby(["teacher", "perturbation", "mode"], sort=False)
@@ -93,9 +98,9 @@ def differences(theirs: pd.DataFrame, reproduced: pd.DataFrame, corrected: pd.Da
     for teacher, perturbation in theirs[["teacher", "perturbation"]].drop_duplicates().itertuples(index=False):
         for mode in ("gtn", "10_gtn"):
             published = areas[teacher, perturbation, mode] - areas[teacher, perturbation, "vanilla"]
-            ours = [_difference(table, teacher, perturbation, mode) for table in (reproduced, corrected)]
-            rows.append((teacher, perturbation, f"{mode} - vanilla", f"{published:+.3f}", *ours))
-    return pd.DataFrame(rows, columns=["teacher", "perturbation", "areas", "published", "reproduced", "corrected"])
+            found = [_difference(table, teacher, perturbation, mode) for table in ours.values()]
+            rows.append((teacher, perturbation, f"{mode} - vanilla", f"{published:+.3f}", *found))
+    return pd.DataFrame(rows, columns=["teacher", "perturbation", "areas", "published", *ours])
 
 
 def at_equal_distance(curves: pd.DataFrame, distance: float = 1.0) -> pd.DataFrame:
