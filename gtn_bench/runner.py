@@ -12,6 +12,7 @@ import os
 import platform
 import time
 import traceback
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from ctypes.util import find_library
@@ -188,10 +189,12 @@ class _Jobs:
         import joblib
 
         calls = (joblib.delayed(_one)(task, parts, self.site, *arguments) for parts, arguments in works)
-        for parts, failures in joblib.Parallel(self.workers, return_as="generator_unordered", batch_size=1)(calls):
-            self.failures |= failures
-            done += len(parts)
-            self.progress(stage, done, total)
+        with warnings.catch_warnings():  # joblib replaces workers that have grown; nothing is lost
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"(joblib\.externals\.)?loky\.")
+            for parts, failures in joblib.Parallel(self.workers, return_as="generator_unordered", batch_size=1)(calls):
+                self.failures |= failures
+                done += len(parts)
+                self.progress(stage, done, total)
 
 
 def _one(task: str, parts: list[str], *arguments: object) -> tuple[list[str], dict[str, str]]:
@@ -207,6 +210,7 @@ def _one(task: str, parts: list[str], *arguments: object) -> tuple[list[str], di
         return parts, _guarded(getattr(work, task), parts, *arguments)
     finally:
         torch.set_num_threads(threads)
+        work.release_memory()
 
 
 def _guarded(task: Callable[..., dict[str, str] | None], parts: list[str], *arguments: Any) -> dict[str, str]:

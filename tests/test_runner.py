@@ -309,6 +309,38 @@ def test_a_perturbation_of_a_script_reaches_its_workers(tiny: Path, tmp_path: Pa
     assert answer.returncode == 0, answer.stderr
 
 
+HOARDING = """
+import sys, time, warnings
+from typing import ClassVar
+import numpy as np
+import gtn_bench
+from gtn_bench import suite
+from gtn_bench.perturbations import PERTURBATIONS, Perturbation
+
+class Hoard(Perturbation):
+    name = meaning = "hoard"
+    hoarded: ClassVar[list] = []
+
+    def __call__(self, classifier, x, y, seeds):
+        self.hoarded.append(np.ones(50_000_000))  # 400 MB; joblib looks after a second and allows 300
+        time.sleep(1.1)
+        return x
+
+warnings.filterwarnings("error", "A worker")  # in joblib's own thread, too, and so the end of it
+PERTURBATIONS["hoard"] = Hoard
+text = open(sys.argv[1]).read() + "  - {name: hoard, samples: 20, beta: [1]}"
+results = gtn_bench.run(gtn_bench.plan(suite.parse(text)), sys.argv[2], workers=2, cache=sys.argv[3], device="cpu")
+assert (results.summary["status"] == "done").all()
+"""
+
+
+def test_workers_that_grow_are_replaced_without_a_word(tiny: Path, tmp_path: Path, store: Path) -> None:
+    (tmp_path / "script.py").write_text(HOARDING)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tiny), str(tmp_path / "out"), str(store)]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
 def test_files_appear_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     cache.write_atomically(path, b"old")
