@@ -49,12 +49,14 @@ def main() -> None:
         }
         save(_figure(columns, corrected.provenance["perturbations"], colours), arguments.out / f"finding-{teacher}")
     ours = {"reproduced": reproduced.comparisons, "corrected": corrected.comparisons}
+    curves = {"the study's": corrected.curves}
     if arguments.more:
-        ours["corrected, all accepted architectures"] = Results(arguments.more).comparisons
-    table = differences(theirs, ours)
-    equal = at_equal_distance(corrected.curves)
-    tables = f"{markdown_table(table)}\n\n{markdown_table(equal)}\n"
-    (arguments.out / "differences.md").write_text(tables, encoding="utf-8")
+        more = Results(arguments.more)
+        ours["corrected, all accepted architectures"] = more.comparisons
+        curves["all accepted"] = more.curves
+    tables = [differences(theirs, ours), at_equal_distance(curves)]
+    text = "\n\n".join(markdown_table(table) for table in tables)
+    (arguments.out / "differences.md").write_text(f"{text}\n", encoding="utf-8")
 
 
 def _accepted(table: pd.DataFrame, teacher: str) -> pd.DataFrame:
@@ -103,16 +105,21 @@ def differences(theirs: pd.DataFrame, ours: Mapping[str, pd.DataFrame]) -> pd.Da
     return pd.DataFrame(rows, columns=["teacher", "perturbation", "areas", "published", *ours])
 
 
-def at_equal_distance(curves: pd.DataFrame, distance: float = 1.0) -> pd.DataFrame:
-    """Accuracy where an attack has moved the images by this L2 distance (of pixel values) on average, all alike."""
+def at_equal_distance(curves: Mapping[str, pd.DataFrame], distance: float = 1.5) -> pd.DataFrame:
+    """Accuracy where an attack has moved the images by this L2 distance (of pixel values) on average, all alike.
+
+    Read off between two strengths; `nan` where no strength moves the images as little or as far.
+    """
     rows = []
     names = ["teacher", "perturbation"]
-    shown = curves[(curves["architecture"] == ACCEPTED) & curves["perturbation"].isin(["fgsm", "lbfgs"])]
-    for name, part in shown.groupby(names, sort=False):
-        by_mode = {mode: curve.sort_values("mean_l2") for mode, curve in part.groupby("mode", sort=False)}
-        read = (np.interp(distance, by_mode[mode]["mean_l2"], by_mode[mode]["accuracy"]) for mode in MODES)
-        rows.append((*name, *(float(accuracy) for accuracy in read)))
-    return pd.DataFrame(rows, columns=[*names, *MODES])
+    for architectures, table in curves.items():
+        shown = table[(table["architecture"] == ACCEPTED) & table["perturbation"].isin(["fgsm", "lbfgs"])]
+        for name, part in shown.groupby(names, sort=False):
+            by_mode = {mode: curve.sort_values("mean_l2") for mode, curve in part.groupby("mode", sort=False)}
+            points = (by_mode[mode][["mean_l2", "accuracy"]].to_numpy().T for mode in MODES)
+            read = (float(np.interp(distance, *point, left=np.nan, right=np.nan)) for point in points)
+            rows.append((architectures, *name, *read))
+    return pd.DataFrame(rows, columns=["architectures", *names, *MODES])
 
 
 def _difference(comparisons: pd.DataFrame, teacher: str, perturbation: str, mode: str) -> str:

@@ -69,15 +69,16 @@ def curves_figure(
     )
     first = 0
     for (teacher, parts), height in zip(panels.items(), heights, strict=True):
-        mine = axes[first : first + height].flat
+        mine = list(axes[first : first + height].flat)
         for panel, (architecture, part) in zip(mine, parts, strict=False):
             _draw(panel, part, colours, bands, legend=panel is axes[0, 0])
             if published is not None and panel is mine[0]:
                 _dashed(panel, published[published["teacher"] == teacher], colours)
             name = "accepted architectures" if architecture == ACCEPTED else str(architecture)
             panel.set_title(name if len(panels) == 1 else f"{name}\nteacher {teacher}", fontsize="medium")
-        for panel in mine[len(parts) :]:
-            panel.set_visible(False)
+        for position in range(len(parts), len(mine)):
+            mine[position].set_visible(False)
+            mine[position - columns].tick_params(labelbottom=True)  # nothing below it says its strengths
         first += height
     handles, labels = axes[0, 0].get_legend_handles_labels()
     axes[0, 0].get_legend().remove()
