@@ -1,5 +1,6 @@
 """Teachers: meta-trained generators of synthetic lessons, and the training of learners on them."""
 
+from gtn_bench.teaching.continued import ContinuedGTN
 from gtn_bench.teaching.optimizers import OPTIMIZERS, InnerOptimizer
 from gtn_bench.teaching.teachers import (
     FEW_STEPS,
@@ -14,13 +15,15 @@ from gtn_bench.teaching.teachers import (
 from gtn_bench.teaching.zoo import Trained, decoded, zoo, zoo_catalogue
 
 TEACHERS: dict[str, type[Teacher]] = {
-    cls.name: cls for cls in (CurriculumGTN, ShuffledGTN, PlainGTN, DatasetDistillation, RealData, Trained)
+    cls.name: cls
+    for cls in (CurriculumGTN, ContinuedGTN, ShuffledGTN, PlainGTN, DatasetDistillation, RealData, Trained)
 }
 
 __all__ = [
     "FEW_STEPS",
     "OPTIMIZERS",
     "TEACHERS",
+    "ContinuedGTN",
     "CurriculumGTN",
     "InnerOptimizer",
     "MetaTrained",

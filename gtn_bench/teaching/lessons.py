@@ -64,6 +64,9 @@ class Lessons(nn.Module):
             return self.logits[steps].softmax(2)
         return self.labels.expand(len(self.log_lr[steps]), *self.labels.shape)
 
+    def begin(self, draw: torch.Generator) -> None:
+        """Make ready for the first meta-step; a teacher that continues from a checkpoint is."""
+
     def redraw(self, draw: torch.Generator) -> None:
         """Draw anew what is not learned; called before every learner of the meta-training.
 
@@ -86,6 +89,34 @@ class Curriculum(Lessons):
     def images(self, steps: slice, precision: torch.dtype) -> Tensor:
         images: Tensor = self.generator(self.latents[steps].to(precision), self.labels.to(precision))
         return images
+
+
+class Imitation(Curriculum):
+    """A curriculum that begins as another lesson, which its latents and its generator learn to paint."""
+
+    def __init__(self, dataset: Dataset, *, start: Lesson, imitation_steps: int, **options: Any) -> None:
+        super().__init__(dataset, **options)
+        if self.logits is None and not torch.equal(start.labels, self.targets(slice(None))):
+            raise ValueError("the teaching set has labels of its own; expects labels: learned, got fixed")
+        self.start, self.imitation_steps = start, imitation_steps
+
+    def begin(self, draw: torch.Generator) -> None:
+        device = self.log_lr.device
+        images, labels, lr, momentum = (part.to(device) for part in self.start)
+        with torch.no_grad():
+            self.log_lr.copy_(lr.clamp_min(1e-6).log())
+            self.log_momentum.copy_(momentum.clamp_min(1e-6).log())
+            if self.logits is not None:
+                self.logits.copy_(labels.clamp_min(1e-6).log())
+        groups = [{"params": self.generator.parameters(), "lr": 0.003}, {"params": [self.latents], "lr": 0.03}]
+        adam = torch.optim.Adam(groups)
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, self.imitation_steps)
+        for _ in range(self.imitation_steps):
+            steps = torch.randperm(len(images), generator=draw)[:8].to(device)
+            adam.zero_grad()
+            F.mse_loss(self.generator(self.latents[steps], self.labels), images[steps]).backward()
+            adam.step()
+            cosine.step()
 
 
 class ShuffledCurriculum(Curriculum):

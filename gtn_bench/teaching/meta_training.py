@@ -99,6 +99,8 @@ def meta_train(spec: MetaTrained, dataset: Dataset, splits: dict[Any, Split], de
     adam = _adam(spec, lessons)
     about = {"dataset": dataset.identity(), "teacher": spec.content()}
     history = _resume(watch.checkpoint, about, lessons, adam)
+    if not history.losses:
+        lessons.begin(torch.Generator().manual_seed(seed_for("begin", seed)))
     _agree(len(history.losses), watch, device)
 
     for step in range(len(history.losses), spec.meta_steps):

@@ -59,6 +59,7 @@ class Facts(NamedTuple):
     inner_steps: int
     image_shape: tuple[int, ...]
     num_classes: int
+    batch_size: int
     about: dict[str, Any]
 
 
@@ -66,9 +67,9 @@ def facts(path: Path) -> Facts:
     """Raises `Mistake` if the file holds no teaching set."""
     try:
         with safe_open(path, framework="np") as file:
-            steps, _, *image = file.get_slice("images").get_shape()
+            steps, batch_size, *image = file.get_slice("images").get_shape()
             classes = file.get_slice("labels").get_shape()[-1]
-            return Facts(steps, tuple(image), classes, json.loads(file.metadata()["about"]))
+            return Facts(steps, tuple(image), classes, batch_size, json.loads(file.metadata()["about"]))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise Mistake(f"{path} is not a teaching set ({type(error).__name__}: {error})") from None
 
