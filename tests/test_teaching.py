@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import functools
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,7 +27,15 @@ from gtn_bench.learners.layers import (
     differentiable_statistics,
     weight_normalised,
 )
-from gtn_bench.teaching import OPTIMIZERS, TEACHERS, CurriculumGTN, InnerOptimizer, MetaTrained, meta_training
+from gtn_bench.teaching import (
+    OPTIMIZERS,
+    TEACHERS,
+    ContinuedGTN,
+    CurriculumGTN,
+    InnerOptimizer,
+    MetaTrained,
+    meta_training,
+)
 from gtn_bench.teaching.generator import LessonNorm, UpsamplingConv2d
 from gtn_bench.teaching.inner_loop import Exam, initial_state, inner_step, meta_gradient, trajectory, unroll
 from gtn_bench.teaching.lessons import Curriculum, Lesson
@@ -195,7 +206,17 @@ def spec(cls: type[MetaTrained] = CurriculumGTN, **fields: object) -> MetaTraine
     small |= {"lr": 0.005, "curriculum_lr": 0.05, "meta_steps": 12}
     if issubclass(cls, CurriculumGTN):
         small["latent_size"] = 8
+    if issubclass(cls, ContinuedGTN):
+        small |= {"start": small_set(), "imitation_steps": 20}
     return cls(**{**small, **fields})
+
+
+@functools.cache
+def small_set(**fields: object) -> str:
+    """The file of a teaching set, by name."""
+    path = Path(tempfile.mkdtemp()) / "small.safetensors"
+    teach(spec(**{"meta_steps": 1, **fields})).save(path)
+    return str(path)
 
 
 def teach(teacher: MetaTrained, **watch: Any) -> TeachingSet:
@@ -276,6 +297,41 @@ def test_every_option_learns_for_a_few_meta_steps(fields: dict[str, Any]) -> Non
     assert all(part.isfinite().all() for part in taught.lesson)
     assert all(math.isfinite(loss) for loss in taught.about["history"]["losses"])
     assert ((taught.lesson.lr[:2] / start - 1).abs() > 0.01).all()
+
+
+@pytest.mark.parametrize("labels", ["fixed", "learned"])
+def test_a_continued_teacher_begins_as_its_teaching_set(labels: str) -> None:
+    path = small_set(labels=labels)
+    start = TeachingSet.load(Path(path)).lesson
+    lessons = spec(ContinuedGTN, start=path, labels=labels, imitation_steps=300).lessons(Digits(), Digits()()["train"])
+    lessons.begin(torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        begun = lessons(slice(None))
+    assert torch.allclose(begun.lr, start.lr) and torch.allclose(begun.momentum, start.momentum)
+    assert torch.allclose(begun.labels, start.labels, atol=1e-5)
+    variance = (start.images - start.images.mean((0, 1))).square().mean()
+    assert (begun.images - start.images).square().mean() < 0.05 * variance
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"inner_steps": 5}, r"expects inner_steps of its teaching set .*small.safetensors, 4, got 5"),
+        ({"batch_size": 10}, r"expects batch_size of its teaching set .*small.safetensors, 20, got 10"),
+        ({"inner_optimizer": "adam"}, r"expects inner_optimizer of its teaching set .*, \{'name': 'sgd'\}, got .*adam"),
+        ({"start": "mnist-base_larger3"}, r"mnist-base_larger3 holds images \(1, 28, 28\) of 10 classes, data set"),
+    ],
+)
+def test_a_teaching_set_that_cannot_be_continued(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(Mistake, match=message):
+        spec(ContinuedGTN, **fields).check(Digits())
+
+
+def test_where_a_teacher_continues_from_is_one_clear_line() -> None:
+    with pytest.raises(ValidationError, match=r"no teaching set 'mnist-base_larger4'; did you mean 'mnist-base_larger"):
+        spec(ContinuedGTN, start="mnist-base_larger4")
+    with pytest.raises(Mistake, match=r"labels of its own; expects labels: learned, got fixed"):
+        spec(ContinuedGTN, start=small_set(labels="learned")).lessons(Digits(), Digits()()["train"])
 
 
 def test_learned_labels_stay_probabilities_and_move() -> None:
