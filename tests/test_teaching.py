@@ -211,10 +211,13 @@ def spec(cls: type[MetaTrained] = CurriculumGTN, **fields: object) -> MetaTraine
     return cls(**{**small, **fields})
 
 
+FOLDER = tempfile.TemporaryDirectory()  # gone with the tests
+
+
 @functools.cache
 def small_set(**fields: object) -> str:
     """The file of a teaching set, by name."""
-    path = Path(tempfile.mkdtemp()) / "small.safetensors"
+    path = Path(tempfile.mkdtemp(dir=FOLDER.name)) / "small.safetensors"
     teach(spec(**{"meta_steps": 1, **fields})).save(path)
     return str(path)
 

@@ -99,9 +99,12 @@ def meta_train(spec: MetaTrained, dataset: Dataset, splits: dict[Any, Split], de
     adam = _adam(spec, lessons)
     about = {"dataset": dataset.identity(), "teacher": spec.content()}
     history = _resume(watch.checkpoint, about, lessons, adam)
+    _agree(len(history.losses), watch, device)
     if not history.losses:
         lessons.begin(torch.Generator().manual_seed(seed_for("begin", seed)))
-    _agree(len(history.losses), watch, device)
+        if watch.ranks > 1:  # which may round differently on their way, and share gradients from here on
+            for tensor in lessons.state_dict().values():
+                torch.distributed.broadcast(tensor, 0)
 
     for step in range(len(history.losses), spec.meta_steps):
         for group in adam.param_groups:
