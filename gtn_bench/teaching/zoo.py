@@ -45,6 +45,7 @@ def zoo_catalogue() -> list[dict[str, str]]:
                 "name": name,
                 "about": f"{teacher['name']} teacher on {about['dataset']['name']}",
                 "optimised for": ", ".join(one["name"] for one in teacher["architecture"]),
+                "statistics": teacher["statistics"],
                 "accuracy": ", ".join(
                     f"{row['architecture']} {row['accuracy']:.3f} after {row['inner_steps']} steps" for row in best
                 ),
