@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from gtn_bench.classifiers import Classifier, ViewMismatch, as_art, as_foolbox, as_torchattacks, check_view
 from gtn_bench.datasets import Digits
 from gtn_bench.learners import LEARNERS
-from gtn_bench.learners.folding import FirstConv2d
+from gtn_bench.learners.folding import FirstBlock, FirstConv2d
 from gtn_bench.losses import margin
 
 VIEWS = {"ART PyTorchClassifier": as_art, "foolbox PyTorchModel": as_foolbox, "torchattacks Attack": as_torchattacks}
@@ -82,15 +82,14 @@ def test_in_bfloat16_it_is_the_same_learner_but_for_rounding(
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("name, layers", [("base_larger", 2), ("linear", 3)])
-def test_in_bfloat16_pixels_are_not_rounded(name: str, layers: int, digits: tuple[Tensor, Tensor]) -> None:
+@pytest.mark.parametrize("name, layers, theirs", [("base_larger", 4, 2), ("base_larger3", 2, 2), ("linear", 3, 4)])
+def test_in_bfloat16_pixels_are_not_rounded(name: str, layers: int, theirs: int, digits: tuple[Tensor, Tensor]) -> None:
     """The first layer reads them as they are; only what it makes of them is rounded."""
     x = digits[0] * 0.25 + 0.7002  # bfloat16 would round these to multiples of 1/256
     learner = LEARNERS[name]()(Digits(), seed=0)
     exact, coarse = (Classifier(learner, (1, 8, 8), 10, precision).network for precision in ("float32", "bfloat16"))
     assert isinstance(exact, nn.Sequential) and isinstance(coarse, nn.Sequential)
-    read = coarse[:layers](x) if name == "base_larger" else coarse[: layers + 1](x)
-    assert torch.equal(read, exact[:layers](x).to(torch.bfloat16))
+    assert torch.equal(coarse[:theirs](x), exact[:layers](x).to(torch.bfloat16))
 
 
 @pytest.mark.parametrize("stride, channels", [(1, 1), (2, 3)])
@@ -105,6 +104,19 @@ def test_the_first_gradient_is_torchs(stride: int, channels: int) -> None:
     assert torch.allclose(ours, torchs, rtol=1e-12)
     second = [torch.autograd.grad(grad.square().sum(), x)[0] for grad in (ours, torchs)]
     assert torch.allclose(*second, rtol=1e-12)
+
+
+@pytest.mark.parametrize("images", [3, 7])
+def test_the_first_block_is_its_layers(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many images at a time."""
+    monkeypatch.setattr(FirstBlock, "images_at_once", 3)
+    layers = FirstConv2d(2, 16, 3, padding=1).double(), nn.MaxPool2d(3, 2, 1), nn.LeakyReLU(0.1)
+    x = torch.rand(images, 2, 9, 8, dtype=torch.float64).requires_grad_()
+    outputs = [module(x) for module in (FirstBlock(*layers), nn.Sequential(*layers))]
+    assert torch.equal(*outputs)
+    gradients = [torch.autograd.grad(out.square().sum(), x)[0] for out in outputs]
+    assert torch.allclose(*gradients, rtol=1e-12)
+    assert FirstBlock(*layers).to("meta")(x.to("meta")).shape == outputs[0].shape
 
 
 @pytest.mark.parametrize("view", VIEWS)

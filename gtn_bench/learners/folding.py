@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from gtn_bench.learners.layers import (
@@ -25,6 +26,8 @@ from gtn_bench.learners.layers import (
     MaxPool2d,
     weight_normalised,
 )
+
+aten = torch.ops.aten
 
 
 @torch.no_grad()
@@ -86,6 +89,18 @@ class FirstConv2d(nn.Conv2d):
         y: Tensor = _FirstConvolution.apply(x, self)
         return y
 
+    def added_up(self, products: Tensor, shape: torch.Size) -> Tensor:
+        """Products of gradients and weights (B, C k k, H', W'), patch by patch, as a gradient of images of a shape."""
+        batch, channels, height, width = shape
+        (kernel, _), (stride, _), padding = self.kernel_size, self.stride, int(self.padding[0])
+        patches = products.unflatten(1, (channels, kernel, kernel))  # (B, C, k, k, H', W')
+        x = self.weight.new_zeros(batch, channels, height + 2 * padding, width + 2 * padding)
+        high, wide = (stride * size for size in products.shape[2:])
+        for i in range(kernel):
+            for j in range(kernel):
+                x[..., i : i + high : stride, j : j + wide : stride] += patches[:, :, i, j]
+        return x[..., padding : padding + height, padding : padding + width]
+
 
 class _FirstConvolution(Function):
     @staticmethod
@@ -96,16 +111,61 @@ class _FirstConvolution(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         layer: FirstConv2d = ctx.layer
-        batch, channels, height, width = ctx.shape
-        (kernel, _), (stride, _), padding = layer.kernel_size, layer.stride, int(layer.padding[0])
         products = F.conv2d(grad, layer.weight.flatten(1).T[:, :, None, None].to(grad.dtype))
-        patches = products.unflatten(1, (channels, kernel, kernel))  # (B, C, k, k, H', W')
-        x = layer.weight.new_zeros(batch, channels, height + 2 * padding, width + 2 * padding)
-        high, wide = (stride * size for size in grad.shape[2:])
-        for i in range(kernel):
-            for j in range(kernel):
-                x[..., i : i + high : stride, j : j + wide : stride] += patches[:, :, i, j]
-        return x[..., padding : padding + height, padding : padding + width], None
+        return layer.added_up(products, ctx.shape), None
+
+
+class FirstBlock(nn.Module):
+    """A first convolution, the largest of each window, and a leaky ReLU, a few images at a time.
+
+    So what lies between them, several times the size of all else, stays in a CPU's cache, both ways.
+    """
+
+    images_at_once = 32
+
+    def __init__(self, convolution: FirstConv2d, pool: nn.MaxPool2d, activation: nn.LeakyReLU) -> None:
+        super().__init__()
+        self.convolution, self.pool, self.activation = convolution, pool, activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            y: Tensor = self.activation(self.pool(self.convolution(x)))
+            return y
+        y = _FirstBlock.apply(x, self)
+        return y
+
+
+class _FirstBlock(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, block: FirstBlock) -> Tensor:
+        layer, pool, slope = block.convolution, block.pool, block.activation.negative_slope
+        outputs, places = [], []
+        for images in x.split(block.images_at_once):
+            maps = F.conv2d(images, layer.weight, layer.bias, layer.stride, layer.padding)
+            largest, place = F.max_pool2d(maps, pool.kernel_size, pool.stride, pool.padding, return_indices=True)
+            outputs.append(F.leaky_relu_(largest, slope).to(layer.out_dtype or x.dtype))
+            places.append(place)
+        y = torch.cat(outputs)
+        ctx.block, ctx.shape, ctx.map_size = block, x.shape, maps.shape[2:]
+        ctx.save_for_backward(y, *places)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        block: FirstBlock = ctx.block
+        layer, pool, slope = block.convolution, block.pool, block.activation.negative_slope
+        y, *places = ctx.saved_tensors
+        weight = layer.weight.flatten(1).to(grad.dtype)
+        window = [[size, size] for size in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)]
+        maps = grad.new_empty(block.images_at_once, *ctx.map_size, len(weight)).permute(0, 3, 1, 2)
+        products = grad.new_empty(len(grad), *ctx.map_size, weight.shape[1])
+        parts = (tensor.split(block.images_at_once) for tensor in (grad, y, products))
+        for part, output, product, place in zip(*parts, places, strict=True):
+            part, here = aten.leaky_relu_backward(part, output, slope, True), maps[: len(part)]
+            aten.max_pool2d_with_indices_backward(part, here, *window, False, place, grad_input=here)
+            torch.mm(here.permute(0, 2, 3, 1).flatten(0, 2), weight, out=product.flatten(0, 2))
+        return layer.added_up(products.permute(0, 3, 1, 2), ctx.shape), None
 
 
 class Cast(nn.Module):
@@ -149,6 +209,9 @@ def in_bfloat16(folded: nn.Module) -> nn.Module:
     cast: list[nn.Module] = [Cast(torch.bfloat16)]
     if isinstance(reader, FirstConv2d):
         reader.out_dtype, cast = torch.bfloat16, []
+        match layers[first + 1 : first + 3]:
+            case [nn.MaxPool2d() as pool, nn.LeakyReLU() as activation]:
+                layers[first : first + 3] = [FirstBlock(reader, pool, activation)]
     behind = [layer.to(torch.bfloat16) for layer in layers[first + 1 :]]
     return nn.Sequential(*layers[: first + 1], *cast, *behind, Cast(dtype))
 
