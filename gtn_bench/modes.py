@@ -96,6 +96,12 @@ class Vanilla(Mode):
     steps: PositiveInt | None = None  # instead of epochs: so many batches, to be compared with as many inner steps
     batch_size: PositiveInt = 128
 
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.steps and self.epochs > 1:
+            raise Mistake(f"mode '{self.name}' takes epochs or steps, not both: got {self.epochs} and {self.steps}")
+        return self
+
     def __call__(
         self, network: nn.Module, dataset: Dataset, split: Split, taught: TeachingSet | None, *, seed: int
     ) -> dict[str, Tensor]:

@@ -10,12 +10,13 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
 import pandas as pd
 import yaml
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from gtn_bench import planner, runner, suite
@@ -89,7 +90,7 @@ def teach(
     folder must be one that all processes see.
 
     Raises:
-        Mistake: if the folder holds another teacher.
+        Mistake: if the folder holds another teacher, or another process is at work in it.
         Diverged: if the meta-loss is no longer finite; the checkpoint stays.
     """
     from gtn_bench import work
@@ -97,8 +98,14 @@ def teach(
 
     folder = Path(out)
     taught, provenance = folder / "teacher.safetensors", folder / "provenance.json"
-    with _processes(runner.choose_device(device)) as group:
-        if group.first(lambda: _prepare(folder, spec)):
+    with _processes(runner.choose_device(device)) as group, ExitStack() as held:
+
+        def begin() -> bool:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(_alone_in(folder))
+            return _prepare(folder, spec)
+
+        if group.first(begin):
             return taught
         group.first(lambda: work.splits(spec.dataset, group.device))  # downloaded once
         splits = work.splits(spec.dataset, group.device)
@@ -204,9 +211,25 @@ def _labelled(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return labelled
 
 
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """No other process meta-trains in the folder meanwhile; raises `Mistake` if one does."""
+    path = folder / ".lock"
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise Mistake(f"{folder}: another process is meta-training there; choose another folder, or stop it") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # some systems do not remove an open file
+            path.unlink()
+        lock.release()
+
+
 def _prepare(folder: Path, spec: TeacherSpec) -> bool:
     """Write the specification into the folder; whether its teacher is finished. Another teacher's is left alone."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "teacher.yaml"
     if path.exists():
         there = load_teacher(path)

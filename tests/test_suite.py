@@ -32,6 +32,11 @@ MISTAKES = {
     "wrong type": ("seeds: [0, 1]", "seeds: 3", "seeds: expects a list, got 3"),
     "text for a number": ("seeds: [0, 1]", "seeds: [zero]", "seeds[0]: expects an integer, got 'zero'"),
     "true for a number": ("epochs: 2", "epochs: true", "modes[2].epochs: 'vanilla' expects an integer, got True"),
+    "two lengths": (
+        "epochs: 2",
+        "epochs: 2, steps: 10",
+        "modes[2]: mode 'vanilla' takes epochs or steps, not both: got 2 and 10",
+    ),
     "fraction for an integer": (
         "meta_steps: 2",
         "meta_steps: 2.5",

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from gtn_bench import work
 from gtn_bench.cache import file_digest, read_tensors
@@ -84,6 +85,15 @@ def test_a_folder_with_another_teacher_is_left_alone(taught: Path, tmp_path: Pat
     for wrong in (other, elsewhere):
         with pytest.raises(Mistake, match="holds another teacher; choose another folder"):
             teach(wrong, taught, device="cpu")
+
+
+def test_only_one_process_at_a_time_works_in_a_folder(taught: Path, tmp_path: Path) -> None:
+    spec = load_teacher(taught / "teacher.yaml")
+    with FileLock(tmp_path / ".lock"), pytest.raises(Mistake, match="another process is meta-training there"):
+        teach(spec, tmp_path, device="cpu")
+    assert not (tmp_path / "teacher.yaml").exists()
+    teach(spec, taught, device="cpu")
+    assert not (taught / ".lock").exists()
 
 
 def test_killed_at_any_point_it_ends_with_the_same_teacher(taught: Path, tmp_path: Path) -> None:
