@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from gtn_bench.classifiers import Classifier, ViewMismatch, as_art, as_foolbox, 
 from gtn_bench.datasets import Digits
 from gtn_bench.learners import LEARNERS
 from gtn_bench.learners.folding import FirstBlock, FirstConv2d
+from gtn_bench.learners.layers import Conv2d
 from gtn_bench.losses import margin
 
 VIEWS = {"ART PyTorchClassifier": as_art, "foolbox PyTorchModel": as_foolbox, "torchattacks Attack": as_torchattacks}
@@ -117,6 +120,15 @@ def test_the_first_block_is_its_layers(images: int, monkeypatch: pytest.MonkeyPa
     gradients = [torch.autograd.grad(out.square().sum(), x)[0] for out in outputs]
     assert torch.allclose(*gradients, rtol=1e-12)
     assert FirstBlock(*layers).to("meta")(x.to("meta")).shape == outputs[0].shape
+
+
+@pytest.mark.parametrize("changed", [{"ceil_mode": True}, {"dilation": 2}, {"kernel_size": (3, 2)}])
+def test_in_bfloat16_another_pool_stays_what_it_is(changed: dict[str, Any], digits: tuple[Tensor, Tensor]) -> None:
+    pool = nn.MaxPool2d(**({"kernel_size": 3, "stride": 2} | changed))
+    network = nn.Sequential(Conv2d(1, 4, 3, padding=1), pool, nn.LeakyReLU(0.1), nn.Flatten(), nn.LazyLinear(10))
+    network(digits[0])
+    exact, coarse = (Classifier(network, (1, 8, 8), 10, precision)(digits[0]) for precision in ("float32", "bfloat16"))
+    assert torch.allclose(coarse, exact, atol=0.03 * float(exact.abs().max()))
 
 
 @pytest.mark.parametrize("view", VIEWS)

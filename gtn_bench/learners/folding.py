@@ -157,7 +157,7 @@ class _FirstBlock(Function):
         layer, pool, slope = block.convolution, block.pool, block.activation.negative_slope
         y, *places = ctx.saved_tensors
         weight = layer.weight.flatten(1).to(grad.dtype)
-        window = [[size, size] for size in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)]
+        window = [[size, size] for size in (pool.kernel_size, pool.stride, pool.padding, 1)]
         maps = grad.new_empty(block.images_at_once, *ctx.map_size, len(weight)).permute(0, 3, 1, 2)
         products = grad.new_empty(len(grad), *ctx.map_size, weight.shape[1])
         parts = (tensor.split(block.images_at_once) for tensor in (grad, y, products))
@@ -210,7 +210,10 @@ def in_bfloat16(folded: nn.Module) -> nn.Module:
     if isinstance(reader, FirstConv2d):
         reader.out_dtype, cast = torch.bfloat16, []
         match layers[first + 1 : first + 3]:
-            case [nn.MaxPool2d() as pool, nn.LeakyReLU() as activation]:
+            case [
+                nn.MaxPool2d(kernel_size=int(), stride=int(), padding=int(), dilation=1, ceil_mode=False) as pool,
+                nn.LeakyReLU() as activation,
+            ]:
                 layers[first : first + 3] = [FirstBlock(reader, pool, activation)]
     behind = [layer.to(torch.bfloat16) for layer in layers[first + 1 :]]
     return nn.Sequential(*layers[: first + 1], *cast, *behind, Cast(dtype))
