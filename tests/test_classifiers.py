@@ -131,6 +131,18 @@ def test_in_bfloat16_another_pool_stays_what_it_is(changed: dict[str, Any], digi
     assert torch.allclose(coarse, exact, atol=0.03 * float(exact.abs().max()))
 
 
+def test_in_bfloat16_a_falling_activation_has_its_gradient(digits: tuple[Tensor, Tensor]) -> None:
+    """Its output does not say on which side of zero the input was."""
+    network = nn.Sequential(
+        Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(3, 2), nn.LeakyReLU(-0.1), nn.Flatten(), nn.Linear(36, 10)
+    )
+    gradients = [
+        Classifier(network, (1, 8, 8), 10, precision).loss_gradient(*digits).flatten()
+        for precision in ("float32", "bfloat16")
+    ]
+    assert F.cosine_similarity(*gradients, dim=0) > 0.99
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_views_pass_their_check_and_are_not_counted(view: str, classifier: Classifier) -> None:
     VIEWS[view](classifier)

@@ -213,7 +213,7 @@ def in_bfloat16(folded: nn.Module) -> nn.Module:
             case [
                 nn.MaxPool2d(kernel_size=int(), stride=int(), padding=int(), dilation=1, ceil_mode=False) as pool,
                 nn.LeakyReLU() as activation,
-            ]:
+            ] if activation.negative_slope >= 0:  # the gradient asks the output which side it was on
                 layers[first : first + 3] = [FirstBlock(reader, pool, activation)]
     behind = [layer.to(torch.bfloat16) for layer in layers[first + 1 :]]
     return nn.Sequential(*layers[: first + 1], *cast, *behind, Cast(dtype))
