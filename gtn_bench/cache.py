@@ -73,7 +73,7 @@ def fingerprint(module: str) -> str:
 
 @functools.cache
 def with_imports(module: str) -> frozenset[str]:
-    """The module and the modules of its own package from which it imports names, directly or through each other."""
+    """The module and those of its own package that it imports, or names from them, directly or through each other."""
     package = module.rpartition(".")[0]
     found, waiting = set(), {module}
     while waiting:
@@ -82,14 +82,27 @@ def with_imports(module: str) -> frozenset[str]:
         spec = sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name)
         if package and spec and spec.origin and spec.origin.endswith(".py"):
             imported = _imported(Path(spec.origin), package)
-            waiting |= {other for other in imported if other.startswith(f"{package}.")} - found
+            waiting |= {other for other in imported if other.startswith(f"{package}.") and _is_module(other)} - found
     return frozenset(found)
 
 
 def _imported(file: Path, package: str) -> set[str]:
-    """The modules from which a file of the package imports names."""
-    nodes = [node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)]
-    return {importlib.util.resolve_name("." * node.level + (node.module or ""), package) for node in nodes}
+    """What a file of the package imports, by full names: modules, and what may be modules or names in them."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return name in sys.modules or importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # its parent is no package
+        return False
 
 
 def _code(file: Path) -> str:

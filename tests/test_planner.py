@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -37,6 +38,14 @@ def test_a_learner_for_every_architecture_mode_and_seed_and_a_cell_for_every_str
     assert len(tiny.learners) == 3 * 2 and len(tiny.cells) == 6 * 7 and len(tiny.teachers) == 1
     assert [cell.samples for cell in tiny.cells[:7]] == [20, 20, 20, 360, 360, 100, 100]
     assert {learner.teacher_label for learner in tiny.learners} == {"t", "none"}
+
+
+def test_learners_of_a_teacher_are_trained_in_one_pass_if_they_move_at_the_same_rates() -> None:
+    other_rates = "  - {name: gtn, label: slow, lr_factor: 0.5}\n"
+    learners = plan(("modes:\n", "modes:\n" + other_rates)).learners
+    passes = {(learner.mode_label, learner.seed): learner.trajectory for learner in learners}
+    assert passes["2_gtn", 0] == passes["gtn", 0] != passes["slow", 0]
+    assert len(set(passes.values())) == 3 * 2
 
 
 def test_every_cell_has_a_key_of_its_own() -> None:
@@ -127,6 +136,22 @@ def test_cell_keys_know_all_code_that_a_perturbation_imports(monkeypatch: pytest
     changed = "gtn_bench.perturbations.line_search"
     monkeypatch.setattr("gtn_bench.cache.fingerprint", lambda name: "!" if name == changed else fingerprint(name))
     assert [name for name, cell in found.items() if cell.key("cpu", "learner") != before[name]] == ["lbfgs"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["from .beside import f", "from . import beside", "from plugin import beside", "import plugin.beside"],
+)
+def test_a_plug_in_is_computed_by_what_it_imports_however(
+    line: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plugin").mkdir()
+    for name, text in {"__init__": "", "beside": "def f(): ...\n", "main": f"import os\n{line}\n"}.items():
+        (tmp_path / "plugin" / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "plugin", raising=False)
+    with_imports.cache_clear()
+    assert with_imports("plugin.main") == {"plugin.main", "plugin.beside"}
 
 
 def test_fingerprints_see_code_and_not_comments(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
