@@ -67,9 +67,9 @@ class Learner:
 
     @property
     def trajectory(self) -> Hashable:
-        """What is trained in one pass: learners of one teacher that differ only in where they stop."""
+        """What is trained in one pass: learners of one teacher, at its rates, that differ only in where they stop."""
         if isinstance(self.mode, GTN) and self.mode.follows_lessons:
-            return (self.taught_by, self.architecture, self.seed)
+            return (self.taught_by, self.architecture, self.seed, self.mode.lr_factor)
         return self
 
     def key(self, device: str) -> str:

@@ -59,6 +59,7 @@ class GTN(Mode):
     source = "https://arxiv.org/abs/1912.07768"
     needs_teacher = True
     inner_steps: PositiveInt | None = None  # None: as many as the teacher has
+    lr_factor: PositiveFloat = 1.0  # of the teacher's learning rates: how far learners move, the lessons as they are
 
     @property
     def follows_lessons(self) -> bool:
@@ -245,7 +246,7 @@ class Distilled(Mode):
 def follow(
     modes: Sequence[GTN], network: nn.Module, split: Split, taught: TeachingSet
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """The learners of several modes from one pass over the lessons: position in `modes`, state dict.
+    """The learners of several modes at the same rates from one pass over the lessons: position in `modes`, state dict.
 
     A learner after ten inner steps is the beginning of the one after all of them.
     """
@@ -255,7 +256,9 @@ def follow(
     ends = [mode.inner_steps or there for mode in modes]
     if max(ends) > there:
         raise Mistake(f"mode '{modes[0].name}' trains for {max(ends)} inner steps, the teacher has {there}")
-    for step, state in enumerate(trajectory(network, taught.optimizer, taught.lesson.first(max(ends))), start=1):
+    lesson = taught.lesson.first(max(ends))
+    lesson = lesson._replace(lr=lesson.lr * modes[0].lr_factor)
+    for step, state in enumerate(trajectory(network, taught.optimizer, lesson), start=1):
         for position, (mode, end) in enumerate(zip(modes, ends, strict=True)):
             if step == end:
                 yield position, mode.settle(network, state.params | state.buffers, split)

@@ -57,6 +57,17 @@ def test_ten_steps_are_the_beginning_of_all_steps(taught: TeachingSet) -> None:
     assert not torch.equal(states["10_gtn"]["2.weight"], states["all"]["2.weight"])
 
 
+def test_a_factor_of_the_rates_is_a_teacher_with_other_rates(taught: TeachingSet) -> None:
+    split = Digits()()["train"]
+    slower = TeachingSet(taught.lesson._replace(lr=taught.lesson.lr / 2), taught.optimizer, {})
+    halved, as_taught, of_slower = (
+        mode(LEARNERS["linear"]()(Digits(), 0).train(), Digits(), split, teacher, seed=0)
+        for mode, teacher in ((GTN(lr_factor=0.5), taught), (GTN(), taught), (GTN(), slower))
+    )
+    assert all(torch.equal(halved[name], of_slower[name]) for name in halved)
+    assert not torch.equal(halved["2.weight"], as_taught["2.weight"])
+
+
 def test_statistics_real_changes_the_statistics_alone(taught: TeachingSet) -> None:
     split = Digits()()["train"]
     real, teaching = (
