@@ -81,8 +81,8 @@ def with_imports(module: str) -> frozenset[str]:
         found.add(name)
         spec = sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name)
         if package and spec and spec.origin and spec.origin.endswith(".py"):
-            imported = _imported(Path(spec.origin), package)
-            waiting |= {other for other in imported if other.startswith(f"{package}.") and _is_module(other)} - found
+            imported = _imported(Path(spec.origin), spec.parent or package)
+            waiting |= {other for other in imported if _is_in(package, other)} - found
     return frozenset(found)
 
 
@@ -98,11 +98,13 @@ def _imported(file: Path, package: str) -> set[str]:
     return found
 
 
-def _is_module(name: str) -> bool:
-    try:
-        return name in sys.modules or importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # its parent is no package
+def _is_in(package: str, name: str) -> bool:
+    """Whether a full name is that of one of the package's modules; none of them is imported to find out."""
+    if not name.startswith(f"{package}."):
         return False
+    parts = name.removeprefix(f"{package}.").split(".")
+    places = [Path(folder, *parts) for folder in sys.modules[package].__path__]
+    return any(place.with_suffix(".py").is_file() or (place / "__init__.py").is_file() for place in places)
 
 
 def _code(file: Path) -> str:

@@ -150,8 +150,21 @@ def test_a_plug_in_is_computed_by_what_it_imports_however(
         (tmp_path / "plugin" / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "plugin", raising=False)
+    monkeypatch.delitem(sys.modules, "plugin.beside", raising=False)
     with_imports.cache_clear()
     assert with_imports("plugin.main") == {"plugin.main", "plugin.beside"}
+    assert "plugin.beside" not in sys.modules  # found without running it
+
+
+def test_relative_imports_are_those_of_the_package_that_they_stand_in(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nested" / "inner").mkdir(parents=True)
+    texts = {"__init__": "", "main": "from .inner.one import f\n", "inner/__init__": "", "inner/two": ""}
+    for name, text in {**texts, "inner/one": "from . import two\nfrom .. import main\n"}.items():
+        (tmp_path / "nested" / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert with_imports("nested.main") == {"nested.main", "nested.inner.one", "nested.inner", "nested.inner.two"}
 
 
 def test_fingerprints_see_code_and_not_comments(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
