@@ -24,6 +24,7 @@ from gtn_bench.suite import NO_TEACHER
 ACCEPTED = "accepted"
 Bands = Literal["pointwise", "simultaneous"]  # around curves: 95 % for each point, or for all of them at once
 BANDS: dict[Bands, tuple[str, str]] = {"pointwise": ("ci_low", "ci_high"), "simultaneous": ("band_low", "band_high")}
+ACCURACY, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)  # what an answer, and one less another, can be
 WORST = "worst"  # of all perturbations, image by image
 Correct = Mapping[int, Array]  # of rows of a summary: which images were classified correctly (N,)
 
@@ -96,8 +97,9 @@ def curves(summary: pd.DataFrame, rule: Rule, correct: Correct | None = None) ->
         for place, (beta, point) in enumerate(points):
             accuracy = point["accuracy"].to_numpy()
             std = float(accuracy.std(ddof=1)) if len(accuracy) > 1 else np.nan
-            ends = np.clip(interval(values[place]), 0, 1) if values else (np.nan, np.nan)
-            band = np.clip(interval(values[place], level), 0, 1) if whole else (np.nan, np.nan)
+            pooled = len(point["rows"].iloc[0])
+            ends = interval(values[place], 0.95, ACCURACY, pooled) if values else (np.nan, np.nan)
+            band = interval(values[place], level, ACCURACY, pooled) if whole else (np.nan, np.nan)
             means = (_mean_of_all(point[column]) for column in _AVERAGED[2:])
             rows.append((*name, beta, accuracy.mean(), std, *ends, len(accuracy), *means, *band))
     measured = ["accuracy", "std", "ci_low", "ci_high", "n_seeds", *_AVERAGED[2:], "band_low", "band_high"]
@@ -162,8 +164,10 @@ def comparisons(summary: pd.DataFrame, rule: Rule, correct: Correct) -> pd.DataF
                 ours, theirs = (np.stack([areas[which][seed] for seed in seeds]) for which in (mode, other))
                 pairs = (ours - theirs).mean(2).ravel()
                 between = (ours - theirs).mean(1)
-                measured = (float(ours.mean()), float(theirs.mean()), float(between.mean()), *interval(between))
-                tested = (permutation_test(pairs), detectable(between), len(seeds), len(pairs))
+                pooled = ours.shape[1]
+                ends = interval(between, 0.95, DIFFERENCE, pooled)
+                measured = (float(ours.mean()), float(theirs.mean()), float(between.mean()), *ends)
+                tested = (permutation_test(pairs), detectable(between, pooled=pooled), len(seeds), len(pairs))
                 rows.append((*name, mode, other, *measured, *tested))
     columns = [*names, "mode", "other", "area", "other_area", "difference", "ci_low", "ci_high", "p", "detectable"]
     compared = pd.DataFrame(rows, columns=[*columns, "n_seeds", "n_pairs"])
@@ -220,7 +224,8 @@ def _mean(areas: Mapping[int, Array]) -> tuple[float, float, float, int]:
     if not areas:
         return np.nan, np.nan, np.nan, 0
     values = np.stack([learners.mean(0) for learners in areas.values()])
-    return (float(values.mean()), *interval(values), len(values))
+    pooled = len(next(iter(areas.values())))
+    return (float(values.mean()), *interval(values, 0.95, ACCURACY, pooled), len(values))
 
 
 def _worst(sweeps: Sequence[Mapping[int, Array]]) -> dict[int, Array]:

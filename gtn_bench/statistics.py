@@ -41,18 +41,40 @@ def spread(values: Array) -> Spread:
     return Spread(float(np.sqrt(total)), float(total**2 / shares) if shares else np.inf)
 
 
-def interval(values: Array, level: float = 0.95) -> tuple[float, float]:
+def interval(
+    values: Array, level: float = 0.95, ends: tuple[float, float] | None = None, pooled: int = 1
+) -> tuple[float, float]:
     """Of the mean of values (S, N), over seeds and images; (nan, nan) for a single seed.
 
-    Its ends lie as the bootstrap's quantiles do around the mean, its width is Student's.
+    Its ends lie as the bootstrap's quantiles do around the mean, its width is Student's. `ends` are the least and the
+    most that an answer can be, of which each value is the mean of `pooled`: the interval is within them. Values that
+    are all alike, as where a perturbation fools every learner, have no spread; their mean may then be as far away as
+    `unmet` answers at either end can move it. Of accuracies of 0 and 1 that is the exact binomial interval.
     """
     error, freedom = spread(values)
     if np.isnan(error):
         return np.nan, np.nan
+    mean = float(values.mean())
+    if ends and _alike(values):
+        share = unmet(values.size * pooled, level)
+        return mean + share * (ends[0] - mean), mean + share * (ends[1] - mean)
     low, high = np.quantile(_means(values), [(1 - level) / 2, (1 + level) / 2])
-    mean, width = float(values.mean()), 2 * float(stdtrit(freedom, (1 + level) / 2)) * error
+    width = 2 * float(stdtrit(freedom, (1 + level) / 2)) * error
     scale = width / (high - low) if high > low else 0.0
-    return mean + min(low - mean, 0) * scale, mean + max(high - mean, 0) * scale
+    least, most = ends or (-np.inf, np.inf)
+    return max(mean + min(low - mean, 0) * scale, least), min(mean + max(high - mean, 0) * scale, most)
+
+
+def unmet(answers: int, level: float = 0.95) -> float:
+    """The largest share of a population that so many independent answers may have missed, all of them.
+
+    Source: C. Clopper, E. Pearson, Biometrika 26 (1934), at no success.
+    """
+    return 1 - ((1 - level) / 2) ** (1 / answers)
+
+
+def _alike(values: Array) -> bool:
+    return bool(values.std() < 1e-6)
 
 
 def simultaneous_level(curve: Array, level: float = 0.95) -> float:
@@ -83,9 +105,14 @@ def _resampled(count: int, seed: int) -> Array:
     return (drawn / count).astype(np.float32)
 
 
-def detectable(values: Array, level: float = 0.95, power: float = 0.8) -> float:
-    """The smallest mean of such values (S, N) that would be told from zero with that power."""
+def detectable(values: Array, level: float = 0.95, power: float = 0.8, pooled: int = 1) -> float:
+    """The smallest mean of such values (S, N), means of `pooled` answers, that would be told from zero with that power.
+
+    Of values that are all alike, the share that can have been `unmet`.
+    """
     error, freedom = spread(values)
+    if _alike(values) and not np.isnan(error):
+        return unmet(values.size * pooled, level)
     return float((stdtrit(freedom, (1 + level) / 2) + stdtrit(freedom, power)) * error)
 
 

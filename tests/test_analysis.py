@@ -231,3 +231,14 @@ ROW = {"mode": "gtn", "other": "vanilla", "perturbation": "fgsm", "area": 0.41, 
 )
 def test_sentences_say_no_more_than_was_found(more: dict[str, float], said: str) -> None:
     assert analysis.sentence({**ROW, "detectable": 0.03, **more}) == said
+
+
+def test_where_nothing_is_classified_the_number_of_answers_says_how_sure_that_is() -> None:
+    fooled = TWO_TEACHERS.assign(accuracy=0.0)
+    none = images(fooled)
+    point = analysis.curves(fooled, Rule(0.7), none).iloc[0]
+    answers = 2 * len(none[0])
+    assert (point["ci_low"], point["ci_high"]) == (0, pytest.approx(1 - 0.025 ** (1 / answers)))
+    compared = analysis.comparisons(fooled, Rule(0.7), none).iloc[0]
+    assert compared["ci_low"] == -compared["detectable"] == pytest.approx(-point["ci_high"])
+    assert "no difference seen" in analysis.sentence(compared)

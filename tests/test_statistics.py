@@ -42,6 +42,30 @@ def test_without_differences_between_images_intervals_are_students() -> None:
     assert statistics.interval(np.ones((3, 5))) == (1, 1)
 
 
+def test_values_that_are_all_alike_are_as_uncertain_as_independent_answers() -> None:
+    none = statistics.interval(np.zeros((5, 100)), ends=(0, 1), pooled=2)
+    assert none == pytest.approx(stats.binomtest(0, 1000).proportion_ci(method="exact"), abs=1e-12)
+    all_right = statistics.interval(np.ones((5, 100)), 0.99, ends=(0, 1))
+    assert all_right == pytest.approx(stats.binomtest(500, 500).proportion_ci(0.99, "exact"), abs=1e-12)
+    low, high = statistics.interval(np.zeros((5, 100)), ends=(-1, 1))
+    assert -low == pytest.approx(high) == statistics.detectable(np.zeros((5, 100))) > 0.007
+    assert np.isnan(statistics.interval(np.zeros((1, 100)), ends=(0, 1))).all()
+    assert np.isnan(statistics.detectable(np.zeros((1, 100))))
+
+
+def test_intervals_cover_accuracies_near_zero() -> None:
+    """Where a third of the runs see no correct answer at all."""
+    draw = np.random.default_rng(0)
+    runs = [statistics.interval(draw.random((5, 200)) < 0.001, ends=(0, 1)) for _ in range(1000)]
+    assert np.mean([low <= 0.001 <= high for low, high in runs]) >= 0.95
+
+
+def test_intervals_of_accuracies_are_between_0_and_1() -> None:
+    values = drawn(np.random.default_rng(1), 2, 10, 0.2)
+    low, high = statistics.interval(values, ends=(0, 1))
+    assert statistics.interval(values)[1] > high == 1 > low >= 0
+
+
 def test_the_permutation_test_keeps_its_level_and_gains_power_with_seeds() -> None:
     draw = np.random.default_rng(0)
 
