@@ -227,7 +227,8 @@ def validate(suite: Suite, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps({"name": plan.suite.name, **counts}))
     else:
-        console.print(f"{plan.suite.name}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+        said = [f"{count} {what if count != 1 else what[:-1]}" for what, count in counts.items()]
+        console.print(f"{plan.suite.name}: " + ", ".join(said))
 
 
 @app.command("list")

@@ -89,7 +89,7 @@ def test_a_bad_suite_is_one_line_and_nothing_is_trained(
 
 def test_validate(tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, "validate", str(tiny)) == 0
-    assert capsys.readouterr().out == "tiny: 1 teachers, 6 learners, 42 cells\n"
+    assert capsys.readouterr().out == "tiny: 1 teacher, 6 learners, 42 cells\n"
     assert call(monkeypatch, "validate", str(tiny), "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"name": "tiny", "teachers": 1, "learners": 6, "cells": 42}
 
