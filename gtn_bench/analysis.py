@@ -75,17 +75,18 @@ def for_each_teacher(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def pooled_or_all(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the accepted architectures together, or else of each; those without a teacher for every teacher."""
-    pooled = table[table["architecture"] == ACCEPTED]
-    return pooled if len(pooled) else for_each_teacher(table)
+    """Of every teacher the rows of its accepted architectures together, or else of each; with those without teacher."""
+    table = for_each_teacher(table)
+    pooled = table["architecture"] == ACCEPTED
+    return table[pooled | ~table["teacher"].isin(table.loc[pooled, "teacher"])]
 
 
 def curves(summary: pd.DataFrame, rule: Rule, correct: Correct | None = None) -> pd.DataFrame:
     """One row for each curve point: mean accuracy over seeds, deviation, 95 % interval over seeds and images.
 
     `band_low`, `band_high` cover all points of a curve at once. Rows with architecture `accepted` pool the accepted
-    architectures: each seed counts with its mean over them. Failed cells leave a point with fewer seeds, never with a
-    better mean. Without `correct`, the images by rows of the summary, there are no intervals.
+    architectures: each seed counts with its mean over them, if it has all. Failed cells leave a point with fewer seeds
+    (`n_seeds`). Without `correct`, the images by rows of the summary, there are no intervals.
     """
     rows = []
     names = ["dataset", "teacher", "architecture", "mode", "perturbation"]
@@ -97,9 +98,8 @@ def curves(summary: pd.DataFrame, rule: Rule, correct: Correct | None = None) ->
         for place, (beta, point) in enumerate(points):
             accuracy = point["accuracy"].to_numpy()
             std = float(accuracy.std(ddof=1)) if len(accuracy) > 1 else np.nan
-            pooled = len(point["rows"].iloc[0])
-            ends = interval(values[place], 0.95, ACCURACY, pooled) if values else (np.nan, np.nan)
-            band = interval(values[place], level, ACCURACY, pooled) if whole else (np.nan, np.nan)
+            ends = interval(values[place], 0.95, ACCURACY) if values else (np.nan, np.nan)
+            band = interval(values[place], level, ACCURACY) if whole else (np.nan, np.nan)
             means = (_mean_of_all(point[column]) for column in _AVERAGED[2:])
             rows.append((*name, beta, accuracy.mean(), std, *ends, len(accuracy), *means, *band))
     measured = ["accuracy", "std", "ci_low", "ci_high", "n_seeds", *_AVERAGED[2:], "band_low", "band_high"]
@@ -141,9 +141,9 @@ def comparisons(summary: pd.DataFrame, rule: Rule, correct: Correct) -> pd.DataF
     """One row for each pair of modes under a perturbation: the difference of the areas under their curves.
 
     Paired: over the seeds that both modes have with every strength, with the same initial weights, images and noise.
-    `p` is that of the permutation test over all such pairs of learners, `p_holm` corrected for all pairs of modes and
-    perturbations of the same architecture, those with a control by themselves; `detectable` the smallest difference
-    that would have been seen in four of five such runs. Two controls are not compared.
+    `p` is that of the permutation test over all such pairs of learners, on these test images; `p_holm` is corrected for
+    all pairs of modes and perturbations of the same architecture, those with a control by themselves; `detectable` is
+    the smallest difference that would have been seen in four of five such runs. Two controls are not compared.
     """
     sweeps = _sweeps(summary)
     alone = set(summary.loc[summary["teacher"] == NO_TEACHER, "mode"])
@@ -164,10 +164,9 @@ def comparisons(summary: pd.DataFrame, rule: Rule, correct: Correct) -> pd.DataF
                 ours, theirs = (np.stack([areas[which][seed] for seed in seeds]) for which in (mode, other))
                 pairs = (ours - theirs).mean(2).ravel()
                 between = (ours - theirs).mean(1)
-                pooled = ours.shape[1]
-                ends = interval(between, 0.95, DIFFERENCE, pooled)
+                ends = interval(between, 0.95, DIFFERENCE)
                 measured = (float(ours.mean()), float(theirs.mean()), float(between.mean()), *ends)
-                tested = (permutation_test(pairs), detectable(between, pooled=pooled), len(seeds), len(pairs))
+                tested = (permutation_test(pairs), detectable(between), len(seeds), len(pairs))
                 rows.append((*name, mode, other, *measured, *tested))
     columns = [*names, "mode", "other", "area", "other_area", "difference", "ci_low", "ci_high", "p", "detectable"]
     compared = pd.DataFrame(rows, columns=[*columns, "n_seeds", "n_pairs"])
@@ -198,7 +197,7 @@ def measures(summary: pd.DataFrame, rule: Rule, correct: Correct, curves: pd.Dat
         for perturbation, part in learners.groupby("perturbation", sort=False):
             betas, clean = sweeps[str(perturbation)], float(part["clean_accuracy"].mean())
             found[str(perturbation)] = dict(_areas(part, betas, correct))
-            read_off = _read_off(known[*name[1:], perturbation], betas, clean)
+            read_off = _read_off(known[*name[1:], perturbation], betas, clean, len(found[str(perturbation)]))
             rows.append((*name, perturbation, clean, *_mean(found[str(perturbation)]), *read_off))
         if len(found) > 1:
             rows.append((*name, WORST, np.nan, *_mean(_worst(list(found.values()))), np.nan, np.nan, np.nan, np.nan))
@@ -208,12 +207,12 @@ def measures(summary: pd.DataFrame, rule: Rule, correct: Correct, curves: pd.Dat
     )
 
 
-def _read_off(curve: pd.DataFrame, betas: Array, clean: float) -> tuple[float, float, float, float]:
-    """Area given clean-correct, strength at half, its interval; nan if seeds are missing anywhere."""
-    if len(curve) < len(betas) or curve["n_seeds"].nunique() > 1:
+def _read_off(curve: pd.DataFrame, betas: Array, clean: float, seeds: int) -> tuple[float, float, float, float]:
+    """Area given clean-correct, strength at half, its interval; nan if any point has more than the complete seeds."""
+    if len(curve) < len(betas) or (curve["n_seeds"] != seeds).any():
         return np.nan, np.nan, np.nan, np.nan
     given = area(betas, curve["accuracy_given_correct"].to_numpy())
-    rises = not curve["mean_l2"].iloc[-1] < curve["mean_l2"].iloc[0]  # and does not weaken with beta
+    rises = clean > 0 and not curve["mean_l2"].iloc[-1] < curve["mean_l2"].iloc[0]  # and does not weaken with beta
     ends = ("accuracy", "ci_low", "ci_high")
     half = [falls_to(betas, curve[end].to_numpy(), clean, clean / 2) if rises else np.nan for end in ends]
     return given, half[0], half[1], half[2]
@@ -224,8 +223,7 @@ def _mean(areas: Mapping[int, Array]) -> tuple[float, float, float, int]:
     if not areas:
         return np.nan, np.nan, np.nan, 0
     values = np.stack([learners.mean(0) for learners in areas.values()])
-    pooled = len(next(iter(areas.values())))
-    return (float(values.mean()), *interval(values, 0.95, ACCURACY, pooled), len(values))
+    return (float(values.mean()), *interval(values, 0.95, ACCURACY), len(values))
 
 
 def _worst(sweeps: Sequence[Mapping[int, Array]]) -> dict[int, Array]:
@@ -250,43 +248,45 @@ def sentence(comparison: Mapping[str, Any]) -> str:
     c = comparison
     pair, where = f"{c['mode']} and {c['other']}", f"under {c['perturbation']}"
     if np.isnan(c["ci_low"]):
-        return f"{pair} {where}: area {c['area']:.3f} against {c['other_area']:.3f}; one seed says nothing about others"
+        lone = "seed" if c["n_seeds"] < 2 else "image"
+        return (
+            f"{pair} {where}: area {c['area']:.3f} against {c['other_area']:.3f}; one {lone} says nothing about others"
+        )
     found = f"area {c['area']:.3f} against {c['other_area']:.3f}, difference {c['difference']:+.3f}"
     found += f" [{c['ci_low']:+.3f}, {c['ci_high']:+.3f}]"
     if c["ci_low"] <= 0 <= c["ci_high"]:
         return f"{pair} {where}: no difference seen (smallest detectable {c['detectable']:.3f}); {found}"
-    side = "falls below" if c["difference"] < 0 else "lies above"
-    said = f"{c['mode']} {side} {c['other']} {where}: {found}, p = {c['p_holm']:.2g}"
-    if c["p_holm"] > 0.05:
-        least = 2.0 ** (1 - c["n_pairs"])
-        said += (
-            f"; the test does not carry it ({c['n_pairs']} pairs of learners, p at least {least:.2g} before correction)"
-        )
-    return said
+    below, found = c["difference"] < 0, f"{found}, p = {c['p_holm']:.2g}"
+    if c["p_holm"] <= 0.05:
+        return f"{c['mode']} {'falls below' if below else 'lies above'} {c['other']} {where}: {found}"
+    least = 2.0 ** (1 - c["n_pairs"])
+    why = f"{c['p']:.2g} before correction"
+    if least > 0.05:
+        why = f"with {c['n_pairs']} pairs of learners p cannot fall below {least:.2g}"
+    side = "seems to fall below" if below else "seems to lie above"
+    return f"{c['mode']} {side} {c['other']} {where}: {found}; the test does not carry it ({why})"
 
 
 def overview(summary: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     """One row for each teacher and mode: clean accuracy, and the area under each perturbation's curve.
 
-    Pooled over the accepted architectures; over each architecture by itself where none is accepted.
+    Pooled over the accepted architectures; over each architecture by itself where none is accepted. Areas are means
+    over the seeds that have every strength.
     """
-    points = curves(summary, rule)
-    clean = for_each_teacher(clean_accuracies(summary))
-    pooled = points[points["architecture"] == ACCEPTED]
-    if len(pooled):
-        points = pooled
-        pairs = acceptance(summary, rule).query(ACCEPTED)[["teacher", "architecture"]]
-        clean = clean.merge(pairs, on=["teacher", "architecture"]).assign(architecture=ACCEPTED)
-    else:
-        points = for_each_teacher(points)
-    names = ["teacher", "architecture", "mode"]
-    means = clean.groupby(names)["clean_accuracy"].mean().to_dict()
     sweeps = _sweeps(summary)
+    learners = pooled_or_all(_pooled(summary, rule))
+    clean = for_each_teacher(clean_accuracies(summary))
+    accepted = acceptance(summary, rule).query(ACCEPTED)[["teacher", "architecture"]]
+    together = clean.merge(accepted, on=["teacher", "architecture"]).assign(architecture=ACCEPTED)
+    names = ["teacher", "architecture", "mode"]
+    means = pd.concat([clean, together]).groupby(names)["clean_accuracy"].mean().to_dict()
     rows = []
-    for name, group in points.groupby(names, sort=False):
+    for name, group in learners.groupby(names, sort=False):
         row = {**dict(zip(names, name, strict=True)), "clean accuracy": means[name]}
-        for perturbation, curve in group.groupby("perturbation", sort=False):
-            accuracy = curve.set_index("beta")["accuracy"].reindex(sweeps[str(perturbation)])
-            row[str(perturbation)] = area(sweeps[str(perturbation)], accuracy.to_numpy())
+        for perturbation, cells in group.groupby("perturbation", sort=False):
+            by_seed = cells.pivot(index="seed", columns="beta", values="accuracy")
+            complete = by_seed.reindex(columns=sweeps[str(perturbation)]).dropna()
+            if len(complete):
+                row[str(perturbation)] = area(sweeps[str(perturbation)], complete.mean().to_numpy())
         rows.append(row)
-    return pd.DataFrame(rows, columns=[*names, "clean accuracy", *points["perturbation"].unique()])
+    return pd.DataFrame(rows, columns=[*names, "clean accuracy", *learners["perturbation"].unique()])

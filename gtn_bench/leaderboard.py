@@ -25,16 +25,18 @@ import pandas as pd
 from gtn_bench.analysis import for_each_teacher
 
 
-def robustness_ratio(clean: float, accuracies: Sequence[float]) -> float:
-    """RR, in percent; 0 where no attack takes anything."""
-    drops = clean - np.asarray(accuracies)
+def robustness_ratio(clean: float | Sequence[float], accuracies: Sequence[float]) -> float:
+    """RR, in percent; 0 where no attack takes anything. `clean` may be that of each attack's own images."""
+    drops = np.asarray(clean) - np.asarray(accuracies)
     return 100 * float(1 - drops.mean() / drops.max()) if drops.max() > 0 else 0.0
 
 
-def improved_robustness_ratio(clean: float, accuracies: Sequence[float]) -> float:
-    """I-RR, in percent."""
-    drops = clean - np.asarray(accuracies)
-    return 100 * float(1 - drops.mean() * drops.max() / clean**2)
+def improved_robustness_ratio(clean: float | Sequence[float], accuracies: Sequence[float]) -> float:
+    """I-RR, in percent; 0 for a learner that classifies nothing."""
+    if not np.min(clean) > 0:
+        return 0.0
+    shares = 1 - np.asarray(accuracies) / np.asarray(clean)
+    return 100 * float(1 - shares.mean() * shares.max())
 
 
 def attack_efficiency(clean_cost: float, costs: Sequence[float]) -> float:
@@ -51,22 +53,24 @@ def crei(ratio: float, efficiency: float, alpha: float = 0.5) -> float:
 def leaderboard(summary: pd.DataFrame) -> pd.DataFrame:
     """One row for each teacher, architecture and mode: RR, I-RR, AE and CREI over its attacks, means over seeds.
 
-    Each perturbation that asks the learner counts as one attack at each of its strengths but 0. The cost is that in
-    passes of an image through the learner, there or back, a look at a clean image being one: seconds depend on the
-    machine. A mode with a failed attack has no row.
+    Each perturbation that asks the learner counts as one attack at each of its strengths but 0, its drop taken on its
+    own images. The cost is that in passes of an image through the learner, there or back, a look at a clean image
+    being one: seconds depend on the machine. A mode with a failed attack has no row.
     """
-    attacks = for_each_teacher(summary[summary["status"] == "done"])
-    attacks = attacks[(attacks["forwards"] > 0) & (attacks["beta"] > 0)]
-    strengths = len(attacks[["perturbation", "beta"]].drop_duplicates())
+    cells = for_each_teacher(summary[(summary["status"] != "rejected") & (summary["beta"] > 0)])
+    done = cells[cells["status"] == "done"]
+    asks = done.groupby("perturbation")["forwards"].max() > 0
+    attacks = cells[~cells["perturbation"].isin(asks.index[~asks])]
     names = ["teacher", "architecture", "mode"]
     rows = []
-    for name, cells in attacks.groupby(names, sort=False):
-        each = cells.groupby(["perturbation", "beta"])[["clean_accuracy", "accuracy", "forwards", "backwards"]]
-        mean = each.mean()
-        if len(mean) == strengths and each.size().nunique() == 1:  # none failed
-            clean, accuracies = float(mean["clean_accuracy"].mean()), mean["accuracy"].tolist()
+    for name, mine in attacks.groupby(names, sort=False):
+        if (mine["status"] == "done").all():
+            each = mine.groupby(["perturbation", "beta"])[
+                ["clean_accuracy", "accuracy", "forwards", "backwards"]
+            ].mean()
+            clean, accuracies = each["clean_accuracy"].tolist(), each["accuracy"].tolist()
             ratio = robustness_ratio(clean, accuracies)
-            efficiency = attack_efficiency(1.0, (mean["forwards"] + mean["backwards"]).tolist())
+            efficiency = attack_efficiency(1.0, (each["forwards"] + each["backwards"]).tolist())
             improved = improved_robustness_ratio(clean, accuracies)
             rows.append((*name, ratio, improved, efficiency, crei(ratio, efficiency)))
     return pd.DataFrame(rows, columns=[*names, "RR", "I-RR", "AE", "CREI"])

@@ -126,25 +126,25 @@ class Results:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """One row for each cell, columns `SUMMARY_COLUMNS`."""
-        summary = pd.read_csv(self.folder / "summary.csv")
+        summary = _table(self.folder / "summary.csv")
         return summary.assign(flags=[flags if isinstance(flags, str) else "" for flags in summary["flags"]])
 
     @cached_property
     def curves(self) -> pd.DataFrame:
         """One row for each curve point, columns `CURVE_COLUMNS`."""
-        return pd.read_csv(self.folder / "curves.csv")
+        return _table(self.folder / "curves.csv")
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:
         """One row for each pair of modes under a perturbation, columns `COMPARISON_COLUMNS`."""
         path = self.folder / "comparisons.csv"
-        return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=COMPARISON_COLUMNS)
+        return _table(path) if path.is_file() else pd.DataFrame(columns=COMPARISON_COLUMNS)
 
     @cached_property
     def measures(self) -> pd.DataFrame:
         """One row for each mode under a perturbation, columns `MEASURE_COLUMNS`."""
         path = self.folder / "measures.csv"
-        return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=MEASURE_COLUMNS)
+        return _table(path) if path.is_file() else pd.DataFrame(columns=MEASURE_COLUMNS)
 
     @cached_property
     def samples(self) -> pd.DataFrame:
@@ -171,3 +171,9 @@ class Results:
     def examples(self) -> dict[str, np.ndarray[Any, Any]]:
         """Images (k, C, H, W): `clean`, and `<perturbation>/<mode>/<beta>`."""
         return read_tensors(self.folder / "examples.safetensors")[0]
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """A table of the folder; names stay what they are, be they `10` or `NA`."""
+    names = dict.fromkeys(("dataset", "teacher", "architecture", "mode", "other", "perturbation"), str)
+    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])

@@ -41,22 +41,20 @@ def spread(values: Array) -> Spread:
     return Spread(float(np.sqrt(total)), float(total**2 / shares) if shares else np.inf)
 
 
-def interval(
-    values: Array, level: float = 0.95, ends: tuple[float, float] | None = None, pooled: int = 1
-) -> tuple[float, float]:
-    """Of the mean of values (S, N), over seeds and images; (nan, nan) for a single seed.
+def interval(values: Array, level: float = 0.95, ends: tuple[float, float] | None = None) -> tuple[float, float]:
+    """Of the mean of values (S, N), over seeds and images; (nan, nan) for a single seed or image.
 
     Its ends lie as the bootstrap's quantiles do around the mean, its width is Student's. `ends` are the least and the
-    most that an answer can be, of which each value is the mean of `pooled`: the interval is within them. Values that
-    are all alike, as where a perturbation fools every learner, have no spread; their mean may then be as far away as
-    `unmet` answers at either end can move it. Of accuracies of 0 and 1 that is the exact binomial interval.
+    most that a value can be: the interval is within them. Values that are all alike, as where a perturbation fools
+    every learner, have no spread; their mean may then be as far away as `unmet` images at either end can move it, and
+    learners may agree on those. Of accuracies of 0 and 1 that is the exact binomial interval of N images.
     """
     error, freedom = spread(values)
     if np.isnan(error):
         return np.nan, np.nan
     mean = float(values.mean())
     if ends and _alike(values):
-        share = unmet(values.size * pooled, level)
+        share = unmet(values.shape[1], level)
         return mean + share * (ends[0] - mean), mean + share * (ends[1] - mean)
     low, high = np.quantile(_means(values), [(1 - level) / 2, (1 + level) / 2])
     width = 2 * float(stdtrit(freedom, (1 + level) / 2)) * error
@@ -65,12 +63,12 @@ def interval(
     return max(mean + min(low - mean, 0) * scale, least), min(mean + max(high - mean, 0) * scale, most)
 
 
-def unmet(answers: int, level: float = 0.95) -> float:
-    """The largest share of a population that so many independent answers may have missed, all of them.
+def unmet(images: int, level: float = 0.95) -> float:
+    """The largest share of a population that so many images, drawn independently, may all have missed.
 
     Source: C. Clopper, E. Pearson, Biometrika 26 (1934), at no success.
     """
-    return 1 - ((1 - level) / 2) ** (1 / answers)
+    return 1 - ((1 - level) / 2) ** (1 / images)
 
 
 def _alike(values: Array) -> bool:
@@ -88,7 +86,7 @@ def simultaneous_level(curve: Array, level: float = 0.95) -> float:
     draws = np.stack([_means(values) for values in curve])
     deviations = np.abs(draws - curve.mean((1, 2))[:, None])
     error = draws.std(axis=1, keepdims=True)
-    largest = np.divide(deviations, error, out=np.zeros_like(deviations), where=error > 0).max(axis=0)
+    largest = np.divide(deviations, error, out=np.zeros_like(deviations), where=error > 1e-6).max(axis=0)
     return max(level, float(2 * ndtr(np.quantile(largest, level)) - 1))
 
 
@@ -105,14 +103,14 @@ def _resampled(count: int, seed: int) -> Array:
     return (drawn / count).astype(np.float32)
 
 
-def detectable(values: Array, level: float = 0.95, power: float = 0.8, pooled: int = 1) -> float:
-    """The smallest mean of such values (S, N), means of `pooled` answers, that would be told from zero with that power.
+def detectable(values: Array, level: float = 0.95, power: float = 0.8) -> float:
+    """The smallest mean of such values (S, N) that would be told from zero with that power.
 
-    Of values that are all alike, the share that can have been `unmet`.
+    Of values that are all alike, the share of images that can have been `unmet`.
     """
     error, freedom = spread(values)
     if _alike(values) and not np.isnan(error):
-        return unmet(values.size * pooled, level)
+        return unmet(values.shape[1], level)
     return float((stdtrit(freedom, (1 + level) / 2) + stdtrit(freedom, power)) * error)
 
 

@@ -79,6 +79,30 @@ def test_overview_is_over_the_accepted_alone() -> None:
     assert alone["clean accuracy"].notna().all()
 
 
+def test_overview_is_over_the_seeds_with_every_strength() -> None:
+    """A weak seed that has lost its strongest cell does not lend its others to the mean."""
+    rows = [
+        ("none", "a", "vanilla", seed, beta, 0.9, accuracy)
+        for seed, accuracies in enumerate([(0.9, 0.8, 0.7), (0.9, 0.3, 0.1)])
+        for beta, accuracy in zip((0.0, 0.5, 1.0), accuracies, strict=True)
+    ]
+    table = summary(rows)
+    assert analysis.overview(table, Rule(0.7))["p"].tolist() == pytest.approx([(0.8 + 0.4) / 2])
+    table.loc[5, ["status", "accuracy"]] = "error", np.nan
+    alone = analysis.overview(table, Rule(0.7))["p"].tolist()
+    measured = analysis.measures(table, Rule(0.7), images(table.fillna(0)), analysis.curves(table, Rule(0.7)))
+    assert alone == pytest.approx([0.8]) == measured["area"].tolist()[-1:]
+
+
+def test_a_teacher_without_accepted_architectures_is_shown_by_architecture() -> None:
+    table = TWO_TEACHERS.copy()
+    table.loc[(table["teacher"] == "t2"), "clean_accuracy"] = 0.3
+    found = analysis.overview(table, Rule(0.7)).groupby("teacher", sort=False)["architecture"].agg(set).to_dict()
+    assert found == {"t1": {"accepted"}, "t2": {"a", "b"}}
+    compared = analysis.pooled_or_all(analysis.comparisons(table, Rule(0.7), images(table)))
+    assert compared.groupby("teacher")["architecture"].agg(set).to_dict() == found
+
+
 def images(summary: pd.DataFrame) -> dict[int, np.ndarray]:
     """Some images for every row of a summary, as many correct as its accuracy says."""
     return {row: np.arange(1000) < round(1000 * accuracy) for row, accuracy in summary["accuracy"].items()}
@@ -171,7 +195,10 @@ def test_bands_are_of_the_same_seeds() -> None:
     crossed = TWO_TEACHERS.copy()
     lost = (crossed["seed"] == 0) & (crossed["beta"] == 0.0) | (crossed["seed"] == 1) & (crossed["beta"] == 0.1)
     crossed.loc[lost, "status"] = "error"
-    assert analysis.curves(crossed, Rule(0.7), images(crossed))["band_low"].isna().all()
+    curves = analysis.curves(crossed, Rule(0.7), images(crossed))
+    assert curves["band_low"].isna().all()
+    measured = analysis.measures(crossed, Rule(0.7), images(crossed), curves)  # no seed has every strength
+    assert measured[["area", "area_given_correct", "half_strength"]].isna().all(axis=None)
 
 
 def test_a_lone_accepted_architecture_has_all_its_pairs_pooled_too() -> None:
@@ -213,10 +240,16 @@ ROW = {"mode": "gtn", "other": "vanilla", "perturbation": "fgsm", "area": 0.41, 
             "area 0.410 against 0.520, difference -0.110 [-0.140, -0.080], p = 0.008",
         ),
         (
-            {"ci_low": -0.14, "ci_high": -0.08, "p_holm": 0.75, "n_seeds": 3, "n_pairs": 3},
-            "gtn falls below vanilla under fgsm: "
+            {"ci_low": -0.14, "ci_high": -0.08, "p": 0.25, "p_holm": 0.75, "n_seeds": 3, "n_pairs": 3},
+            "gtn seems to fall below vanilla under fgsm: "
             "area 0.410 against 0.520, difference -0.110 [-0.140, -0.080], p = 0.75; "
-            "the test does not carry it (3 pairs of learners, p at least 0.25 before correction)",
+            "the test does not carry it (with 3 pairs of learners p cannot fall below 0.25)",
+        ),
+        (
+            {"ci_low": -0.14, "ci_high": -0.08, "p": 0.012, "p_holm": 0.2, "n_seeds": 5, "n_pairs": 25},
+            "gtn seems to fall below vanilla under fgsm: "
+            "area 0.410 against 0.520, difference -0.110 [-0.140, -0.080], p = 0.2; "
+            "the test does not carry it (0.012 before correction)",
         ),
         (
             {"ci_low": -0.24, "ci_high": 0.02, "p_holm": 1.0, "n_seeds": 3, "n_pairs": 3},
@@ -227,18 +260,21 @@ ROW = {"mode": "gtn", "other": "vanilla", "perturbation": "fgsm", "area": 0.41, 
             {"ci_low": np.nan, "ci_high": np.nan, "p_holm": 1.0, "n_seeds": 1, "n_pairs": 1},
             "gtn and vanilla under fgsm: area 0.410 against 0.520; one seed says nothing about others",
         ),
+        (
+            {"ci_low": np.nan, "ci_high": np.nan, "p_holm": 1.0, "n_seeds": 5, "n_pairs": 5},
+            "gtn and vanilla under fgsm: area 0.410 against 0.520; one image says nothing about others",
+        ),
     ],
 )
 def test_sentences_say_no_more_than_was_found(more: dict[str, float], said: str) -> None:
     assert analysis.sentence({**ROW, "detectable": 0.03, **more}) == said
 
 
-def test_where_nothing_is_classified_the_number_of_answers_says_how_sure_that_is() -> None:
+def test_where_nothing_is_classified_the_number_of_images_says_how_sure_that_is() -> None:
     fooled = TWO_TEACHERS.assign(accuracy=0.0)
     none = images(fooled)
     point = analysis.curves(fooled, Rule(0.7), none).iloc[0]
-    answers = 2 * len(none[0])
-    assert (point["ci_low"], point["ci_high"]) == (0, pytest.approx(1 - 0.025 ** (1 / answers)))
+    assert (point["ci_low"], point["ci_high"]) == (0, pytest.approx(1 - 0.025 ** (1 / len(none[0]))))
     compared = analysis.comparisons(fooled, Rule(0.7), none).iloc[0]
     assert compared["ci_low"] == -compared["detectable"] == pytest.approx(-point["ci_high"])
     assert "no difference seen" in analysis.sentence(compared)

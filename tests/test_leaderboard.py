@@ -19,6 +19,7 @@ def test_their_weaknesses() -> None:
     assert leaderboard.robustness_ratio(0.9, [0.1, 0.1]) == pytest.approx(0)  # broken alike
     assert leaderboard.robustness_ratio(0.9, [0.9, 0.9, 0.9, 0.0]) == pytest.approx(75)  # wide open to one
     assert leaderboard.robustness_ratio(0.1, [0.11, 0.12]) == 0  # nothing lost
+    assert leaderboard.improved_robustness_ratio(0.0, [0.0, 0.0]) == 0  # nothing to lose
     assert leaderboard.robustness_ratio(0.9, [0.9]) == 0 and leaderboard.attack_efficiency(1, [1, 1]) == 0
 
 
@@ -37,6 +38,12 @@ def test_attacks_are_what_asks_the_learner() -> None:
     found = leaderboard.leaderboard(table.reindex(columns=SUMMARY_COLUMNS)).set_index("mode")
     assert found.loc["gtn", "RR"] == pytest.approx(leaderboard.robustness_ratio(0.8, [0.6, 0.2]))
     assert found.loc["vanilla", "teacher"] == "t" and found.loc["vanilla", "AE"] == 100
+
+    own = table.assign(clean_accuracy=table["beta"].map({0.0: 0.8, 0.1: 0.9, 0.2: 0.5, 0.5: 0.8}))  # other images each
+    ratio = leaderboard.leaderboard(own.reindex(columns=SUMMARY_COLUMNS)).set_index("mode").loc["gtn", "RR"]
+    assert ratio == pytest.approx(leaderboard.robustness_ratio([0.9, 0.5], [0.6, 0.2])) == pytest.approx(0)
+    everywhere = table.assign(status=table["perturbation"].map({"fgsm": "done", "noise": "error"}))
+    assert leaderboard.leaderboard(everywhere.reindex(columns=SUMMARY_COLUMNS)).empty  # who knows what failed
 
     one_seed = table.assign(status=["done"] * 2 + ["error"] + ["done"] * 9).reindex(columns=SUMMARY_COLUMNS)
     assert leaderboard.leaderboard(one_seed)["mode"].tolist() == ["vanilla"]  # not the mean of the seed that is left

@@ -391,6 +391,14 @@ def test_figures_are_drawn_again_only_if_needed(tiny_run: Results, monkeypatch: 
     gtn_bench.report(tiny_run.folder)
 
 
+def test_names_that_look_like_numbers_or_like_nothing_stay_names(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"mode": ["10", "NA"], "perturbation": ["8", "null"], "accuracy": [0.5, np.nan], "flags": ""})
+    rows.to_csv(tmp_path / "summary.csv", index=False)
+    summary = Results(tmp_path).summary
+    assert summary["mode"].tolist() == ["10", "NA"] and summary["perturbation"].tolist() == ["8", "null"]
+    assert summary["accuracy"].isna().tolist() == [False, True] and summary["flags"].tolist() == ["", ""]
+
+
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(gtn_bench.Mistake, match=r"expects the output folder of a run, found no summary.csv in it$"):
         gtn_bench.report(tmp_path)

@@ -128,8 +128,10 @@ def achieved_figure(curves: pd.DataFrame, norm: Norm, colours: Mapping[str, Any]
                 f"{perturbation}\nteacher {teacher}" if len(teachers) > 1 else perturbation, fontsize="medium"
             )
             panel.set(ylim=(-0.02, 1.02))
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
+    unique: dict[str, Any] = {}
+    for panel in panels.flat:
+        handles, labels = panel.get_legend_handles_labels()
+        unique |= dict(zip(labels, handles, strict=True))  # a mode can be missing from a panel
     figure.legend(unique.values(), unique.keys(), loc="outside right upper", frameon=False, title="mode")
     figure.supxlabel(f"mean {NORMS[norm]} distance of the images, pixel values", fontsize="medium")
     figure.supylabel("accuracy", fontsize="medium")

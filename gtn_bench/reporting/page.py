@@ -34,6 +34,7 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
     published = published_beside(curves) if resolved.overlay else None
     if len(done):
         _draw(results, bands, published, NOTE if resolved.protocol == "published" else "")
+    alone = analysis.pooled_or_all(curves)
     failed, flagged = summary[summary["status"] == "error"], summary[summary["flags"] != ""]
     context = {
         "suite": resolved,
@@ -48,6 +49,7 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
         "none_accepted": not analysis.acceptance(summary, results.rule)[analysis.ACCEPTED].any(),
         "overview": markdown_table(analysis.overview(summary, results.rule)) if len(done) else "",
         "pooled": (curves["architecture"] == analysis.ACCEPTED).any(),
+        "alone": sorted(set(alone.loc[alone["architecture"] != analysis.ACCEPTED, "teacher"])),
         "acceptance": markdown_table(acceptance_table(results)) if len(failed) < len(summary) else "",
         "differences": _differences(results),
         "axes": {name: results.provenance["perturbations"][name] for name in curves["perturbation"].unique()},
@@ -62,14 +64,13 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
 
 
 def _differences(results: Results) -> list[str]:
-    """A sentence for each comparison, of the accepted architectures together or else of each; by teacher."""
-    found = results.comparisons
-    pooled = found[found["architecture"] == analysis.ACCEPTED]
+    """A sentence for each comparison, of a teacher's accepted architectures together or else of each."""
+    found = analysis.pooled_or_all(results.comparisons)
     several = found["teacher"].nunique() > 1
     lines = []
-    for row in (pooled if len(pooled) else found).to_dict("records"):
+    for row in found.to_dict("records"):
         where = [row["teacher"]] if several else []
-        where += [] if len(pooled) else [row["architecture"]]
+        where += [] if row["architecture"] == analysis.ACCEPTED else [row["architecture"]]
         said = analysis.sentence({str(column): value for column, value in row.items()})
         lines.append(f"{', '.join(where)}: {said}" if where else said)
     return lines

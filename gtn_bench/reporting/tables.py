@@ -26,9 +26,9 @@ def _cell(value: object) -> str:
 
 
 def published_beside(curves: pd.DataFrame) -> pd.DataFrame:
-    """The study's points beside the curves of the accepted architectures, or of the only one; else none."""
+    """The study's points beside the curves of a teacher's accepted architectures, or of its only one; else none."""
     shown = analysis.pooled_or_all(curves)
-    return beside(shown if shown["architecture"].nunique() == 1 else shown.head(0))
+    return beside(shown[shown.groupby("teacher")["architecture"].transform("nunique") == 1])
 
 
 def acceptance_table(results: Results) -> pd.DataFrame:
