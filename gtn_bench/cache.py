@@ -27,6 +27,8 @@ import platformdirs
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from gtn_bench.description import Mistake
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -187,6 +189,14 @@ def read_tensors(path: Path, framework: Literal["np", "pt"] = "np") -> tuple[dic
 
 def _array(value: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return value if isinstance(value, np.ndarray) else value.detach().cpu().numpy()
+
+
+def make_folder(folder: Path) -> None:
+    """The folder with its parents, if it is not there. Raises `Mistake` where none can be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Mistake(f"{folder}: expects a folder that can be written to ({error.strerror})") from None
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -22,6 +22,19 @@ TABLES: dict[str, tuple[str, Mapping[str, type[Description]]]] = {
 }
 
 
+_SAID = ("beta", "attack")  # by an entry's strengths and name
+
+
+def _with_default(cls: type[Description], field: str) -> str:
+    """A parameter as a suite would write it; those that have to be given, by their names alone."""
+    about = cls.model_fields[field]
+    if about.is_required() or about.default_factory:
+        return field
+    default = about.default.name if isinstance(about.default, Description) else about.default
+    shown = {None: "null", True: "true", False: "false"}.get(default) if isinstance(default, bool | None) else default
+    return f"{field}: {list(shown) if isinstance(shown, tuple) else shown}"
+
+
 def catalogue(table: str) -> list[dict[str, str]]:
     """Name, summary, parameters and source of all that one of `TABLES` holds, plug-ins included."""
     kind, known = TABLES[table]
@@ -34,7 +47,7 @@ def catalogue(table: str) -> list[dict[str, str]]:
         elif issubclass(cls, Perturbation):
             access = "white box" if cls.uses_gradient else "-"
             row |= {"library": "gtn-bench", "norm": cls.norm, "access": access, "beta": cls.meaning}
-        row["parameters"] = ", ".join(field for field in cls.model_fields if field not in ("beta", "attack"))
+        row["parameters"] = ", ".join(_with_default(cls, field) for field in cls.model_fields if field not in _SAID)
         rows.append({**row, "source": cls.source})
         if issubclass(cls, LibraryAttack):
             rows += [

@@ -120,6 +120,8 @@ def run(
         console.print(f"report: {_plain(str(page))}", soft_wrap=True)
     if failed:
         errors.print(f"[red]{failed} of {len(results.summary)} cells failed[/]; the report says which")
+        first = results.provenance["errors"][0]["traceback"].strip().splitlines()[-1]
+        errors.print(f"first of them: {_plain(first)}", highlight=False, soft_wrap=True)
         raise typer.Exit(1)
 
 
@@ -143,6 +145,10 @@ def teach(
     from gtn_bench import teacher_training
 
     described = teacher_training.load_teacher(spec)
+    if export:
+        from gtn_bench.cache import make_folder
+
+        make_folder(export.parent)  # before hours are spent on what it is to hold
     folder = out or Path("teachers") / described.name
     with _bars(quiet=not teacher_training.first_process()) as bars:
         steps = described.teacher.work
@@ -209,7 +215,7 @@ def report(
     """Draw the figures and write report.md of an output folder, or of a teacher's, again."""
     from gtn_bench import reporting
 
-    if (folder / "teacher.safetensors").is_file():
+    if (folder / "teacher.yaml").is_file():
         page = reporting.teacher_report(folder)
     else:
         page = reporting.report(folder, bands=bands.value)
@@ -253,10 +259,12 @@ def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND", help=", ".join(Ki
             line = f"{row['access']}, norm {row['norm']}, beta: {row['beta']}, {row['source']}"
             console.print(f"    {_plain(row['name'])}  [dim]{_plain(line)}[/]", highlight=False, soft_wrap=True)
             continue
-        console.print(f"[bold]{_plain(row.pop('name'))}[/]  {_plain(row.pop('about'))}", highlight=False)
+        console.print(
+            f"[bold]{_plain(row.pop('name'))}[/]  {_plain(row.pop('about'))}", highlight=False, soft_wrap=True
+        )
         for what, value in row.items():
             if value and value != "-":
-                console.print(f"    [dim]{what}:[/] {_plain(value)}", highlight=False)
+                console.print(f"    [dim]{what}:[/] {_plain(value)}", highlight=False, soft_wrap=True)
 
 
 @app.command()

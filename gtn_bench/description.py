@@ -69,9 +69,10 @@ class Description(BaseModel):
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest known name, else the list of them if it is short."""
     known = sorted(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    folded = {other.casefold(): other for other in known}
+    near = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.5)
     if near:
-        return f"; did you mean '{near[0]}'?"
+        return f"; did you mean '{folded[near[0]]}'?"
     return f"; known: {', '.join(known)}" if 0 < len(known) <= 12 else ""
 
 
@@ -122,13 +123,14 @@ def explain(error: ValidationError, cls: type[BaseModel], path: str, also: Itera
     lines = []
     details = error.errors(include_url=False)
     for detail in details:
-        inside = [other for other in details if other["loc"][:-1] == detail["loc"]]
+        depth = len(detail["loc"])
+        inside = [other for other in details if len(other["loc"]) > depth and other["loc"][:depth] == detail["loc"]]
         if detail["type"] == "too_short" and inside:
             continue  # its entries are wrong, not missing
         # Pydantic names the member of a union that was tried; a file has no such place.
         place = [part for part in detail["loc"] if not str(part).startswith("function-")]
         where = join(path, *place)
-        what = _expectation(detail, [*cls.model_fields, *also])
+        what = _expectation(detail, cls, [*cls.model_fields, *also])
         if not isinstance(detail.get("ctx", {}).get("error"), Mistake):  # which says itself who it is
             what = who + what
         lines.append(f"{where}: {what}" if where else what)
@@ -155,12 +157,14 @@ _TYPES = {
 }
 
 
-def _expectation(detail: Any, known: list[str]) -> str:
+def _expectation(detail: Any, cls: type[BaseModel], known: list[str]) -> str:
     kind, got, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         return f"does not know this key{did_you_mean(detail['loc'][-1], known)}"
     if kind == "missing":
-        return "needs this key"
+        others = [str(key) for key in got if key not in cls.model_fields] if isinstance(got, Mapping) else []
+        near = difflib.get_close_matches(str(detail["loc"][-1]), others, n=1)
+        return "needs this key" + (f", got '{near[0]}'" if near else "")
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
@@ -176,5 +180,5 @@ def _expectation(detail: Any, known: list[str]) -> str:
     if kind == "string_pattern_mismatch":
         if "{64}" in context["pattern"]:
             return f"expects 64 lower-case hexadecimal digits, got {got!r}"
-        return f"expects letters, digits, '.', '_', '+' or '-', got {got!r}"
+        return f"expects a letter or digit, then letters, digits, '.', '_', '+' or '-', got {got!r}"
     return f"expects {_TYPES.get(kind, detail['msg'])}, got {got!r}"

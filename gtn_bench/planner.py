@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from itertools import product
 from typing import Any, NamedTuple, TypeVar
 
+from gtn_bench.analysis import ACCEPTED, WORST
 from gtn_bench.cells import Cell, Learner, Plan, TaughtBy
 from gtn_bench.datasets import DATASETS, Dataset
 from gtn_bench.description import Description, Mistake, build, join, lookup
@@ -21,9 +22,14 @@ from gtn_bench.perturbations.library import RADIUS, Radius
 from gtn_bench.perturbations.search import Search
 from gtn_bench.reference import protocol as reference
 from gtn_bench.reference.curves import check_overlay
-from gtn_bench.suite import Entry, Named, PerturbationEntry, Suite
+from gtn_bench.suite import NO_TEACHER, Entry, Named, PerturbationEntry, Suite
 from gtn_bench.teaching import TEACHERS, Teacher
 
+_TAKEN = {  # names that tables and figures have for something else
+    "teachers": (NO_TEACHER,),
+    "architectures": (ACCEPTED,),
+    "perturbations": (WORST, "over-l2", "over-linf"),
+}
 D = TypeVar("D", bound=Description)
 N = TypeVar("N", bound=Named)
 E = TypeVar("E", bound=Entry)
@@ -171,8 +177,14 @@ def _perturbation(entry: PerturbationEntry, beta: float, path: str) -> Perturbat
         cls = lookup(PERTURBATIONS, "perturbation", library if named else entry.name)
     except Mistake as mistake:
         raise Mistake(f"{path}.name: {mistake}") from None
-    if issubclass(cls, LibraryAttack) and not named:
-        raise Mistake(f"{path}.name: expects the library's attack as '{entry.name}.<class>', got '{entry.name}'")
+    if issubclass(cls, LibraryAttack):
+        if not named:
+            raise Mistake(f"{path}.name: expects the library's attack as '{entry.name}.<class>', got '{entry.name}'")
+        own = cls.model_construct(attack=attack).parameters()
+        for key in entry.fields:
+            if key == "attack" or (key in own and key not in cls.model_fields):
+                where = "is said by name" if key == "attack" else "is a parameter of the attack and belongs into params"
+                raise Mistake(f"{path}.{key}: {where}")
     perturbation = build(cls, {**entry.fields, **named, "beta": beta}, path, also=("label", "samples", "search"))
     if isinstance(perturbation, LibraryAttack) and perturbation.drives == RADIUS:
         perturbation = Radius(of=perturbation, beta=beta)
@@ -216,6 +228,8 @@ class _Mistakes(list[str]):
     def repeated(self, key: str, entries: Sequence[Entry], beside: Sequence[Entry] = ()) -> None:
         seen = {entry.title for entry in beside}
         for position, title in enumerate(entry.title for entry in entries):
+            if title in _TAKEN.get(key, ()) or (key == "perturbations" and title.endswith("-examples")):
+                self.append(f"{join(key, position)}: results call something else '{title}'; give it another label")
             if title in seen:
                 self.append(f"{join(key, position)}: '{title}' is there already; give one of them a label of its own")
             seen.add(title)

@@ -153,6 +153,8 @@ class Results:
 
     def select(self, **where: Any) -> pd.DataFrame:
         """The rows of the samples with these values, read without the others: `select(perturbation="fgsm", seed=0)`."""
+        if not (self.folder / "samples.parquet").is_file():
+            raise Mistake(f"{self.folder}: its samples.parquet was left out")
         filters = [(column, "==", value) for column, value in where.items()]
         return pd.read_parquet(self.folder / "samples.parquet", filters=filters or None)
 
@@ -169,8 +171,9 @@ class Results:
 
     @cached_property
     def examples(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Images (k, C, H, W): `clean`, and `<perturbation>/<mode>/<beta>`."""
-        return read_tensors(self.folder / "examples.safetensors")[0]
+        """Images (k, C, H, W): `clean`, and `<perturbation>/<mode>/<beta>`; none if the folder came without them."""
+        path = self.folder / "examples.safetensors"
+        return read_tensors(path)[0] if path.is_file() else {}
 
 
 def _table(path: Path) -> pd.DataFrame:

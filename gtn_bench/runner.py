@@ -24,12 +24,21 @@ import numpy as np
 import pandas as pd
 
 from gtn_bench import analysis
-from gtn_bench.cache import Site, Store, cache_folder, installed, read_tensors, write_atomically, write_tensors
+from gtn_bench.cache import (
+    Site,
+    Store,
+    cache_folder,
+    installed,
+    make_folder,
+    read_tensors,
+    write_atomically,
+    write_tensors,
+)
 from gtn_bench.cells import Cell, Learner, Plan
 from gtn_bench.description import Mistake
 from gtn_bench.results import IDENTITY, LEARNER, SUMMARY_COLUMNS, Results, SampleWriter
 from gtn_bench.schema import suite_schema
-from gtn_bench.suite import NO_TEACHER
+from gtn_bench.suite import NO_TEACHER, mapping
 
 Device = Literal["auto", "cpu", "cuda"]
 Progress = Callable[[str, int, int], None]  # stage, parts done, parts in all
@@ -58,7 +67,9 @@ def run(
     started = time.time()
     site = Site(Store(Path(cache) if cache else cache_folder()), choose_device(device))
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    for needed in (site.store.folder, folder):
+        make_folder(needed)
+    _check_folder(folder, plan.suite.name)
     jobs = _Jobs(site, workers or (1 if site.device == "cuda" else os.cpu_count() or 1), progress)
     jobs.meta_train(plan)
     jobs.train(plan)
@@ -73,6 +84,16 @@ def run(
     about = {**_provenance(plan, jobs), "examples": examples, "seconds": time.time() - started, "errors": errors}
     write_atomically(folder / "provenance.json", json.dumps(about, indent=2).encode())
     return Results(folder)
+
+
+def _check_folder(folder: Path, name: str) -> None:
+    """Raise `Mistake` if the folder holds a teacher, or the results of a suite of another name."""
+    if (folder / "teacher.yaml").exists():
+        raise Mistake(f"{folder} holds a teacher; choose another folder")
+    if (folder / "suite.yaml").exists():
+        there = mapping((folder / "suite.yaml").read_text(encoding="utf-8"), "a suite").get("name")
+        if there != name:
+            raise Mistake(f"{folder} holds the results of suite '{there}', not of '{name}'; choose another folder")
 
 
 class _Jobs:

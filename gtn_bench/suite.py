@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 from gtn_bench.description import Mistake, PositiveInt, Precision, Probability, Protocol, did_you_mean, explain
 
 NO_TEACHER = "none"  # what results call the teacher of a mode without one
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # what a column of integers holds
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
@@ -127,7 +128,7 @@ class Suite(BaseModel):
     architectures: Annotated[Entries, Field(min_length=1)]
     modes: Annotated[Entries, Field(min_length=1)]
     controls: Entries = ()
-    seeds: Annotated[tuple[int, ...], Field(strict=False, min_length=1), BeforeValidator(_unique)]
+    seeds: Annotated[tuple[Seed, ...], Field(strict=False, min_length=1), BeforeValidator(_unique)]
     perturbations: Annotated[tuple[PerturbationEntry, ...], Field(strict=False, min_length=1)]
     units: Literal["pixel", "normalized"] = "pixel"
     acceptance: Probability = 0.7
@@ -212,6 +213,8 @@ def find(source: str | Path, kind: str, shipped: Mapping[str, Path]) -> Path:
         return path
     if str(source) in shipped:
         return shipped[str(source)]
+    if path.is_dir():
+        raise Mistake(f"{source}: expects a file, got a folder")
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         raise Mistake(f"{source}: no such file")
     raise Mistake(f"unknown {kind} '{source}'{did_you_mean(source, shipped)}")

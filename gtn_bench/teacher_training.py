@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from gtn_bench import planner, runner, suite
-from gtn_bench.cache import read_tensors, write_atomically, write_tensors
+from gtn_bench.cache import make_folder, read_tensors, write_atomically, write_tensors
 from gtn_bench.datasets import DATASETS, Dataset
 from gtn_bench.description import Failure, Mistake, build, choose, explain
 from gtn_bench.suite import Label, Suite
@@ -101,7 +101,7 @@ def teach(
     with _processes(runner.choose_device(device)) as group, ExitStack() as held:
 
         def begin() -> bool:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             held.enter_context(_alone_in(folder))
             return _prepare(folder, spec)
 

@@ -20,6 +20,7 @@ from conftest import TINY
 
 import gtn_bench
 from gtn_bench import cache, results, runner, suite, work
+from gtn_bench.description import Mistake
 from gtn_bench.perturbations import PERTURBATIONS
 from gtn_bench.perturbations.referee import MEASURED
 from gtn_bench.results import COMPARISON_COLUMNS, CURVE_COLUMNS, IDENTITY, SUMMARY_COLUMNS, Results
@@ -389,6 +390,41 @@ def test_figures_are_drawn_again_only_if_needed(tiny_run: Results, monkeypatch: 
     assert (tiny_run.folder / "figures" / "noise.svg").is_file()
     monkeypatch.setattr("gtn_bench.reporting.figures.save", lambda *_: pytest.fail("drawn again"))
     gtn_bench.report(tiny_run.folder)
+
+
+def test_a_folder_of_something_else_is_left_alone(tiny_run: Results, tmp_path: Path, store: Path) -> None:
+    (tmp_path / "taught").mkdir()
+    (tmp_path / "taught" / "teacher.yaml").touch()
+    (tmp_path / "file").touch()
+    for folder, said in (
+        (tmp_path / "taught", "holds a teacher; choose another folder"),
+        (tiny_run.folder, "holds the results of suite 'tiny', not of 'other'; choose another folder"),
+        (tmp_path / "file", "expects a folder that can be written to"),
+    ):
+        with pytest.raises(Mistake, match=said):
+            run(TINY.replace("name: tiny", "name: other"), folder, store)
+    with pytest.raises(Mistake, match="expects a folder that can be written to"):
+        run(TINY, tmp_path / "out", tmp_path / "file")
+
+
+def test_a_folder_without_its_large_files_has_its_report(tiny_run: Results, tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    gtn_bench.report(tiny_run.folder)
+    shutil.copytree(tiny_run.folder, folder, ignore=shutil.ignore_patterns("*.parquet", "*.safetensors", ".drawn-from"))
+    page = (folder / "report.md").read_text()
+    assert "figures/fgsm-examples.png" in page
+    assert gtn_bench.report(folder).read_text() == page
+    with pytest.raises(Mistake, match=r"its samples\.parquet was left out"):
+        _ = Results(folder).samples
+
+
+def test_figures_of_a_suite_that_has_changed_are_gone(tiny_run: Results, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny_run.folder, folder, ignore=shutil.ignore_patterns(".drawn-from"))
+    (folder / "figures").mkdir(exist_ok=True)
+    (folder / "figures" / "gone.png").touch()
+    gtn_bench.report(folder)
+    assert not (folder / "figures" / "gone.png").exists() and (folder / "figures" / "fgsm.png").exists()
 
 
 def test_names_that_look_like_numbers_or_like_nothing_stay_names(tmp_path: Path) -> None:

@@ -43,7 +43,71 @@ MISTAKES = {
         "teachers[0].meta_steps: 'cgtn' expects an integer, got 2.5",
     ),
     "name that is no text": ("name: tiny", "name: 7", "name: expects a text, got 7"),
-    "name with a slash": ("name: tiny", "name: a/b", "name: expects letters, digits, '.', '_', '+' or '-', got 'a/b'"),
+    "name with a slash": (
+        "name: tiny",
+        "name: a/b",
+        "name: expects a letter or digit, then letters, digits, '.', '_', '+' or '-', got 'a/b'",
+    ),
+    "attack by its initials": (
+        "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
+        "  - {name: art.PGD, beta: [0.1]}",
+        "perturbations[0]: unknown attack 'art.PGD'; did you mean 'art.ProjectedGradientDescent'?",
+    ),
+    "attack in lower case": (
+        "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
+        "  - {name: torchattacks.pgd, beta: [0.1]}",
+        "perturbations[0]: unknown attack 'torchattacks.pgd'; did you mean 'torchattacks.PGD'?",
+    ),
+    "attack's parameter outside params": (
+        "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
+        "  - {name: art.ProjectedGradientDescent, eps_step: 0.1, beta: [0.1]}",
+        "perturbations[0].eps_step: is a parameter of the attack and belongs into params",
+    ),
+    "attack named twice": (
+        "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
+        "  - {name: art.DeepFool, attack: PGD, beta: [0.1]}",
+        "perturbations[0].attack: is said by name",
+    ),
+    "a part of whole pixels": (
+        "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
+        "  - {name: art.PixelAttack, params: {max_iter: 5}, beta: [0.5]}",
+        "perturbations[0]: attack 'art.PixelAttack': 'th' expects whole numbers, got 0.5",
+    ),
+    "norm in another spelling": (
+        "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
+        "  - {name: torchattacks.AutoAttack, params: {norm: linf}, beta: [0.1]}",
+        "perturbations[0]: attack 'torchattacks.AutoAttack': 'norm' expects 'Linf', got 'linf'",
+    ),
+    "beta in the plural": (
+        "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
+        "  - {name: fgsm, betas: [0.1]}",
+        "perturbations[0].beta: needs this key, got 'betas'",
+    ),
+    "label that results use": (
+        "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
+        "  - {name: fgsm, label: worst, beta: [0.1]}",
+        "perturbations[0]: results call something else 'worst'; give it another label",
+    ),
+    "label that figures use": (
+        "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
+        "  - {name: fgsm, label: noise-examples, beta: [0.1]}",
+        "perturbations[0]: results call something else 'noise-examples'; give it another label",
+    ),
+    "label of pooled architectures": (
+        "architectures: [linear]",
+        "architectures: [{name: linear, label: accepted}]",
+        "architectures[0]: results call something else 'accepted'; give it another label",
+    ),
+    "seed beyond integers": (
+        "seeds: [0, 1]",
+        f"seeds: [{2**70}]",
+        f"seeds[0]: expects a number less than 9.22337e+18, got {2**70}",
+    ),
+    "no perturbation that is right": (
+        TINY[TINY.index("perturbations:") :],
+        "perturbations: [{name: noise, beta: [-0.1]}]",
+        "perturbations[0].beta: expects finite strengths of at least 0, got -0.1",
+    ),
     "seeds repeated": ("seeds: [0, 1]", "seeds: [0, 1, 0]", "seeds: expects each seed once, got 0 again"),
     "no seeds": ("seeds: [0, 1]", "seeds: []", "seeds: expects at least one entry, got none"),
     "no perturbations": (
@@ -234,12 +298,12 @@ MISTAKES = {
     "unknown library attack": (
         "name: fgsm, steps: 2",
         "name: torchattacks.PDG, drives: eps",
-        "perturbations[0]: unknown attack 'torchattacks.PDG'; did you mean 'PGD'?",
+        "perturbations[0]: unknown attack 'torchattacks.PDG'; did you mean 'torchattacks.PGD'?",
     ),
     "a name outside the attacks": (
         "name: fgsm, steps: 2",
         "name: torchattacks.MultiAttacker, drives: eps",
-        "perturbations[0]: unknown attack 'torchattacks.MultiAttacker'; did you mean 'MultiAttack'?",
+        "perturbations[0]: unknown attack 'torchattacks.MultiAttacker'; did you mean 'torchattacks.MultiAttack'?",
     ),
     "unknown library parameter": (
         "name: fgsm, steps: 2",

@@ -8,6 +8,7 @@ import importlib
 import inspect
 import io
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
@@ -208,7 +209,7 @@ class LibraryAttack(Perturbation):
         if self.drives not in self._signature():  # a radius, or a parameter of the call
             return params
         driven, whole = self.parameters()[self.drives], self.beta == int(self.beta)
-        if _stated(driven) == "int" and not whole:
+        if re.search(r"\bint\b", _stated(driven)) and "float" not in _stated(driven) and not whole:
             raise Mistake(f"attack '{self.title}': '{self.drives}' expects whole numbers, got {self.beta:g}")
         counts = "float" not in _stated(driven) and isinstance(driven.default, int | None)
         return {**params, self.drives: int(self.beta) if whole and counts else self.beta}
@@ -219,7 +220,9 @@ class LibraryAttack(Perturbation):
             raise Mistake(f"attack '{self.title}' does not apply: {self.others[self.attack]}")
         attacks = library_attacks(type(self))
         if self.attack not in attacks:
-            raise Mistake(f"unknown attack '{self.title}'{did_you_mean(self.attack, attacks)}")
+            short = next((name for name in attacks if "".join(filter(str.isupper, name)) == self.attack), self.attack)
+            titles = [f"{self.name}.{name}" for name in attacks]
+            raise Mistake(f"unknown attack '{self.title}'{did_you_mean(f'{self.name}.{short}', titles)}")
         return attacks[self.attack]
 
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -341,5 +344,9 @@ def _check_value(who: str, value: Any, parameter: inspect.Parameter) -> None:
         raise Mistake(f"{who} expects one of {', '.join(choices)}, got {value!r}{did_you_mean(value, choices)}")
     if kind and not _IS[kind](value):
         raise Mistake(f"{who} expects {kind}, got {value!r}")
+    if parameter.name == "norm" and isinstance(default, str) and isinstance(value, str) and _norm(value):
+        spelled = value.capitalize()  # torchattacks compares texts, and not before it attacks
+        if value != spelled:
+            raise Mistake(f"{who} expects {spelled!r}, got {value!r}")
     if _IS["a number"](value) and value < 0 and isinstance(default, int | float) and default > 0:
         raise Mistake(f"{who} expects a number of at least 0, got {value!r}")

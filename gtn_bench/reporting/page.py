@@ -49,11 +49,12 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
         "none_accepted": not analysis.acceptance(summary, results.rule)[analysis.ACCEPTED].any(),
         "overview": markdown_table(analysis.overview(summary, results.rule)) if len(done) else "",
         "pooled": (curves["architecture"] == analysis.ACCEPTED).any(),
+        "out_of_reach": _out_of_reach(results),
         "alone": sorted(set(alone.loc[alone["architecture"] != analysis.ACCEPTED, "teacher"])),
         "acceptance": markdown_table(acceptance_table(results)) if len(failed) < len(summary) else "",
         "differences": _differences(results),
         "axes": {name: results.provenance["perturbations"][name] for name in curves["perturbation"].unique()},
-        "examples": {key.split("/")[0] for key in results.examples},
+        "examples": _with_strips(results),
         "cells": len(summary),
         "failed": markdown_table(failed[_WHERE]) if len(failed) else "",
         "flagged": markdown_table(flagged[[*_WHERE, "flags"]]) if len(flagged) else "",
@@ -61,6 +62,16 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
         "errors": _last_lines(results.provenance["errors"]),
     }
     return write_page(results.folder, "report.md.j2", context)
+
+
+def _out_of_reach(results: Results) -> bool:
+    """Whether no comparison could have been carried by the test, with so few pairs and so many comparisons."""
+    found = results.comparisons
+    shown = analysis.pooled_or_all(found)
+    if results.rule.controls or shown["ci_low"].isna().all():
+        return False
+    families = found.groupby("architecture").size()
+    return bool((2.0 ** (1 - shown["n_pairs"]) * shown["architecture"].map(families) > 0.05).all())
 
 
 def _differences(results: Results) -> list[str]:
@@ -91,12 +102,15 @@ def _draw(results: Results, bands: Bands, published: pd.DataFrame | None, note: 
     """Draw all figures, unless they were drawn from the same tables by the same code already."""
     folder = results.folder / "figures"
     tables = [results.folder / name for name in ("curves.csv", "samples.parquet", "examples.safetensors")]
+    tables = [path for path in tables if path.is_file()]  # shared without its large files, a run has its curves
     about = {key: results.provenance[key] for key in ("perturbations", "examples")}
     code = [fingerprint(f"gtn_bench.{module}") for module in ("reporting", "analysis", "reference.curves")]
     how = [bands, note, published.to_csv() if published is not None else ""]
     drawn_from = digest([code, about, how, *(file_digest(table) for table in tables)])
-    stamp, drawn = folder / ".drawn-from", {path.name for path in folder.glob("*.*")}
+    stamp, drawn = folder / ".drawn-from", {path.name for path in folder.glob("*.[ps][nv]g")}
     wanted = {f"{name}.{kind}" for name in _figures(results) for kind in ("png", "svg")}
+    for name in drawn - wanted if results.examples else ():  # of a suite that was another one then
+        (folder / name).unlink()
     if wanted <= drawn and stamp.is_file() and stamp.read_text() == drawn_from:
         return
     from gtn_bench.reporting import figures
@@ -125,8 +139,16 @@ def _figures(results: Results) -> set[str]:
     return curves | {f"{name}-examples" for name in with_examples}
 
 
+def _with_strips(results: Results) -> set[str]:
+    """The perturbations of which perturbed images were drawn, now or before the large files were left out."""
+    drawn = (results.folder / "figures").glob("*-examples.png")
+    return {path.stem.removesuffix("-examples") for path in drawn}
+
+
 def _strips(results: Results) -> dict[str, dict[str, Any]]:
     """For each perturbation the first test image at every strength, as the learners of the examples see it."""
+    if not results.examples:
+        return {}
     about = results.provenance["examples"]
     seen = results.select(architecture=about["architecture"], seed=about["seed"], sample=0)
     seen = seen[seen["teacher"].isin(about["teachers"])]
