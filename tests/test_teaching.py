@@ -34,13 +34,15 @@ from gtn_bench.teaching import (
     CurriculumGTN,
     InnerOptimizer,
     MetaTrained,
+    RealInitGTN,
     meta_training,
 )
 from gtn_bench.teaching.generator import LessonNorm, UpsamplingConv2d
+from gtn_bench.teaching.imitating import ImitatingGTN
 from gtn_bench.teaching.inner_loop import Exam, initial_state, inner_step, meta_gradient, trajectory, unroll
-from gtn_bench.teaching.lessons import Curriculum, Lesson
+from gtn_bench.teaching.lessons import Curriculum, Lesson, real_lesson
 from gtn_bench.teaching.meta_training import Diverged, History, Watch, fresh_learner
-from gtn_bench.teaching.optimizers import SGD, Adam, RMSProp
+from gtn_bench.teaching.optimizers import SGD, Adam, Muon, RMSProp, orthogonal
 from gtn_bench.teaching.teachers import PlainGTN, RealData, ShuffledGTN
 from gtn_bench.teaching.teaching_set import TeachingSet
 
@@ -71,7 +73,7 @@ def exam(steps: int, size: int = 6) -> Exam:
         (RMSProp(alpha=0.9), lambda params: torch.optim.RMSprop(params, lr=0.1, alpha=0.9, momentum=0.7)),
         (Adam(beta2=0.99), lambda params: torch.optim.Adam(params, lr=0.1, betas=(0.7, 0.99))),
     ],
-    ids=list(OPTIMIZERS),
+    ids=["sgd", "rmsprop", "adam"],
 )
 def test_inner_optimizers_are_torchs(ours: InnerOptimizer, theirs: Any) -> None:
     torch.manual_seed(0)
@@ -85,6 +87,41 @@ def test_inner_optimizers_are_torchs(ours: InnerOptimizer, theirs: Any) -> None:
         optimizer.step()
         params, memory = ours(params, memory, {"w": grad}, torch.tensor(0.1), torch.tensor(0.7))
         assert torch.allclose(params["w"], weight, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (3, 4), (8, 2, 3, 3), (5,)])
+def test_muon_is_torchs(shape: tuple[int, ...]) -> None:
+    """Weights to the precision of bfloat16, in which PyTorch makes them orthogonal; gains and biases are Adam's."""
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("torch.optim.Muon came with PyTorch 2.9")
+    torch.manual_seed(0)
+    start = torch.randn(shape)
+    weight = nn.Parameter(start.flatten(1).clone() if start.ndim > 1 else start.clone())
+    if start.ndim > 1:
+        theirs: Any = torch.optim.Muon([weight], lr=0.1, weight_decay=0.0, momentum=0.7)
+    else:
+        theirs = torch.optim.Adam([weight], lr=0.01, betas=(0.7, 0.999))
+    params, memory = {"w": start}, Muon().start({"w": start})
+    for _ in range(5):
+        grad = torch.randn_like(start)
+        weight.grad = grad.view_as(weight).clone()
+        theirs.step()
+        params, memory = Muon()(params, memory, {"w": grad}, torch.tensor(0.1), torch.tensor(0.7))
+        assert torch.allclose(params["w"].view_as(weight), weight, atol=0.02 if start.ndim > 1 else 1e-6)
+        assert params["w"].shape == start.shape
+
+
+@pytest.mark.parametrize("shape", [(12, 5), (5, 12), (7, 7)])
+def test_orthogonal_is_newton_schulz_on_singular_values(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    u, _, v = torch.linalg.svd(torch.randn(shape, dtype=torch.float64), full_matrices=False)
+    sizes = torch.logspace(0, -4, min(shape), dtype=torch.float64)
+    expected = sizes / sizes.norm()
+    for _ in range(5):
+        expected = 3.4445 * expected - 4.7750 * expected**3 + 2.0315 * expected**5
+    assert torch.allclose(orthogonal(u @ sizes.diag() @ v), u @ expected.diag() @ v, atol=1e-9)
+    assert ((expected > 0.65) & (expected < 1.25))[sizes > 0.01].all() and expected[-1] < 0.1
+    assert torch.equal(orthogonal(torch.zeros(shape)), torch.zeros(shape))
 
 
 def test_training_on_a_lesson_is_torch_sgd_on_its_batches() -> None:
@@ -103,7 +140,7 @@ def test_training_on_a_lesson_is_torch_sgd_on_its_batches() -> None:
         assert torch.allclose(end.buffers[name], value, atol=1e-12), name
 
 
-@pytest.mark.parametrize("optimizer", [SGD(), RMSProp(eps=1e-3), Adam(eps=1e-3)], ids=list(OPTIMIZERS))
+@pytest.mark.parametrize("optimizer", [SGD(), RMSProp(eps=1e-3), Adam(eps=1e-3), Muon(eps=1e-3)], ids=list(OPTIMIZERS))
 @pytest.mark.parametrize("statistics", ["real", "teaching"])
 def test_meta_gradient_passes_gradcheck(statistics: str, optimizer: InnerOptimizer) -> None:
     """Through three inner steps, with respect to images, labels, rates and momenta."""
@@ -206,8 +243,10 @@ def spec(cls: type[MetaTrained] = CurriculumGTN, **fields: object) -> MetaTraine
     small |= {"lr": 0.005, "curriculum_lr": 0.05, "meta_steps": 12}
     if issubclass(cls, CurriculumGTN):
         small["latent_size"] = 8
+    if issubclass(cls, ImitatingGTN):
+        small["imitation_steps"] = 20
     if issubclass(cls, ContinuedGTN):
-        small |= {"start": small_set(), "imitation_steps": 20}
+        small["start"] = small_set()
     return cls(**{**small, **fields})
 
 
@@ -284,6 +323,7 @@ def test_lessons_without_order_or_memory_are_drawn_anew() -> None:
     [
         {"inner_optimizer": "rmsprop", "inner_lr": 0.001},
         {"inner_optimizer": "adam", "inner_lr": 0.001},
+        {"inner_optimizer": "muon", "inner_lr": 0.1},
         {"statistics": "teaching"},
         {"labels": "learned"},
         {"architecture": ["linear", "base"], "meta_steps": 4},
@@ -300,6 +340,34 @@ def test_every_option_learns_for_a_few_meta_steps(fields: dict[str, Any]) -> Non
     assert all(part.isfinite().all() for part in taught.lesson)
     assert all(math.isfinite(loss) for loss in taught.about["history"]["losses"])
     assert ((taught.lesson.lr[:2] / start - 1).abs() > 0.01).all()
+
+
+def test_a_real_lesson_is_real_images_with_their_labels_none_twice() -> None:
+    torch.manual_seed(0)
+    train = Digits()()["train"]
+    lesson = real_lesson(Digits(), train, (7, 23), lr=0.1, momentum=0.5)
+    assert lesson.images.shape == (7, 23, 1, 8, 8) and lesson.labels.shape == (7, 23, 10)
+    assert lesson.lr.tolist() == pytest.approx([0.1] * 7) and lesson.momentum.tolist() == [0.5] * 7
+    assert len(torch.unique(lesson.images.flatten(0, 1).flatten(1), dim=0)) == 7 * 23
+    classes = {
+        image.numpy().tobytes(): int(label) for image, label in zip(*train[torch.arange(len(train))], strict=True)
+    }
+    for image, label in zip(lesson.images.flatten(0, 1), lesson.labels.flatten(0, 1).argmax(1), strict=True):
+        assert classes[image.numpy().tobytes()] == int(label)
+    many = real_lesson(Digits(), train, (300, 20), lr=0.1, momentum=0.5)  # more than there are
+    assert len(torch.unique(many.images.flatten(0, 1).flatten(1), dim=0)) > 0.9 * len(train)
+
+
+def test_a_teacher_that_begins_with_real_images_paints_them() -> None:
+    train = Digits()()["train"]
+    torch.manual_seed(0)
+    lessons = spec(RealInitGTN, imitation_steps=300, inner_lr=0.07).lessons(Digits(), train)
+    before, start = lessons(slice(None)), lessons.start
+    lessons.begin(torch.Generator().manual_seed(0))
+    after = lessons(slice(None))
+    assert torch.allclose(after.lr, torch.tensor(0.07)) and torch.equal(after.labels, start.labels)
+    errors = [F.mse_loss(part.images, start.images).item() for part in (before, after)]
+    assert errors[1] < 0.1 * errors[0]
 
 
 @pytest.mark.parametrize("labels", ["fixed", "learned"])

@@ -1,6 +1,6 @@
 """Teachers: meta-trained generators of synthetic lessons, and the training of learners on them."""
 
-from gtn_bench.teaching.continued import ContinuedGTN
+from gtn_bench.teaching.imitating import ContinuedGTN, RealInitGTN
 from gtn_bench.teaching.optimizers import OPTIMIZERS, InnerOptimizer
 from gtn_bench.teaching.teachers import (
     FEW_STEPS,
@@ -16,7 +16,16 @@ from gtn_bench.teaching.zoo import Trained, decoded, zoo, zoo_catalogue
 
 TEACHERS: dict[str, type[Teacher]] = {
     cls.name: cls
-    for cls in (CurriculumGTN, ContinuedGTN, ShuffledGTN, PlainGTN, DatasetDistillation, RealData, Trained)
+    for cls in (
+        CurriculumGTN,
+        RealInitGTN,
+        ContinuedGTN,
+        ShuffledGTN,
+        PlainGTN,
+        DatasetDistillation,
+        RealData,
+        Trained,
+    )
 }
 
 __all__ = [
@@ -27,6 +36,7 @@ __all__ = [
     "CurriculumGTN",
     "InnerOptimizer",
     "MetaTrained",
+    "RealInitGTN",
     "Teacher",
     "Trained",
     "decoded",

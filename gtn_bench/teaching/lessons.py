@@ -119,6 +119,26 @@ class Imitation(Curriculum):
             cosine.step()
 
 
+def real_lesson(dataset: Dataset, train: Split, shape: tuple[int, int], *, lr: float, momentum: float) -> Lesson:
+    """Training images as a lesson of T inner steps with B images each, classes evenly spread, none twice if they last.
+
+    `shape`: (T, B). Drawn from PyTorch's global generator.
+    """
+    steps, size = shape
+    even = torch.arange(size) % dataset.num_classes
+    order = torch.randperm(len(train))
+    known = train.labels.cpu()[order]
+    index = torch.empty(shape, dtype=torch.int64)
+    for label in range(dataset.num_classes):
+        mine, places = order[known == label], even == label
+        needed = torch.arange(steps * int(places.sum()))
+        index[:, places] = mine[needed % len(mine)].view(steps, -1)
+    images, _ = train[index.flatten().to(train.labels.device)]
+    labels = F.one_hot(even, dataset.num_classes).float().expand(steps, size, dataset.num_classes)
+    rates = (torch.full((steps,), rate) for rate in (lr, momentum))
+    return Lesson(images.cpu().unflatten(0, shape), labels, *rates)
+
+
 class ShuffledCurriculum(Curriculum):
     """Learned latents in an order that is drawn anew for every learner; the rates stay in theirs."""
 
