@@ -69,7 +69,7 @@ class Malicious:
         ([torch.rand(5, 1, 8, 8), torch.full((5,), 10)], "has classes 10 to 10, expected 0 to 9"),
         ([torch.rand(5, 1, 8, 8), torch.randn(5, 10)], "labels that are no probabilities; if they are logits, say"),
         ({"data": [[torch.rand(5, 1, 8, 8), torch.zeros(5).long()]]}, "it has 1 runs, got run 3"),
-        ({"images": Malicious(), "labels": 0}, "holds no distilled images: Weights only load failed"),
+        ({"images": Malicious(), "labels": 0}, "holds no distilled images: it is no file of tensors"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
