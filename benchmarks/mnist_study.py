@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from gtn_bench.analysis import ACCEPTED
 from gtn_bench.reference.curves import published_curves
 from gtn_bench.reporting.figures import MARKERS, save, style
 from gtn_bench.reporting.tables import markdown_table
 from gtn_bench.results import Results
 from gtn_bench.statistics import area
+from gtn_bench.suite import ACCEPTED
 
 MODES = ["10_gtn", "gtn", "vanilla"]
 

@@ -19,13 +19,11 @@ from gtn_bench.statistics import (
     permutation_test,
     simultaneous_level,
 )
-from gtn_bench.suite import NO_TEACHER
+from gtn_bench.suite import ACCEPTED, NO_TEACHER, WORST
 
-ACCEPTED = "accepted"
 Bands = Literal["pointwise", "simultaneous"]  # around curves: 95 % for each point, or for all of them at once
 BANDS: dict[Bands, tuple[str, str]] = {"pointwise": ("ci_low", "ci_high"), "simultaneous": ("band_low", "band_high")}
 ACCURACY, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)  # what an answer, and one less another, can be
-WORST = "worst"  # of all perturbations, image by image
 Correct = Mapping[int, Array]  # of rows of a summary: which images were classified correctly (N,)
 
 _AVERAGED = ["clean_accuracy", "accuracy", "accuracy_given_correct", "mean_linf", "mean_l2"]

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from gtn_bench import __version__
 from gtn_bench.description import Failure, Mistake
-from gtn_bench.suite import NO_TEACHER
+from gtn_bench.suite import ACCEPTED, NO_TEACHER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -370,7 +370,7 @@ def _print_overview(results: Results) -> None:
 
     overview = analysis.overview(results.summary, results.rule)
     for (teacher, architecture), part in overview.groupby(["teacher", "architecture"], sort=False):
-        what = "accepted architectures" if architecture == analysis.ACCEPTED else str(architecture)
+        what = "accepted architectures" if architecture == ACCEPTED else str(architecture)
         title = what if teacher == NO_TEACHER else f"{what}, teacher {teacher}"
         table = Table("mean accuracy", *part["mode"], title=_plain(title), box=None, pad_edge=False)
         table.title_justify = "left"

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from itertools import product
 from typing import Any, NamedTuple, TypeVar
 
-from gtn_bench.analysis import ACCEPTED, WORST
 from gtn_bench.cells import Cell, Learner, Plan, TaughtBy
 from gtn_bench.datasets import DATASETS, Dataset
 from gtn_bench.description import Description, Mistake, build, join, lookup
@@ -22,7 +21,7 @@ from gtn_bench.perturbations.library import RADIUS, Radius
 from gtn_bench.perturbations.search import Search
 from gtn_bench.reference import protocol as reference
 from gtn_bench.reference.curves import check_overlay
-from gtn_bench.suite import NO_TEACHER, Entry, Named, PerturbationEntry, Suite
+from gtn_bench.suite import ACCEPTED, NO_TEACHER, WORST, Entry, Named, PerturbationEntry, Suite
 from gtn_bench.teaching import TEACHERS, Teacher
 
 _TAKEN = {  # names that tables and figures have for something else

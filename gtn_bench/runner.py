@@ -38,7 +38,7 @@ from gtn_bench.cells import Cell, Learner, Plan
 from gtn_bench.description import Mistake
 from gtn_bench.results import IDENTITY, LEARNER, SUMMARY_COLUMNS, Results, SampleWriter
 from gtn_bench.schema import suite_schema
-from gtn_bench.suite import NO_TEACHER, mapping
+from gtn_bench.suite import ACCEPTED, NO_TEACHER, mapping
 
 Device = Literal["auto", "cpu", "cuda"]
 Progress = Callable[[str, int, int], None]  # stage, parts done, parts in all
@@ -179,7 +179,7 @@ class _Jobs:
         clean = pd.DataFrame(rows, columns=[*LEARNER, "clean_accuracy"])
         modes = list(dict.fromkeys(learner.mode_label for learner in plan.learners))
         table = analysis.accept(clean, modes, _rule(plan))
-        accepted = table.loc[table[analysis.ACCEPTED], ["teacher", "architecture"]].itertuples(index=False, name=None)
+        accepted = table.loc[table[ACCEPTED], ["teacher", "architecture"]].itertuples(index=False, name=None)
         pairs = set(accepted)
         pairs |= {(NO_TEACHER, architecture) for _, architecture in pairs}
         self.rejected = {
@@ -315,7 +315,7 @@ def _write_examples(plan: Plan, jobs: _Jobs, summary: pd.DataFrame, folder: Path
     """Perturbed images of one learner for each mode, first accepted architecture, first teacher and seed."""
     accepted = analysis.acceptance(summary, _rule(plan))
     first = [plan.teachers[0].label if plan.teachers else NO_TEACHER, plan.cells[0].learner.architecture_label]
-    pairs = accepted.loc[accepted[analysis.ACCEPTED], ["teacher", "architecture"]].to_numpy().tolist()
+    pairs = accepted.loc[accepted[ACCEPTED], ["teacher", "architecture"]].to_numpy().tolist()
     teacher, chosen = [*pairs, first][0]
     teachers = list(dict.fromkeys([NO_TEACHER, teacher]))
     images = {}

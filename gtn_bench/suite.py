@@ -17,7 +17,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from gtn_bench.description import Mistake, PositiveInt, Precision, Probability, Protocol, did_you_mean, explain
 
-NO_TEACHER = "none"  # what results call the teacher of a mode without one
+# What results call the teacher of a mode without one, the accepted architectures together, the perturbation that is
+# the worst of all, image by image.
+NO_TEACHER, ACCEPTED, WORST = "none", "accepted", "worst"
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # what a column of integers holds
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 

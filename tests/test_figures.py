@@ -8,8 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from gtn_bench.analysis import ACCEPTED
 from gtn_bench.reporting import figures
+from gtn_bench.suite import ACCEPTED
 
 MODES = ["gtn", "vanilla"]
 BETAS = [0.0, 0.1, 0.2]

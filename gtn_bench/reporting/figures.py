@@ -18,7 +18,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gtn_bench.analysis import ACCEPTED, BANDS, Bands, for_each_teacher, pooled_or_all
+from gtn_bench.analysis import BANDS, Bands, for_each_teacher, pooled_or_all
+from gtn_bench.suite import ACCEPTED
 
 MARKERS = "osD^vPX*"
 Norm = Literal["l2", "linf"]

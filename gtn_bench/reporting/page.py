@@ -46,11 +46,11 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
         "leaderboard": markdown_table(leaderboard(summary)) if len(done) and (done["forwards"] > 0).any() else "",
         "rejected": sorted(set(summary.loc[summary["status"] == "rejected", "architecture"])),
         "provenance": results.provenance,
-        "none_accepted": not analysis.acceptance(summary, results.rule)[analysis.ACCEPTED].any(),
+        "none_accepted": not analysis.acceptance(summary, results.rule)[suite.ACCEPTED].any(),
         "overview": markdown_table(analysis.overview(summary, results.rule)) if len(done) else "",
-        "pooled": (curves["architecture"] == analysis.ACCEPTED).any(),
+        "pooled": (curves["architecture"] == suite.ACCEPTED).any(),
         "out_of_reach": _out_of_reach(results),
-        "alone": sorted(set(alone.loc[alone["architecture"] != analysis.ACCEPTED, "teacher"])),
+        "alone": sorted(set(alone.loc[alone["architecture"] != suite.ACCEPTED, "teacher"])),
         "acceptance": markdown_table(acceptance_table(results)) if len(failed) < len(summary) else "",
         "differences": _differences(results),
         "axes": {name: results.provenance["perturbations"][name] for name in curves["perturbation"].unique()},
@@ -81,7 +81,7 @@ def _differences(results: Results) -> list[str]:
     lines = []
     for row in found.to_dict("records"):
         where = [row["teacher"]] if several else []
-        where += [] if row["architecture"] == analysis.ACCEPTED else [row["architecture"]]
+        where += [] if row["architecture"] == suite.ACCEPTED else [row["architecture"]]
         said = analysis.sentence({str(column): value for column, value in row.items()})
         lines.append(f"{', '.join(where)}: {said}" if where else said)
     return lines
