@@ -366,6 +366,10 @@ def test_a_teacher_that_begins_with_real_images_paints_them() -> None:
     lessons.begin(torch.Generator().manual_seed(0))
     after = lessons(slice(None))
     assert torch.allclose(after.lr, torch.tensor(0.07)) and torch.equal(after.labels, start.labels)
+    falling = spec(RealInitGTN, inner_steps=12, inner_lr=0.2, inner_lr_last=0.02)
+    assert falling.lessons(Digits(), train).start.lr.tolist() == pytest.approx(
+        [*np.linspace(0.2, 0.02, 10), 0.02, 0.02]
+    )
     errors = [F.mse_loss(part.images, start.images).item() for part in (before, after)]
     assert errors[1] < 0.1 * errors[0]
 

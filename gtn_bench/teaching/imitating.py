@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, SerializeAsAny
 
 from gtn_bench.datasets import Dataset, Split
-from gtn_bench.description import Description, Mistake, PositiveInt, choose
-from gtn_bench.teaching.teachers import CurriculumGTN
+from gtn_bench.description import Description, Mistake, PositiveFloat, PositiveInt, choose
+from gtn_bench.teaching.teachers import FEW_STEPS, CurriculumGTN
 from gtn_bench.teaching.zoo import Trained, facts
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class ImitatingGTN(CurriculumGTN):
     """
 
     imitation_steps: PositiveInt = 600
+    batches_at_once: ClassVar[int] = 8  # of the lesson, in each of these steps
 
     def start_lesson(self, dataset: Dataset, train: Split) -> Lesson:
         """What it begins as."""
@@ -43,6 +44,7 @@ class ImitatingGTN(CurriculumGTN):
                 dataset,
                 start=start,
                 imitation_steps=self.imitation_steps,
+                batches_at_once=self.batches_at_once,
                 latent_size=self.latent_size,
                 **self._options(),
             )
@@ -54,17 +56,27 @@ class RealInitGTN(ImitatingGTN):
     """A curriculum GTN that begins with real training images, one draw of them for each inner step.
 
     So do most ways to distil a data set. Learners get somewhere from the first meta-step on, also those of
-    architectures that noise cannot teach anything.
+    architectures that noise cannot teach anything. With `inner_lr_last` the rates fall from `inner_lr` to it, evenly
+    over the first ten inner steps, and stay there.
     """
 
     name = "real-init-cgtn"
     source = "https://arxiv.org/abs/1912.07768, https://arxiv.org/abs/2006.05929"
+    inner_lr_last: PositiveFloat | None = None
+    batches_at_once: ClassVar[int] = 1
 
     def start_lesson(self, dataset: Dataset, train: Split) -> Lesson:
+        import torch
+
         from gtn_bench.teaching.lessons import real_lesson
 
         shape = (self.inner_steps, self.batch_size)
-        return real_lesson(dataset, train, shape, lr=self.inner_lr, momentum=self.inner_momentum)
+        lesson = real_lesson(dataset, train, shape, lr=self.inner_lr, momentum=self.inner_momentum)
+        if self.inner_lr_last:
+            first = min(FEW_STEPS, self.inner_steps)
+            lesson.lr[first:] = self.inner_lr_last
+            lesson.lr[:first] = torch.linspace(self.inner_lr, self.inner_lr_last, first)
+        return lesson
 
 
 class ContinuedGTN(ImitatingGTN):

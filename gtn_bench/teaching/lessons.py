@@ -94,11 +94,13 @@ class Curriculum(Lessons):
 class Imitation(Curriculum):
     """A curriculum that begins as another lesson, which its latents and its generator learn to paint."""
 
-    def __init__(self, dataset: Dataset, *, start: Lesson, imitation_steps: int, **options: Any) -> None:
+    def __init__(
+        self, dataset: Dataset, *, start: Lesson, imitation_steps: int, batches_at_once: int, **options: Any
+    ) -> None:
         super().__init__(dataset, **options)
         if self.logits is None and not torch.equal(start.labels, self.targets(slice(None))):
             raise ValueError("the teaching set has labels of its own; expects labels: learned, got fixed")
-        self.start, self.imitation_steps = start, imitation_steps
+        self.start, self.imitation_steps, self.batches_at_once = start, imitation_steps, batches_at_once
 
     def begin(self, draw: torch.Generator) -> None:
         device = self.log_lr.device
@@ -112,7 +114,7 @@ class Imitation(Curriculum):
         adam = torch.optim.Adam(groups)
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, self.imitation_steps)
         for _ in range(self.imitation_steps):
-            steps = torch.randperm(len(images), generator=draw)[:8].to(device)
+            steps = torch.randperm(len(images), generator=draw)[: self.batches_at_once].to(device)
             adam.zero_grad()
             F.mse_loss(self.generator(self.latents[steps], self.labels), images[steps]).backward()
             adam.step()
