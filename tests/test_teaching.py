@@ -89,7 +89,7 @@ def test_inner_optimizers_are_torchs(ours: InnerOptimizer, theirs: Any) -> None:
         assert torch.allclose(params["w"], weight, atol=1e-9)
 
 
-@pytest.mark.parametrize("shape", [(4, 3), (3, 4), (8, 2, 3, 3), (5,)])
+@pytest.mark.parametrize("shape", [(12, 3), (3, 4), (8, 2, 3, 3), (5,)])
 def test_muon_is_torchs(shape: tuple[int, ...]) -> None:
     """Weights to the precision of bfloat16, in which PyTorch makes them orthogonal; gains and biases are Adam's."""
     if not hasattr(torch.optim, "Muon"):
