@@ -147,8 +147,11 @@ def teach(
     described = teacher_training.load_teacher(spec)
     if export:
         from gtn_bench.cache import make_folder
+        from gtn_bench.description import Mistake
 
         make_folder(export.parent)  # before hours are spent on what it is to hold
+        if export.is_dir():
+            raise Mistake(f"{export} is a folder; --export expects the file to write")
     folder = out or Path("teachers") / described.name
     with _bars(quiet=not teacher_training.first_process()) as bars:
         steps = described.teacher.work

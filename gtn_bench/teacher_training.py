@@ -96,6 +96,8 @@ def teach(
     from gtn_bench import work
     from gtn_bench.teaching.meta_training import Watch
 
+    if checkpoint_every < 1:
+        raise Mistake(f"checkpoint_every expects at least one meta-step, got {checkpoint_every}")
     folder = Path(out)
     taught, provenance = folder / "teacher.safetensors", folder / "provenance.json"
     with _processes(runner.choose_device(device)) as group, ExitStack() as held:
@@ -167,7 +169,8 @@ def finish(folder: Path, accuracy: pd.DataFrame, export: Path | None = None) -> 
     if export:
         tensors, about = read_tensors(folder / "teacher.safetensors")
         provenance = json.loads((folder / "provenance.json").read_text())
-        write_tensors(export, tensors, {**about, "accuracy": accuracy.to_dict("records"), "provenance": provenance})
+        rows = accuracy.astype(object).where(accuracy.notna(), None).to_dict("records")  # one learner has no deviation
+        write_tensors(export, tensors, {**about, "accuracy": rows, "provenance": provenance})
 
 
 def first_process() -> bool:

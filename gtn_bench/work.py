@@ -70,8 +70,11 @@ def meta_train(site: Site, key: str, taught_by: TaughtBy, progress: Callable[[in
     release_memory()
 
 
-def train(site: Site, learners: Mapping[str, Learner], teacher_key: str | None) -> None:
-    """Leave the state dicts of the learners (by key) of one trajectory, trained in one pass."""
+def train(site: Site, learners: Mapping[str, Learner], teacher_key: str | None) -> dict[str, str]:
+    """Leave the state dicts of the learners (by key) of one trajectory, trained in one pass.
+
+    Returns what went wrong with those that have diverged, by their keys; they are not kept.
+    """
     first = next(iter(learners.values()))
     network = first.architecture(first.dataset, first.initial_seed).to(site.device).train()
     split = splits(first.dataset, site.device)["train"]
@@ -83,7 +86,11 @@ def train(site: Site, learners: Mapping[str, Learner], teacher_key: str | None) 
         states = dict(follow(modes, network, split, taught))
     else:
         states = {0: first.mode(network, first.dataset, split, taught, seed=first.training_seed)}
+    failures = {}
     for position, (key, learner) in enumerate(learners.items()):
+        if not all(bool(tensor.isfinite().all()) for tensor in states[position].values()):
+            failures[key] = "Failure: the learner has diverged, its tensors are no longer finite"
+            continue
         about = {
             "dataset": learner.dataset.identity(),
             "teacher": learner.taught_by.teacher.identity() if learner.taught_by else None,
@@ -92,6 +99,7 @@ def train(site: Site, learners: Mapping[str, Learner], teacher_key: str | None) 
             "seed": learner.seed,
         }
         site.store.save("learners", key, states[position], about)
+    return failures
 
 
 def look(site: Site, key: str, learner_key: str, cell: Cell) -> None:

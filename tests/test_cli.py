@@ -125,6 +125,9 @@ def test_teach_retrain_and_report(
     ]
     assert (out / "accuracy.csv").read_bytes() == (tmp_path / "again" / "accuracy.csv").read_bytes()
 
+    assert call(monkeypatch, "teach", str(tmp_path / "small.yaml"), "--out", str(out), "--export", str(out)) == 2
+    assert "is a folder; --export expects the file to write" in capsys.readouterr().err
+
     (out / "report.md").unlink()
     assert call(monkeypatch, "report", str(out)) == 0 and (out / "report.md").is_file()
 

@@ -68,6 +68,8 @@ class Malicious:
         ([torch.rand(5, 1, 8, 8), torch.zeros(4).long()], r"torch.int64 labels of shape \(4,\), expected 5 integers"),
         ([torch.rand(5, 1, 8, 8), torch.full((5,), 10)], "has classes 10 to 10, expected 0 to 9"),
         ([torch.rand(5, 1, 8, 8), torch.randn(5, 10)], "labels that are no probabilities; if they are logits, say"),
+        ([torch.rand(0, 1, 8, 8), torch.zeros(0).long()], "holds no distilled images: it is empty"),
+        ([torch.full((5, 1, 8, 8), torch.nan), torch.zeros(5).long()], "holds images or labels that are not finite"),
         ({"data": [[torch.rand(5, 1, 8, 8), torch.zeros(5).long()]]}, "it has 1 runs, got run 3"),
         ({"images": Malicious(), "labels": 0}, "holds no distilled images: it is no file of tensors"),
     ],

@@ -261,6 +261,14 @@ def test_a_teacher_that_diverges_fails_its_learners_alone(tmp_path: Path, store:
     assert "2_gtn" in gtn_bench.report(tmp_path).read_text()
 
 
+def test_learners_that_diverge_fail_alone(tmp_path: Path, store: Path) -> None:
+    broken = run(TINY.replace("{name: vanilla", "{name: vanilla, lr: 1.0e+30"), tmp_path, store)
+    status = broken.summary.groupby("mode")["status"].unique().map(list).to_dict()
+    assert status == {"2_gtn": ["done"], "gtn": ["done"], "vanilla": ["error"]}
+    assert "the learner has diverged" in broken.provenance["errors"][0]["traceback"]
+    assert "the learner has diverged" in gtn_bench.report(tmp_path).read_text()
+
+
 def test_killed_and_started_again_it_continues(tiny_run: Results, tmp_path: Path) -> None:
     """A real kill, twice: the numbers are those of an uninterrupted run, and nothing finished is repeated."""
     path, store = tmp_path / "tiny.yaml", tmp_path / "store"

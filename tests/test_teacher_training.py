@@ -10,6 +10,7 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ import torch
 from filelock import FileLock
 
 from gtn_bench import work
-from gtn_bench.cache import file_digest, read_tensors
+from gtn_bench.cache import file_digest, read_tensors, write_tensors
 from gtn_bench.datasets import MNIST, Digits
 from gtn_bench.description import Failure, Mistake
 from gtn_bench.planner import plan
@@ -94,6 +95,8 @@ def test_only_one_process_at_a_time_works_in_a_folder(taught: Path, tmp_path: Pa
     assert not (tmp_path / "teacher.yaml").exists()
     teach(spec, taught, device="cpu")
     assert not (taught / ".lock").exists()
+    with pytest.raises(Mistake, match=r"^checkpoint_every expects at least one meta-step, got 0$"):
+        teach(spec, tmp_path, device="cpu", checkpoint_every=0)
 
 
 def test_killed_at_any_point_it_ends_with_the_same_teacher(taught: Path, tmp_path: Path) -> None:
@@ -271,6 +274,10 @@ def test_retraining_after_ten_and_all_steps(taught: Path, tmp_path: Path, monkey
 def test_a_report_needs_a_teacher(tmp_path: Path) -> None:
     with pytest.raises(Mistake, match=r"expects the folder of a teacher, found no teacher.safetensors"):
         teacher_report(tmp_path)
+    for name in ("teacher.safetensors", "provenance.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(Mistake, match=r"teacher.safetensors is not a teaching set"):
+        teacher_report(tmp_path)
 
 
 def mnist_sized() -> TeachingSet:
@@ -312,6 +319,28 @@ def test_a_teaching_set_that_is_not_finite_is_not_written(tmp_path: Path) -> Non
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lr": np.full(64, np.nan, np.float32)}, "it holds numbers that are not finite"),
+        ({"lr": np.ones((64, 3), np.float32)}, "its parts have other dimensions"),
+        ({"labels": np.ones((64, 128), np.float32)}, "its parts have other dimensions"),
+        ({"labels": np.ones(10, np.float32)}, "RuntimeError"),
+        ({"range": np.ones(1, np.float32)}, "IndexError"),
+        ({"momentum": np.ones(5, np.float32)}, "its parts differ in length"),
+    ],
+    ids=str,
+)
+def test_a_file_that_is_almost_a_teaching_set_is_a_mistake(
+    change: dict[str, np.ndarray[Any, Any]], message: str, tmp_path: Path
+) -> None:
+    mnist_sized().save(tmp_path / "set.safetensors")
+    tensors, about = read_tensors(tmp_path / "set.safetensors")
+    write_tensors(tmp_path / "set.safetensors", {**tensors, **change}, about)
+    with pytest.raises(Mistake, match=rf"is not a teaching set \(.*{message}"):
+        TeachingSet.load(tmp_path / "set.safetensors")
+
+
 def test_soft_labels_come_back(tmp_path: Path) -> None:
     one = mnist_sized()
     soft = torch.rand(64, 128, 10).softmax(2)
@@ -351,6 +380,8 @@ def test_trained_teachers_by_path_name_and_url(taught: Path, tmp_path: Path, mon
     [
         ({"teaching_set": "nothing/here.safetensors"}, "nothing/here.safetensors: no such file"),
         ({"teaching_set": "mnist"}, "no teaching set 'mnist'"),
+        ({"teaching_set": "~nobody/a.safetensors"}, "~nobody/a.safetensors: no such file"),
+        ({"teaching_set": "a" * 300 + ".safetensors"}, "a.safetensors: no such file"),
         ({"teaching_set": "https://example.org/a.safetensors"}, "needs the sha256 of https://example.org"),
     ],
 )

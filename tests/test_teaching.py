@@ -406,7 +406,18 @@ def test_where_a_teacher_continues_from_is_one_clear_line() -> None:
     with pytest.raises(ValidationError, match=r"no teaching set 'mnist-base_larger4'; did you mean 'mnist-base_larger"):
         spec(ContinuedGTN, start="mnist-base_larger4")
     with pytest.raises(Mistake, match=r"labels of its own; expects labels: learned, got fixed"):
-        spec(ContinuedGTN, start=small_set(labels="learned")).lessons(Digits(), Digits()()["train"])
+        spec(ContinuedGTN, start=small_set(labels="learned")).check(Digits())
+
+
+def test_learned_labels_that_begin_one_hot_can_move() -> None:
+    """They begin where those of any teacher do, not where softmax has no slope."""
+    begun = []
+    for cls in (CurriculumGTN, RealInitGTN):
+        more = {"imitation_steps": 1} if cls is RealInitGTN else {}
+        lessons = spec(cls, labels="learned", **more).lessons(Digits(), Digits()()["train"])
+        lessons.begin(torch.Generator().manual_seed(0))
+        begun.append(lessons(slice(None)).labels)
+    assert torch.equal(*begun) and begun[0].max() < 0.99
 
 
 def test_learned_labels_stay_probabilities_and_move() -> None:
@@ -506,6 +517,14 @@ def test_an_exploding_rate_ends_the_teacher_and_keeps_its_checkpoint(
         teach(spec(), checkpoint=checkpoint, checkpoint_every=1)
     tensors, about = read_tensors(checkpoint)
     assert len(about["history"]["losses"]) == 1 and np.exp(tensors["lessons.log_lr"].max()) < 0.0215
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_momentum_that_is_no_share_ends_the_teacher(optimizer: str) -> None:
+    """Of an optimiser that averages: at 1 it divides by zero or climbs."""
+    with pytest.raises(Diverged, match=rf"a momentum of {optimizer} is 1\.\d+, not below 1, at meta-step 0$"):
+        teach(spec(inner_optimizer=optimizer, inner_lr=0.002, inner_momentum=0.99, curriculum_lr=0.1))
+    assert max(teach(spec(inner_momentum=0.99, curriculum_lr=0.1)).lesson.momentum) > 1  # a factor like any other
 
 
 def test_bfloat16_gives_nearly_the_same_gradient() -> None:

@@ -13,6 +13,7 @@ from gtn_bench.description import Mistake
 from gtn_bench.reporting.page import write_page
 from gtn_bench.reporting.tables import markdown_table
 from gtn_bench.teaching import decoded
+from gtn_bench.teaching.zoo import facts
 
 
 def teacher_report(folder: str | Path) -> Path:
@@ -21,6 +22,7 @@ def teacher_report(folder: str | Path) -> Path:
     for name in ("teacher.safetensors", "provenance.json"):
         if not (folder / name).is_file():
             raise Mistake(f"{folder}: expects the folder of a teacher, found no {name} in it")
+    facts(folder / "teacher.safetensors")  # says so if it is none
     tensors, about = read_tensors(folder / "teacher.safetensors")
     provenance = json.loads((folder / "provenance.json").read_text())
     accuracy = pd.read_csv(folder / "accuracy.csv") if (folder / "accuracy.csv").is_file() else None

@@ -29,6 +29,10 @@ def read(path: Path, dataset: Dataset, *, normalized: bool, soften: bool, run: i
     except Exception as error:  # a file of others may be broken in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Mistake(f"{path} holds no distilled images: {reason}") from None
+    if not len(images):
+        raise Mistake(f"{path} holds no distilled images: it is empty")
+    if not bool(images.isfinite().all() and labels.isfinite().all()):
+        raise Mistake(f"{path} holds images or labels that are not finite")
     if images.ndim == 3:
         images = images.unsqueeze(1)
     if images.shape[1:] != dataset.input_shape or not images.is_floating_point():

@@ -25,7 +25,8 @@ def _trained(entry: object) -> Trained:
 class ImitatingGTN(CurriculumGTN):
     """A curriculum GTN whose fresh generator and latents first learn to paint a lesson that is there.
 
-    In `imitation_steps` steps on the squared error. Rates, momenta and learned labels begin as the lesson's.
+    In `imitation_steps` steps on the squared error. Rates and momenta begin as the lesson's, and so do learned labels
+    where the lesson has its own.
     """
 
     imitation_steps: PositiveInt = 600
@@ -38,18 +39,14 @@ class ImitatingGTN(CurriculumGTN):
     def lessons(self, dataset: Dataset, train: Split) -> Lessons:
         from gtn_bench.teaching.lessons import Imitation
 
-        start = self.start_lesson(dataset, train)
-        try:
-            return Imitation(
-                dataset,
-                start=start,
-                imitation_steps=self.imitation_steps,
-                batches_at_once=self.batches_at_once,
-                latent_size=self.latent_size,
-                **self._options(),
-            )
-        except ValueError as error:
-            raise Mistake(f"teacher '{self.name}': {error}") from None
+        return Imitation(
+            dataset,
+            start=self.start_lesson(dataset, train),
+            imitation_steps=self.imitation_steps,
+            batches_at_once=self.batches_at_once,
+            latent_size=self.latent_size,
+            **self._options(),
+        )
 
 
 class RealInitGTN(ImitatingGTN):
@@ -111,6 +108,10 @@ class ContinuedGTN(ImitatingGTN):
                     f"teacher '{self.name}' expects {what} of its teaching set {self.start.teaching_set}, {theirs}, "
                     f"got {ours}"
                 )
+        if self.labels == "fixed" and not known.even_labels:
+            raise Mistake(
+                f"teacher '{self.name}': the teaching set has labels of its own; expects labels: learned, got fixed"
+            )
 
     def start_lesson(self, dataset: Dataset, train: Split) -> Lesson:
         lesson = self.start(dataset, {}, device="cpu").lesson

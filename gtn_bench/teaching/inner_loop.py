@@ -21,7 +21,7 @@ class State(NamedTuple):
 
     params: Tensors
     memory: Tensors  # of the inner optimiser
-    buffers: Tensors  # batch-norm statistics among them; every step replaces them without reading them
+    buffers: Tensors  # constants, and batch-norm statistics, which every step replaces without reading them
 
     def leaves(self) -> State:
         """The same numbers cut from their history; parameters and memory collect gradients from here on."""

@@ -98,8 +98,6 @@ class Imitation(Curriculum):
         self, dataset: Dataset, *, start: Lesson, imitation_steps: int, batches_at_once: int, **options: Any
     ) -> None:
         super().__init__(dataset, **options)
-        if self.logits is None and not torch.equal(start.labels, self.targets(slice(None))):
-            raise ValueError("the teaching set has labels of its own; expects labels: learned, got fixed")
         self.start, self.imitation_steps, self.batches_at_once = start, imitation_steps, batches_at_once
 
     def begin(self, draw: torch.Generator) -> None:
@@ -108,7 +106,7 @@ class Imitation(Curriculum):
         with torch.no_grad():
             self.log_lr.copy_(lr.clamp_min(1e-6).log())
             self.log_momentum.copy_(momentum.clamp_min(1e-6).log())
-            if self.logits is not None:
+            if self.logits is not None and not torch.equal(labels, self.labels.expand_as(labels)):
                 self.logits.copy_(labels.clamp_min(1e-6).log())
         groups = [{"params": self.generator.parameters(), "lr": 0.003}, {"params": [self.latents], "lr": 0.03}]
         adam = torch.optim.Adam(groups)

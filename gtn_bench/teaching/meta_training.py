@@ -35,7 +35,7 @@ EXPLODED = 10.0  # a learning rate that no inner loop survives
 
 
 class Diverged(Failure):
-    """The meta-loss or its gradient is no longer finite, or a learned rate has exploded."""
+    """The meta-loss or its gradient is no longer finite, or a learned rate or momentum has left where it means one."""
 
 
 class Check(NamedTuple):
@@ -118,6 +118,10 @@ def meta_train(spec: MetaTrained, dataset: Dataset, splits: dict[Any, Split], de
         rate = lessons.log_lr.detach().exp().max().item()
         if not rate < EXPLODED:
             raise Diverged(f"teacher '{spec.name}': a learning rate is {rate:g} at meta-step {step}{_kept(watch)}")
+        momentum = lessons.log_momentum.detach().exp().max().item()
+        if not momentum < spec.inner_optimizer.momentum_below:
+            what = f"a momentum of {spec.inner_optimizer.name} is {momentum:g}, not below 1, at meta-step {step}"
+            raise Diverged(f"teacher '{spec.name}': {what}{_kept(watch)}")
         history.losses.append(loss)
         done = step + 1
         if watch.check_every and (done % watch.check_every == 0 or done == spec.meta_steps):

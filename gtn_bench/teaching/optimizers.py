@@ -6,7 +6,7 @@ hands its memory on as tensors `<what>.<parameter>`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
-# Under each root, so that its derivative exists where a gradient is zero. Far below the epsilon beside it.
+# Under each root, so that its derivative exists where a gradient is zero.
 _ROOT = 1e-20
 
 
 class InnerOptimizer(Description):
     """A rule for one training step. Calling it returns the new parameters and the new memory."""
+
+    momentum_below: ClassVar[float] = float("inf")  # where the rule is no longer one, if a teacher learns to get there
 
     def start(self, params: Tensors) -> Tensors:
         """The memory of a learner at rest."""
@@ -81,6 +83,7 @@ class Adam(InnerOptimizer):
 
     name = "adam"
     source = "https://arxiv.org/abs/1412.6980"
+    momentum_below: ClassVar[float] = 1.0  # a share in a mean
     beta2: Decay = 0.999
     eps: PositiveFloat = 1e-8
 
@@ -110,9 +113,10 @@ class Muon(Adam):
     """Weights along their momentum made orthogonal, as far in every direction; gains and biases by Adam.
 
     Directions in which a layer's inputs hardly differ, and its gradients are small, are learned as fast as others: a
-    learner whose features are averaged over all positions has little else. The step of a weight (out, in, ...) is
-    lr sqrt(max(1, out / in)), about lr / sqrt(2) of the size it was drawn with, whatever the layer; so one rate serves
-    many architectures. `adam_factor` is the rate of gains and biases as a share of it.
+    learner whose features are averaged over all positions has little else. The step of a weight (out, ...) of n inputs,
+    a kernel's pixels among them, is lr sqrt(max(1, out / n)), about lr / sqrt(2) of the size it was drawn with,
+    whatever the layer; so one rate serves many architectures. `adam_factor` is the rate of gains and biases as a share
+    of it.
     """
 
     name = "muon"

@@ -60,6 +60,10 @@ class TeachingSet:
             lesson = Lesson(images, labels, tensors["lr"], tensors["momentum"])
             if {len(part) for part in lesson} != {len(images)} or labels.shape[1] != images.shape[1]:
                 raise ValueError("its parts differ in length")
-        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError) as error:
+            if [part.ndim for part in lesson] != [5, 3, 1, 1]:
+                raise ValueError("its parts have other dimensions")
+            if not all(bool(part.isfinite().all()) for part in lesson):
+                raise ValueError("it holds numbers that are not finite")
+        except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, OSError, RuntimeError) as error:
             raise Mistake(f"{path} is not a teaching set ({type(error).__name__}: {error})") from None
         return TeachingSet(lesson, optimizer, about)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import urllib.request
+from contextlib import suppress
 from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
@@ -39,7 +40,7 @@ def zoo_catalogue() -> list[dict[str, str]]:
     for name, path in zoo().items():
         about = facts(path).about
         teacher = about["teacher"]
-        best = [row for row in about["accuracy"] if row["statistics"] == teacher["statistics"]]
+        own = [row for row in about["accuracy"] if row["statistics"] == teacher["statistics"]]
         rows.append(
             {
                 "name": name,
@@ -47,7 +48,7 @@ def zoo_catalogue() -> list[dict[str, str]]:
                 "optimised for": ", ".join(one["name"] for one in teacher["architecture"]),
                 "statistics": teacher["statistics"],
                 "accuracy": ", ".join(
-                    f"{row['architecture']} {row['accuracy']:.3f} after {row['inner_steps']} steps" for row in best
+                    f"{row['architecture']} {row['accuracy']:.3f} after {row['inner_steps']} steps" for row in own
                 ),
             }
         )
@@ -61,6 +62,7 @@ class Facts(NamedTuple):
     image_shape: tuple[int, ...]
     num_classes: int
     batch_size: int
+    even_labels: bool  # one-hot, evenly spread over the classes, alike in all inner steps
     about: dict[str, Any]
 
 
@@ -69,9 +71,11 @@ def facts(path: Path) -> Facts:
     try:
         with safe_open(path, framework="np") as file:
             steps, batch_size, *image = file.get_slice("images").get_shape()
-            classes = file.get_slice("labels").get_shape()[-1]
-            return Facts(steps, tuple(image), classes, batch_size, json.loads(file.metadata()["about"]))
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            labels = file.get_tensor("labels")
+            classes = labels.shape[-1]
+            even = np.array_equal(labels, np.eye(classes, dtype=labels.dtype)[None, np.arange(batch_size) % classes])
+            return Facts(steps, tuple(image), classes, batch_size, even, json.loads(file.metadata()["about"]))
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
         raise Mistake(f"{path} is not a teaching set ({type(error).__name__}: {error})") from None
 
 
@@ -109,9 +113,11 @@ class Trained(Teacher):
         """The file; of a URL, where the cache keeps it. Raises `Mistake` if there is no such file."""
         if self._is_url:
             return cache_folder() / "downloads" / f"{self.sha256}.safetensors"
-        path = Path(self.teaching_set).expanduser()
-        if path.is_file():
-            return path
+        path = Path(self.teaching_set)
+        with suppress(OSError, RuntimeError):  # a name too long, a home that nobody has
+            path = path.expanduser()
+            if path.is_file():
+                return path
         if self.teaching_set in zoo():
             return zoo()[self.teaching_set]
         if path.suffix == ".safetensors" or len(path.parts) > 1:
@@ -160,7 +166,7 @@ class Trained(Teacher):
         try:
             with urllib.request.urlopen(self.teaching_set, timeout=60) as answer:
                 content = answer.read()
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:
             raise Mistake(f"teacher 'trained': {self.teaching_set} could not be downloaded ({error})") from None
         found = hashlib.sha256(content).hexdigest()
         if found != self.sha256:
