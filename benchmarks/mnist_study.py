@@ -1,11 +1,11 @@
 """The finding of reports/mnist-study: published, reproduced and corrected curves beside each other.
 
-    python benchmarks/mnist_study.py EVALUATION PUBLISHED OUT --more MORE
+    python benchmarks/mnist_study.py EVALUATION PUBLISHED MORE OUT
 
 EVALUATION and PUBLISHED are output folders of the suites `mnist-evaluation` and `mnist-published`, both with the two
-architectures that the study accepted, MORE one of `mnist-evaluation` with all. Writes into OUT a figure for each
-teacher and `differences.md`: by how much the modes differ from vanilla, in area under the curve, and their
-accuracies where attacks have moved the images equally far.
+architectures that the study accepted, MORE one of `mnist-evaluation` with all but the twin of one of them, `base_fc`.
+Writes into OUT a figure for each teacher and `differences.md`: by how much the modes differ from vanilla, in area under
+the curve, and their accuracies where attacks have moved the images equally far.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
+from gtn_bench.analysis import for_each_teacher
 from gtn_bench.reference.curves import published_curves
 from gtn_bench.reporting.figures import MARKERS, save, style
 from gtn_bench.reporting.tables import markdown_table
@@ -34,8 +35,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("evaluation", type=Path)
     parser.add_argument("published", type=Path)
+    parser.add_argument("more", type=Path, help="corrected curves of more architectures")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--more", type=Path, help="corrected curves of more architectures")
     arguments = parser.parse_args()
     corrected, reproduced = Results(arguments.evaluation), Results(arguments.published)
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -48,13 +49,13 @@ def main() -> None:
             "corrected, all in evaluation mode": _accepted(corrected.curves, teacher),
         }
         save(_figure(columns, corrected.provenance["perturbations"], colours), arguments.out / f"finding-{teacher}")
-    ours = {"reproduced": reproduced.comparisons, "corrected": corrected.comparisons}
-    curves = {"the study's": corrected.curves}
-    if arguments.more:
-        more = Results(arguments.more)
-        ours["corrected, all accepted architectures"] = more.comparisons
-        curves["all accepted"] = more.curves
-    tables = [differences(theirs, ours), at_equal_distance(curves)]
+    more = Results(arguments.more)
+    ours = {
+        "reproduced": reproduced.comparisons,
+        "corrected": corrected.comparisons,
+        "corrected, all accepted architectures": more.comparisons,
+    }
+    tables = [differences(theirs, ours), at_equal_distance(more.curves)]
     text = "\n\n".join(markdown_table(table) for table in tables)
     (arguments.out / "differences.md").write_text(f"{text}\n", encoding="utf-8")
 
@@ -105,21 +106,26 @@ def differences(theirs: pd.DataFrame, ours: Mapping[str, pd.DataFrame]) -> pd.Da
     return pd.DataFrame(rows, columns=["teacher", "perturbation", "areas", "published", *ours])
 
 
-def at_equal_distance(curves: Mapping[str, pd.DataFrame], distance: float = 1.5) -> pd.DataFrame:
+def at_equal_distance(curves: pd.DataFrame, distance: float = 1.25) -> pd.DataFrame:
     """Accuracy where an attack has moved the images by this L2 distance (of pixel values) on average, all alike.
 
-    Read off between two strengths; `nan` where no strength moves the images as little or as far.
+    By architecture: pooled over several, those that are moved less far would be compared with those moved further. Read
+    off between two strengths; `-` where no strength moves the images as little or as far.
     """
+    attacks = ["fgsm", "lbfgs"]
+    shown = for_each_teacher(curves[(curves["architecture"] != ACCEPTED) & curves["perturbation"].isin(attacks)])
     rows = []
-    names = ["teacher", "perturbation"]
-    for architectures, table in curves.items():
-        shown = table[(table["architecture"] == ACCEPTED) & table["perturbation"].isin(["fgsm", "lbfgs"])]
-        for name, part in shown.groupby(names, sort=False):
-            by_mode = {mode: curve.sort_values("mean_l2") for mode, curve in part.groupby("mode", sort=False)}
-            points = (by_mode[mode][["mean_l2", "accuracy"]].to_numpy().T for mode in MODES)
-            read = (float(np.interp(distance, *point, left=np.nan, right=np.nan)) for point in points)
-            rows.append((architectures, *name, *read))
-    return pd.DataFrame(rows, columns=["architectures", *names, *MODES])
+    for name, part in shown.groupby(["teacher", "architecture"], sort=False):
+        if set(part["mode"]) != set(MODES):
+            continue  # not accepted with this teacher
+        read = []
+        for _, curve in sorted(part.groupby(["perturbation", "mode"]), key=lambda group: group[0]):
+            moved, accuracy = curve.sort_values("mean_l2")[["mean_l2", "accuracy"]].to_numpy().T
+            there = float(np.interp(distance, moved, accuracy, left=np.nan, right=np.nan))
+            read.append("-" if np.isnan(there) else f"{there:.3f}")
+        rows.append((*name, *read))
+    columns = [f"{attack}, {mode}" for attack in attacks for mode in sorted(MODES)]
+    return pd.DataFrame(rows, columns=["taught by", "architecture", *columns])
 
 
 def _difference(comparisons: pd.DataFrame, teacher: str, perturbation: str, mode: str) -> str:
