@@ -120,7 +120,8 @@ def meta_train(spec: MetaTrained, dataset: Dataset, splits: dict[Any, Split], de
             raise Diverged(f"teacher '{spec.name}': a learning rate is {rate:g} at meta-step {step}{_kept(watch)}")
         momentum = lessons.log_momentum.detach().exp().max().item()
         if not momentum < spec.inner_optimizer.momentum_below:
-            what = f"a momentum of {spec.inner_optimizer.name} is {momentum:g}, not below 1, at meta-step {step}"
+            limit = f"not below {spec.inner_optimizer.momentum_below:g}"
+            what = f"a momentum of {spec.inner_optimizer.name} is {momentum:g}, {limit}, at meta-step {step}"
             raise Diverged(f"teacher '{spec.name}': {what}{_kept(watch)}")
         history.losses.append(loss)
         done = step + 1
