@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ from torch.nn import functional as F
 
 from gtn_bench.classifiers import Classifier, ViewMismatch, as_art, as_foolbox, as_torchattacks, check_view
 from gtn_bench.datasets import Digits
-from gtn_bench.learners import LEARNERS
+from gtn_bench.description import Precision
+from gtn_bench.learners import LEARNERS, pooling
 from gtn_bench.learners.folding import FirstBlock, FirstConv2d
 from gtn_bench.learners.layers import Conv2d
+from gtn_bench.learners.pooling import Pool
 from gtn_bench.losses import margin
 
 VIEWS = {"ART PyTorchClassifier": as_art, "foolbox PyTorchModel": as_foolbox, "torchattacks Attack": as_torchattacks}
@@ -120,6 +123,66 @@ def test_the_first_block_is_its_layers(images: int, monkeypatch: pytest.MonkeyPa
     gradients = [torch.autograd.grad(out.square().sum(), x)[0] for out in outputs]
     assert torch.allclose(*gradients, rtol=1e-12)
     assert FirstBlock(*layers).to("meta")(x.to("meta")).shape == outputs[0].shape
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (7, 8), (8, 7)])
+def test_compiled_pooling_is_torchs_to_the_last_bit(size: tuple[int, int], dtype: torch.dtype) -> None:
+    """Where several are the largest too, and where one is no number."""
+    draw = torch.Generator().manual_seed(0)
+    few = torch.randint(-2, 3, (3, 21, *size), generator=draw).to(dtype)
+    few[1, 3] = torch.nan
+    few[2, :, 0, 0] = -torch.inf
+    for x in (few, torch.randn(3, 21, *size, generator=draw).to(dtype).contiguous(memory_format=torch.channels_last)):
+        (ours, to_ours), (torchs, to_torchs) = (pooled(pool, x) for pool in (Pool(3, 2, 1), nn.MaxPool2d(3, 2, 1)))
+        assert torch.equal(ours.nan_to_num(9), torchs.nan_to_num(9)) and ours.isnan().equal(torchs.isnan())
+        assert torch.equal(to_ours, to_torchs)
+
+
+def pooled(pool: nn.MaxPool2d, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest of each window, and what comes back of gradients drawn for them."""
+    x = x.clone().requires_grad_()
+    y = pool(x)
+    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(x.dtype)
+    return y.detach(), torch.autograd.grad(y, x, grad)[0]
+
+
+def test_compiled_pooling_has_second_derivatives() -> None:
+    x = torch.randn(2, 3, 5, 6, dtype=torch.float64, requires_grad=True)
+    assert type(Pool(3, 2, 1)(x).grad_fn).__name__ == "_LargestBackward"
+    assert torch.autograd.gradcheck(Pool(3, 2, 1), x)
+    assert torch.autograd.gradgradcheck(Pool(3, 2, 1), x)
+
+
+def test_pooling_leaves_the_number_of_threads_alone() -> None:
+    threads = torch.get_num_threads()
+    try:
+        for number in (1, threads):
+            torch.set_num_threads(number)
+            Pool(3, 2, 1)(torch.rand(4, 2, 6, 6))
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_without_numba_torch_pools(
+    monkeypatch: pytest.MonkeyPatch, network: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    """A learner's gradients are the same, in either precision."""
+    precisions: list[Precision] = ["float32", "bfloat16"]
+    learners = [Classifier(network, (1, 8, 8), 10, precision) for precision in precisions]
+    compiled = [learner.loss_gradient(*digits) for learner in learners]
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, "gtn_bench.learners.kernels")
+    monkeypatch.delattr("gtn_bench.learners.kernels")
+    pooling.kernels.cache_clear()
+    try:
+        assert pooling.kernels() is None
+        assert all(
+            torch.equal(learner.loss_gradient(*digits), x) for learner, x in zip(learners, compiled, strict=True)
+        )
+    finally:
+        pooling.kernels.cache_clear()
 
 
 @pytest.mark.parametrize("changed", [{"ceil_mode": True}, {"dilation": 2}, {"kernel_size": (3, 2)}])

@@ -26,6 +26,7 @@ from gtn_bench.learners.layers import (
     MaxPool2d,
     weight_normalised,
 )
+from gtn_bench.learners.pooling import Pool, largest, to_largest
 
 aten = torch.ops.aten
 
@@ -142,8 +143,8 @@ class _FirstBlock(Function):
         outputs, places = [], []
         for images in x.split(block.images_at_once):
             maps = F.conv2d(images, layer.weight, layer.bias, layer.stride, layer.padding)
-            largest, place = F.max_pool2d(maps, pool.kernel_size, pool.stride, pool.padding, return_indices=True)
-            outputs.append(F.leaky_relu_(largest, slope).to(layer.out_dtype or x.dtype))
+            pooled, place = largest(maps, pool)
+            outputs.append(F.leaky_relu_(pooled, slope).to(layer.out_dtype or x.dtype))
             places.append(place)
         y = torch.cat(outputs)
         ctx.block, ctx.shape, ctx.map_size = block, x.shape, maps.shape[2:]
@@ -157,13 +158,12 @@ class _FirstBlock(Function):
         layer, pool, slope = block.convolution, block.pool, block.activation.negative_slope
         y, *places = ctx.saved_tensors
         weight = layer.weight.flatten(1).to(grad.dtype)
-        window = [[size, size] for size in (pool.kernel_size, pool.stride, pool.padding, 1)]
         maps = grad.new_empty(block.images_at_once, *ctx.map_size, len(weight)).permute(0, 3, 1, 2)
         products = grad.new_empty(len(grad), *ctx.map_size, weight.shape[1])
         parts = (tensor.split(block.images_at_once) for tensor in (grad, y, products))
         for part, output, product, place in zip(*parts, places, strict=True):
             part, here = aten.leaky_relu_backward(part, output, slope, True), maps[: len(part)]
-            aten.max_pool2d_with_indices_backward(part, here, *window, False, place, grad_input=here)
+            to_largest(part, place, pool, out=here)
             torch.mm(here.permute(0, 2, 3, 1).flatten(0, 2), weight, out=product.flatten(0, 2))
         return layer.added_up(products.permute(0, 3, 1, 2), ctx.shape), None
 
@@ -221,7 +221,7 @@ def in_bfloat16(folded: nn.Module) -> nn.Module:
 
 # What attacks need no second derivatives of.
 _PLAIN: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
-    MaxPool2d: lambda layer: nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding),
+    MaxPool2d: lambda layer: Pool(layer.kernel_size, layer.stride, layer.padding),
     Flatten: lambda layer: nn.Flatten(),
 }
 
