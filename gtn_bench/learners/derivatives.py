@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from gtn_bench.learners.pooling import Window, largest, pixels, to_largest
+
 LAYOUT = torch.channels_last  # the fastest on CPU and GPU
 
 
@@ -30,8 +32,7 @@ def conv2d(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
 
 def max_pool2d(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
     """`torch.nn.functional.max_pool2d`: (B, C, H, W) to (B, C, H', W')."""
-    window = ([kernel] * 2, [stride] * 2, [padding] * 2)
-    out: Tensor = _MaxPool.apply(x.contiguous(memory_format=LAYOUT), window)
+    out: Tensor = _MaxPool.apply(x.contiguous(memory_format=LAYOUT), (kernel, stride, padding))
     return out
 
 
@@ -107,31 +108,33 @@ class _MaxPool(Function):
     """The largest of every window."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, window: tuple[list[int], ...]) -> Tensor:
-        kernel, stride, padding = window
-        y, chosen = F.max_pool2d_with_indices(x, kernel, stride, padding)
-        ctx.save_for_backward(x, chosen)
-        ctx.window = window
+    def forward(ctx: Any, x: Tensor, window: Window) -> Tensor:
+        y, places = largest(x, window)
+        ctx.save_for_backward(places)
+        ctx.window, ctx.shape = window, x.shape
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _MaxPoolGradient.apply(grad.contiguous(memory_format=LAYOUT), *ctx.saved_tensors, ctx.window), None
+        return _MaxPoolGradient.apply(grad, *ctx.saved_tensors, ctx.window, ctx.shape), None
 
 
 class _MaxPoolGradient(Function):
     """Every window's gradient, to the pixel that was chosen from it."""
 
     @staticmethod
-    def forward(ctx: Any, grad: Tensor, x: Tensor, chosen: Tensor, window: tuple[list[int], ...]) -> Tensor:
-        ctx.save_for_backward(chosen)
-        return torch.ops.aten.max_pool2d_with_indices_backward(grad, x, *window, [1, 1], False, chosen)
+    def forward(ctx: Any, grad: Tensor, places: Tensor, window: Window, shape: torch.Size) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.window = window
+        out = torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=LAYOUT)
+        return to_largest(grad, places, window, out)
 
     @staticmethod
     def backward(ctx: Any, along_x: Tensor) -> tuple[Tensor | None, ...]:
-        (chosen,) = ctx.saved_tensors
-        pixels = along_x.contiguous(memory_format=LAYOUT).permute(0, 2, 3, 1).flatten(1, 2)
-        selected = pixels.gather(1, chosen.permute(0, 2, 3, 1).flatten(1, 2))
+        (places,) = ctx.saved_tensors
+        chosen = pixels(places, ctx.window, along_x.shape)
+        values = along_x.contiguous(memory_format=LAYOUT).permute(0, 2, 3, 1).flatten(1, 2)
+        selected = values.gather(1, chosen.permute(0, 2, 3, 1).flatten(1, 2))
         return selected.unflatten(1, chosen.shape[2:]).permute(0, 3, 1, 2), None, None, None
 
 

@@ -8,8 +8,7 @@ and on request in bfloat16 behind its first layer.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +22,9 @@ from gtn_bench.learners.layers import (
     Flatten,
     FullBatchNorm,
     Linear,
-    MaxPool2d,
     weight_normalised,
 )
-from gtn_bench.learners.pooling import Pool, largest, to_largest
+from gtn_bench.learners.pooling import Window, largest, to_largest
 
 aten = torch.ops.aten
 
@@ -63,7 +61,7 @@ def fold(network: nn.Module) -> nn.Module:
                 weighted.bias.mul_(scale).add_(shift)
             weighted = None
         else:
-            layers.append(_PLAIN[type(layer)](layer) if type(layer) in _PLAIN else layer)
+            layers.append(layer)
             weighted = weighted if isinstance(layer, nn.MaxPool2d) else None
             channels = channels if isinstance(layer, nn.MaxPool2d | nn.LeakyReLU | nn.AdaptiveAvgPool2d) else None
     return nn.Sequential(*layers).to(memory_format=torch.channels_last).eval()
@@ -127,6 +125,7 @@ class FirstBlock(nn.Module):
     def __init__(self, convolution: FirstConv2d, pool: nn.MaxPool2d, activation: nn.LeakyReLU) -> None:
         super().__init__()
         self.convolution, self.pool, self.activation = convolution, pool, activation
+        self.window = cast(Window, (pool.kernel_size, pool.stride, pool.padding))
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu":
@@ -139,11 +138,11 @@ class FirstBlock(nn.Module):
 class _FirstBlock(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, block: FirstBlock) -> Tensor:
-        layer, pool, slope = block.convolution, block.pool, block.activation.negative_slope
+        layer, slope = block.convolution, block.activation.negative_slope
         outputs, places = [], []
         for images in x.split(block.images_at_once):
             maps = F.conv2d(images, layer.weight, layer.bias, layer.stride, layer.padding)
-            pooled, place = largest(maps, pool)
+            pooled, place = largest(maps, block.window)
             outputs.append(F.leaky_relu_(pooled, slope).to(layer.out_dtype or x.dtype))
             places.append(place)
         y = torch.cat(outputs)
@@ -155,7 +154,7 @@ class _FirstBlock(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         block: FirstBlock = ctx.block
-        layer, pool, slope = block.convolution, block.pool, block.activation.negative_slope
+        layer, slope = block.convolution, block.activation.negative_slope
         y, *places = ctx.saved_tensors
         weight = layer.weight.flatten(1).to(grad.dtype)
         maps = grad.new_empty(block.images_at_once, *ctx.map_size, len(weight)).permute(0, 3, 1, 2)
@@ -163,7 +162,7 @@ class _FirstBlock(Function):
         parts = (tensor.split(block.images_at_once) for tensor in (grad, y, products))
         for part, output, product, place in zip(*parts, places, strict=True):
             part, here = aten.leaky_relu_backward(part, output, slope, True), maps[: len(part)]
-            to_largest(part, place, pool, out=here)
+            to_largest(part, place, block.window, out=here)
             torch.mm(here.permute(0, 2, 3, 1).flatten(0, 2), weight, out=product.flatten(0, 2))
         return layer.added_up(products.permute(0, 3, 1, 2), ctx.shape), None
 
@@ -217,13 +216,6 @@ def in_bfloat16(folded: nn.Module) -> nn.Module:
                 layers[first : first + 3] = [FirstBlock(reader, pool, activation)]
     behind = [layer.to(torch.bfloat16) for layer in layers[first + 1 :]]
     return nn.Sequential(*layers[: first + 1], *cast, *behind, Cast(dtype))
-
-
-# What attacks need no second derivatives of.
-_PLAIN: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
-    MaxPool2d: lambda layer: Pool(layer.kernel_size, layer.stride, layer.padding),
-    Flatten: lambda layer: nn.Flatten(),
-}
 
 
 def _plain(layer: Conv2d | Linear) -> nn.Conv2d | nn.Linear:
