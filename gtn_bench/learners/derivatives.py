@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from gtn_bench.learners.pooling import Window, largest, pixels, to_largest
+from gtn_bench.learners.pooling import Window, at_largest, largest, to_largest
 
 LAYOUT = torch.channels_last  # the fastest on CPU and GPU
 
@@ -125,17 +125,12 @@ class _MaxPoolGradient(Function):
     @staticmethod
     def forward(ctx: Any, grad: Tensor, places: Tensor, window: Window, shape: torch.Size) -> Tensor:
         ctx.save_for_backward(places)
-        ctx.window = window
         out = torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=LAYOUT)
         return to_largest(grad, places, window, out)
 
     @staticmethod
     def backward(ctx: Any, along_x: Tensor) -> tuple[Tensor | None, ...]:
-        (places,) = ctx.saved_tensors
-        chosen = pixels(places, ctx.window, along_x.shape)
-        values = along_x.contiguous(memory_format=LAYOUT).permute(0, 2, 3, 1).flatten(1, 2)
-        selected = values.gather(1, chosen.permute(0, 2, 3, 1).flatten(1, 2))
-        return selected.unflatten(1, chosen.shape[2:]).permute(0, 3, 1, 2), None, None, None
+        return at_largest(along_x, *ctx.saved_tensors), None, None, None
 
 
 class _Flatten(Function):

@@ -89,6 +89,17 @@ def to_largest(grad: Any, places: Any, x: Any) -> None:
                     )
 
 
+@njit(parallel=True, cache=True, error_model="numpy")
+def at_largest(x: Any, places: Any, y: Any) -> None:
+    """What `x` (B, H, W, C) has where each window's largest was: all of `y` (B, H', W', C)."""
+    for task in prange(len(y) * y.shape[1]):
+        image, i = task // y.shape[1], task % y.shape[1]
+        for j in range(y.shape[2]):
+            for c in range(y.shape[3]):
+                place = np.int64(places[image, i, j, c])
+                y[image, i, j, c] = x[image, 2 * i - 1 + place // 3, 2 * j - 1 + place % 3, c]
+
+
 @njit(inline="always")
 def _larger(value: Any, place: Any, best: Any, where: Any) -> Any:
     """The larger of two, and its place; of equals the second, and what is no number before all."""

@@ -40,13 +40,15 @@ def to_largest(grad: Tensor, places: Tensor, window: Window, out: Tensor) -> Ten
     return torch.ops.aten.max_pool2d_with_indices_backward(grad, out, *sizes, False, places, grad_input=out)
 
 
-def pixels(places: Tensor, window: Window, shape: torch.Size) -> Tensor:
-    """Places as numbers of pixels in their map of images (B, C, H, W), row by row."""
-    if places.dtype != torch.uint8:
-        return places
-    size, stride, padding = window
-    rows, columns = (torch.arange(length) * stride - padding for length in places.shape[2:])
-    return (rows[:, None] + places.long() // size) * shape[3] + columns + places.long() % size
+def at_largest(x: Tensor, places: Tensor) -> Tensor:
+    """What (B, C, H, W) has where each window's largest was: (B, C, H', W')."""
+    x, places = _last(x), _last(places)
+    if places.dtype == torch.uint8:
+        y = torch.empty_like(places, dtype=x.dtype)
+        _run("at_largest", x, places, y)
+    else:
+        y = x.flatten(1, 2).gather(1, places.flatten(1, 2)).view(places.shape)
+    return y.permute(0, 3, 1, 2)
 
 
 def _compiled(x: Tensor, window: Window) -> bool:
