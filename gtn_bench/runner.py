@@ -43,6 +43,8 @@ from gtn_bench.suite import ACCEPTED, NO_TEACHER, mapping
 Device = Literal["auto", "cpu", "cuda"]
 Progress = Callable[[str, int, int], None]  # stage, parts done, parts in all
 
+INSTRUCTIONS = "avx2", "avx512f", "avx512_bf16", "amx_bf16"  # what they multiply with, libraries choose by these
+
 
 def run(
     plan: Plan,
@@ -364,13 +366,25 @@ def choose_device(device: Device) -> str:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What computed: system, processor, cores, device."""
+    """What computed: system, processor, cores, device. On the same of all, numbers repeat to the last digit."""
+    name, known = _processor()
     return {
         "system": platform.system(),
-        "processor": platform.machine(),
+        "processor": name,
+        "instructions": [platform.machine(), *(instruction for instruction in INSTRUCTIONS if instruction in known)],
         "cores": os.cpu_count(),
         "device": _cuda_name(device),
     }
+
+
+def _processor() -> tuple[str, list[str]]:
+    """The processor's name and what it can do, as far as Linux says it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor(), []
+    about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return about.get("model name", platform.processor()), about.get("flags", "").split()
 
 
 def _cuda_name(device: str) -> str:
