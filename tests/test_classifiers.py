@@ -124,6 +124,21 @@ def test_the_first_block_is_its_layers(images: int, monkeypatch: pytest.MonkeyPa
     assert FirstBlock(*layers).to("meta")(x.to("meta")).shape == outputs[0].shape
 
 
+@pytest.mark.parametrize("name", LEARNERS)
+def test_activations_take_the_place_of_their_inputs(name: str, digits: tuple[Tensor, Tensor]) -> None:
+    """Less is kept for the same gradients, and the learner's own layers stay as they are."""
+    learner = LEARNERS[name]()(Digits(), seed=0)
+    frugal, lavish = (Classifier(learner, (1, 8, 8), 10) for _ in range(2))
+    for module in lavish.modules():
+        if isinstance(module, nn.LeakyReLU):
+            assert module.inplace
+            module.inplace = False
+    kept = sum(frugal.kept_per_image), sum(lavish.kept_per_image)
+    assert kept[0] < kept[1] or name == "linear"  # frozen linear layers keep nothing
+    assert torch.equal(frugal.loss_gradient(*digits), lavish.loss_gradient(*digits))
+    assert not any(module.inplace for module in learner.modules() if isinstance(module, nn.LeakyReLU))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (7, 8), (8, 7)])
 def test_compiled_pooling_is_torchs_to_the_last_bit(size: tuple[int, int], dtype: torch.dtype) -> None:

@@ -22,6 +22,7 @@ from gtn_bench.learners.layers import (
     Flatten,
     FullBatchNorm,
     Linear,
+    MaxPool2d,
     weight_normalised,
 )
 from gtn_bench.learners.pooling import Window, largest, to_largest
@@ -59,6 +60,10 @@ def fold(network: nn.Module) -> nn.Module:
                 weighted.weight.mul_(scale.view(-1, *[1] * (weighted.weight.ndim - 1)))
                 assert weighted.bias is not None
                 weighted.bias.mul_(scale).add_(shift)
+            weighted = None
+        elif type(layer) is nn.LeakyReLU and layers and isinstance(layers[-1], nn.Conv2d | nn.Linear | MaxPool2d):
+            slope = layer.negative_slope  # in place of what nobody else needs, if its result says which side it was on
+            layers.append(nn.LeakyReLU(slope, inplace=slope >= 0))
             weighted = None
         else:
             layers.append(layer)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 Window = tuple[int, int, int]  # its size, its stride, and the padding around the images
 KNOWN: Window = (3, 2, 1)  # to the kernels
+LAYOUT = torch.channels_last  # the fastest on CPU and GPU
 
 
 def largest(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
@@ -24,31 +25,31 @@ def largest(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
         y, places = F.max_pool2d(x, *window, return_indices=True)
         return y, places
     batch, channels, height, width = x.shape
-    y = x.new_empty(batch, (height + 1) // 2, (width + 1) // 2, channels)
-    places = torch.empty_like(y, dtype=torch.uint8)
-    _run("largest", _last(x), y, places)
-    return y.permute(0, 3, 1, 2), places.permute(0, 3, 1, 2)
+    size = batch, channels, (height + 1) // 2, (width + 1) // 2
+    y, places = (torch.empty(size, dtype=dtype, memory_format=LAYOUT) for dtype in (x.dtype, torch.uint8))
+    _run("largest", x.contiguous(memory_format=LAYOUT), y, places)
+    return y, places
 
 
 def to_largest(grad: Tensor, places: Tensor, window: Window, out: Tensor) -> Tensor:
     """Each window's gradient to the pixel that was its largest: into `out` (B, C, H, W), channels last."""
+    grad = grad.contiguous(memory_format=LAYOUT)
     if places.dtype == torch.uint8:
-        _run("to_largest", _last(grad), _last(places), out.permute(0, 2, 3, 1))
+        _run("to_largest", grad, places, out)
         return out
-    grad = grad.contiguous(memory_format=torch.channels_last)
     sizes = [[size, size] for size in (*window, 1)]
     return torch.ops.aten.max_pool2d_with_indices_backward(grad, out, *sizes, False, places, grad_input=out)
 
 
 def at_largest(x: Tensor, places: Tensor) -> Tensor:
     """What (B, C, H, W) has where each window's largest was: (B, C, H', W')."""
-    x, places = _last(x), _last(places)
+    x = x.contiguous(memory_format=LAYOUT)
     if places.dtype == torch.uint8:
         y = torch.empty_like(places, dtype=x.dtype)
         _run("at_largest", x, places, y)
-    else:
-        y = x.flatten(1, 2).gather(1, places.flatten(1, 2)).view(places.shape)
-    return y.permute(0, 3, 1, 2)
+        return y
+    pixels, chosen = (tensor.permute(0, 2, 3, 1).flatten(1, 2) for tensor in (x, places))
+    return pixels.gather(1, chosen).unflatten(1, places.shape[2:]).permute(0, 3, 1, 2)
 
 
 def _compiled(x: Tensor, window: Window) -> bool:
@@ -66,14 +67,10 @@ def kernels() -> ModuleType | None:
 
 
 def _run(kernel: str, *arrays: Tensor) -> None:
-    """A kernel with as many threads as PyTorch has."""
+    """A kernel with as many threads as PyTorch has; all lies channels last in memory."""
     import numba
 
     numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-    bits = (array.view(torch.uint16) if array.dtype == torch.bfloat16 else array for array in arrays)
-    getattr(kernels(), kernel)(*(array.detach().numpy() for array in bits))
-
-
-def _last(x: Tensor) -> Tensor:
-    """(B, C, H, W) to (B, H, W, C), as it lies in memory."""
-    return x.permute(0, 2, 3, 1).contiguous()
+    last = (array.detach().permute(0, 2, 3, 1) for array in arrays)
+    bits = (array.view(torch.uint16) if array.dtype == torch.bfloat16 else array for array in last)
+    getattr(kernels(), kernel)(*(array.numpy() for array in bits))
