@@ -43,7 +43,15 @@ from gtn_bench.suite import ACCEPTED, NO_TEACHER, mapping
 Device = Literal["auto", "cpu", "cuda"]
 Progress = Callable[[str, int, int], None]  # stage, parts done, parts in all
 
-INSTRUCTIONS = "avx2", "avx512f", "avx512_bf16", "amx_bf16"  # what they multiply with, libraries choose by these
+INSTRUCTIONS = (
+    "avx2",
+    "avx512f",
+    "avx512_bf16",
+    "amx_bf16",
+    "sve",
+    "bf16",
+    "i8mm",
+)  # what they multiply with, libraries choose by these
 
 
 def run(
@@ -366,7 +374,7 @@ def choose_device(device: Device) -> str:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What computed: system, processor, cores, device. On the same of all, numbers repeat to the last digit."""
+    """What computed: system, processor, cores, device. With the same versions on the same, last digits repeat."""
     name, known = _processor()
     return {
         "system": platform.system(),
@@ -382,9 +390,10 @@ def _processor() -> tuple[str, list[str]]:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor(), []
+        return platform.processor() or platform.machine(), []
     about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    return about.get("model name", platform.processor()), about.get("flags", "").split()
+    name = about.get("model name") or platform.processor() or platform.machine()
+    return name, about.get("flags", about.get("Features", "")).split()
 
 
 def _cuda_name(device: str) -> str:

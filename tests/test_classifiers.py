@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from typing import Any
 
@@ -139,6 +140,22 @@ def test_activations_take_the_place_of_their_inputs(name: str, digits: tuple[Ten
     assert not any(module.inplace for module in learner.modules() if isinstance(module, nn.LeakyReLU))
 
 
+class Squashed(nn.Linear):
+    """A layer of somebody else, whose gradient needs its output."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(super().forward(x))
+
+
+def test_activations_leave_alone_what_others_may_need(digits: tuple[Tensor, Tensor]) -> None:
+    kept = []
+    network = nn.Sequential(nn.Flatten(), Squashed(64, 32), nn.LeakyReLU(0.1), nn.Linear(32, 10), nn.LeakyReLU(0.1))
+    network[3].register_forward_hook(lambda layer, x, y: kept.append(y))
+    logits = network(digits[0])
+    assert torch.equal(Classifier(network, (1, 8, 8), 10).loss_gradient(*digits) != 0, digits[0] > -1)
+    assert torch.equal(F.leaky_relu(kept[-1], 0.1), logits)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (7, 8), (8, 7)])
 def test_compiled_pooling_is_torchs_to_the_last_bit(size: tuple[int, int], dtype: torch.dtype) -> None:
@@ -150,14 +167,14 @@ def test_compiled_pooling_is_torchs_to_the_last_bit(size: tuple[int, int], dtype
     for x in (few, torch.randn(3, 21, *size, generator=draw).to(dtype).contiguous(memory_format=torch.channels_last)):
         (ours, to_ours), (torchs, to_torchs) = (pooled(pool, x) for pool in (MaxPool2d(3, 2, 1), nn.MaxPool2d(3, 2, 1)))
         assert torch.equal(ours.nan_to_num(9), torchs.nan_to_num(9)) and ours.isnan().equal(torchs.isnan())
-        assert torch.equal(to_ours, to_torchs)
+        assert torch.equal(to_ours, to_torchs) and to_ours.signbit().equal(to_torchs.signbit())
 
 
 def pooled(pool: nn.MaxPool2d, x: Tensor) -> tuple[Tensor, Tensor]:
     """The largest of each window, and what comes back of gradients drawn for them."""
     x = x.clone().requires_grad_()
     y = pool(x)
-    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(x.dtype)
+    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).round().to(x.dtype)  # -0 among them
     return y.detach(), torch.autograd.grad(y, x, grad)[0]
 
 
@@ -167,16 +184,37 @@ def test_compiled_pooling_has_second_derivatives() -> None:
     assert torch.autograd.gradcheck(MaxPool2d(3, 2, 1), x)
     assert torch.autograd.gradgradcheck(MaxPool2d(3, 2, 1), x)
 
+    pooled = MaxPool2d(3, 2, 1)
+    third = [x]
+    for _ in range(3):  # what lies behind them, too: each gradient is a function of the last
+        out = pooled(third[0]).pow(4).sum() if len(third) == 1 else third[-1].square().sum()
+        third.append(torch.autograd.grad(out, x, create_graph=True)[0])
+    theirs = [x]
+    for _ in range(3):
+        out = F.max_pool2d(x, 3, 2, 1).pow(4).sum() if len(theirs) == 1 else theirs[-1].square().sum()
+        theirs.append(torch.autograd.grad(out, x, create_graph=True)[0])
+    assert all(torch.allclose(a, b, rtol=1e-12) for a, b in zip(third, theirs, strict=True))
 
-def test_pooling_leaves_the_number_of_threads_alone() -> None:
-    threads = torch.get_num_threads()
-    try:
-        for number in (1, threads):
-            torch.set_num_threads(number)
-            MaxPool2d(3, 2, 1)(torch.rand(4, 2, 6, 6))
-            assert torch.get_num_threads() == number
-    finally:
-        torch.set_num_threads(threads)
+
+FRESH = """
+import os, torch
+from gtn_bench.learners.layers import MaxPool2d
+torch.set_num_threads({threads})
+x = torch.rand(4, 2, 6, 6)
+y = MaxPool2d(3, 2, 1)(x)
+assert torch.get_num_threads() == {threads}, torch.get_num_threads()
+torch.set_num_threads(1)  # PyTorch's own threads do not outlive a fork
+child = os.fork()
+if not child:
+    os._exit(not torch.equal(MaxPool2d(3, 2, 1)(x), y))
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_first_pooling_leaves_threads_and_forks_alone(threads: int) -> None:
+    """In a process of its own, as numba starts its threads once."""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FRESH.format(threads=threads)], check=True, timeout=120)
 
 
 def test_without_numba_torch_pools(

@@ -123,12 +123,27 @@ class _MaxPoolGradient(Function):
     @staticmethod
     def forward(ctx: Any, grad: Tensor, places: Tensor, window: Window, shape: torch.Size) -> Tensor:
         ctx.save_for_backward(places)
+        ctx.window, ctx.shape = window, shape
         out = torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=LAYOUT)
         return to_largest(grad, places, window, out)
 
     @staticmethod
     def backward(ctx: Any, along_x: Tensor) -> tuple[Tensor | None, ...]:
-        return at_largest(along_x, *ctx.saved_tensors), None, None, None
+        return _AtLargest.apply(along_x, *ctx.saved_tensors, ctx.window, ctx.shape), None, None, None
+
+
+class _AtLargest(Function):
+    """What lies where every window's largest was: the transpose of `_MaxPoolGradient`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, places: Tensor, window: Window, shape: torch.Size) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.window, ctx.shape = window, shape
+        return at_largest(x, places)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return _MaxPoolGradient.apply(grad, *ctx.saved_tensors, ctx.window, ctx.shape), None, None, None
 
 
 class _Flatten(Function):

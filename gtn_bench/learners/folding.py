@@ -40,10 +40,11 @@ def fold(network: nn.Module) -> nn.Module:
         return network
     layers: list[nn.Module] = []
     weighted: nn.Conv2d | nn.Linear | None = None  # the layer that a following batch norm may move into
+    ours: nn.Module | None = None  # the last layer whose output nobody else has
     channels = None  # of the last convolution, as long as they are those of the images
     for layer, following in zip(network, [*network[1:], None], strict=True):
         if isinstance(layer, Conv2d | Linear):
-            weighted = _plain(layer)
+            ours = weighted = _plain(layer)
             if isinstance(weighted, nn.Conv2d):
                 channels = weighted.out_channels
             elif layers and isinstance(layers[-1], FlattenLast):
@@ -61,12 +62,12 @@ def fold(network: nn.Module) -> nn.Module:
                 assert weighted.bias is not None
                 weighted.bias.mul_(scale).add_(shift)
             weighted = None
-        elif type(layer) is nn.LeakyReLU and layers and isinstance(layers[-1], nn.Conv2d | nn.Linear | MaxPool2d):
-            slope = layer.negative_slope  # in place of what nobody else needs, if its result says which side it was on
-            layers.append(nn.LeakyReLU(slope, inplace=slope >= 0))
+        elif type(layer) is nn.LeakyReLU and layers and layers[-1] is ours and layer.negative_slope >= 0:
+            layers.append(nn.LeakyReLU(layer.negative_slope, inplace=True))  # its result says which side it was on
             weighted = None
         else:
-            layers.append(layer)
+            layers.append(nn.Flatten() if isinstance(layer, Flatten) else layer)
+            ours = layer if type(layer) is MaxPool2d else None
             weighted = weighted if isinstance(layer, nn.MaxPool2d) else None
             channels = channels if isinstance(layer, nn.MaxPool2d | nn.LeakyReLU | nn.AdaptiveAvgPool2d) else None
     return nn.Sequential(*layers).to(memory_format=torch.channels_last).eval()

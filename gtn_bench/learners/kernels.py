@@ -6,14 +6,35 @@ PyTorch's own operations keep the place of each largest in 64 bits; here it is t
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
+from filelock import FileLock
 from numba import config, njit, prange, types
 from numba.extending import overload
 
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("numba is told to compile nothing")
+
+_ready: set[tuple[str, Any]] = set()  # kernels and what they have been compiled for
+
+
+def start_threads() -> None:
+    """Start those that kernels run on; ValueError where there is nothing to start them with."""
+    numba.set_num_threads(1)
+
+
+def run(kernel: str, threads: int, *arrays: Any) -> None:
+    """A kernel by its name. The first call for a type compiles and saves, which only one process may at a time."""
+    numba.set_num_threads(min(threads, config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    function, task = globals()[kernel], (kernel, arrays[0].dtype)
+    if task in _ready:
+        return function(*arrays)
+    with FileLock(Path(function.stats.cache_path, "gtn-bench.lock")):
+        function(*arrays)
+    _ready.add(task)
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
@@ -71,22 +92,24 @@ def to_largest(grad: Any, places: Any, x: Any) -> None:
             p3, p6 = (np.uint8(3), np.uint8(6)) if right > j else (none, none)
             pixel = x[image, 2 * i, 2 * j]  # which lies in one window, those beside it in two and four
             for c in range(channels):
-                pixel[c] = g[c] if p[c] == 4 else zero
+                pixel[c] = _sum(zero, g[c] if p[c] == 4 else zero)
             if 2 * j + 1 < width:
                 pixel = x[image, 2 * i, 2 * j + 1]
                 for c in range(channels):
-                    pixel[c] = _sum(g[c] if p[c] == 5 else zero, g_right[c] if p_right[c] == p3 else zero)
+                    here = _sum(zero, g[c] if p[c] == 5 else zero)
+                    pixel[c] = _sum(here, g_right[c] if p_right[c] == p3 else zero)
             if 2 * i + 1 < height:
                 pixel = x[image, 2 * i + 1, 2 * j]
                 for c in range(channels):
-                    pixel[c] = _sum(g[c] if p[c] == 7 else zero, g_below[c] if p_below[c] == p1 else zero)
+                    here = _sum(zero, g[c] if p[c] == 7 else zero)
+                    pixel[c] = _sum(here, g_below[c] if p_below[c] == p1 else zero)
             if 2 * i + 1 < height and 2 * j + 1 < width:
                 pixel = x[image, 2 * i + 1, 2 * j + 1]
                 for c in range(channels):
-                    row = _sum(g[c] if p[c] == 8 else zero, g_right[c] if p_right[c] == p6 else zero)
-                    pixel[c] = _sum(
-                        _sum(row, g_below[c] if p_below[c] == p2 else zero), g_across[c] if p_across[c] == p0 else zero
-                    )
+                    here = _sum(zero, g[c] if p[c] == 8 else zero)
+                    here = _sum(here, g_right[c] if p_right[c] == p6 else zero)
+                    here = _sum(here, g_below[c] if p_below[c] == p2 else zero)
+                    pixel[c] = _sum(here, g_across[c] if p_across[c] == p0 else zero)
 
 
 @njit(parallel=True, cache=True, error_model="numpy")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 from types import ModuleType
 
 import torch
@@ -26,7 +27,9 @@ def largest(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
         return y, places
     batch, channels, height, width = x.shape
     size = batch, channels, (height + 1) // 2, (width + 1) // 2
-    y, places = (torch.empty(size, dtype=dtype, memory_format=LAYOUT) for dtype in (x.dtype, torch.uint8))
+    y, places = (
+        torch.empty(size, dtype=dtype, device=x.device, memory_format=LAYOUT) for dtype in (x.dtype, torch.uint8)
+    )
     _run("largest", x.contiguous(memory_format=LAYOUT), y, places)
     return y, places
 
@@ -60,17 +63,28 @@ def _compiled(x: Tensor, window: Window) -> bool:
 @functools.cache
 def kernels() -> ModuleType | None:
     """What numba compiles; nothing without it."""
+    threads = torch.get_num_threads()
     try:
-        return importlib.import_module("gtn_bench.learners.kernels")
-    except (ImportError, RuntimeError):  # no numba, not for this NumPy, or no folder for what it compiles
+        compiled = importlib.import_module("gtn_bench.learners.kernels")
+        compiled.start_threads()
+    except (ImportError, OSError, RuntimeError, ValueError):  # it is not there, or does not go with what is
         return None
+    finally:
+        torch.set_num_threads(threads)  # which numba's threads change, where they are the same
+    os.register_at_fork(after_in_child=_forget)
+    return compiled
+
+
+def _forget() -> None:
+    """A forked child goes without, as threads of its parent's kind would end it."""
+    global kernels
+    kernels = functools.cache(lambda: None)
 
 
 def _run(kernel: str, *arrays: Tensor) -> None:
     """A kernel with as many threads as PyTorch has; all lies channels last in memory."""
-    import numba
-
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    compiled = kernels()
+    assert compiled is not None
     last = (array.detach().permute(0, 2, 3, 1) for array in arrays)
     bits = (array.view(torch.uint16) if array.dtype == torch.bfloat16 else array for array in last)
-    getattr(kernels(), kernel)(*(array.numpy() for array in bits))
+    compiled.run(kernel, torch.get_num_threads(), *(array.numpy() for array in bits))
