@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -386,6 +387,17 @@ def test_the_machine_is_what_last_digits_depend_on(tiny_run: Results, monkeypatc
 
     monkeypatch.setattr(Path, "read_text", missing)
     assert runner.machine("cpu")["instructions"] == ["x86_64"]
+
+
+def test_a_folder_that_does_not_say_so_much_of_its_machine_has_a_report(tiny_run: Results, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_run.folder, tmp_path / "older")
+    provenance = json.loads((folder / "provenance.json").read_text())
+    said = provenance["machine"].pop("instructions")
+    (folder / "provenance.json").write_text(json.dumps(provenance))
+    gtn_bench.report(folder)
+    gtn_bench.report(tiny_run.folder)
+    assert said[0] in (tiny_run.folder / "report.md").read_text()
+    assert said[0] not in (folder / "report.md").read_text()
 
 
 def test_the_report_needs_no_torch_and_can_be_made_again(tiny_run: Results) -> None:
