@@ -81,6 +81,24 @@ class Classifier(nn.Module):
         self.forwards, self.backwards = counts
         return [more - less for less, more in zip(one, two, strict=False)]
 
+    @functools.cached_property
+    def largest_per_image(self) -> int:
+        """Bytes of the largest tensor that a layer makes of an image, or that is kept of it."""
+        outputs = list(self.kept_per_image)
+
+        def see(layer: nn.Module, x: Any, y: Any) -> None:
+            if isinstance(y, Tensor):
+                outputs.append(y.nbytes)
+
+        hooks = [layer.register_forward_hook(see) for layer in self.network.modules()]
+        counts = self.forwards, self.backwards
+        with torch.no_grad():
+            self(torch.zeros(1, *self.input_shape, dtype=self.dtype, device=_device(self)))
+        self.forwards, self.backwards = counts
+        for hook in hooks:
+            hook.remove()
+        return max(outputs)
+
     def _kept(self, images: int) -> list[int]:
         """Bytes of each tensor that is kept for the gradients of so many images."""
         sizes = {}

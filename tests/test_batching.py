@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gtn_bench.classifiers import Classifier
+from gtn_bench.datasets import DATASETS
+from gtn_bench.learners import LEARNERS
 from gtn_bench.perturbations import PERTURBATIONS, Perturbation, batching
 from gtn_bench.perturbations.base import Batch
 from gtn_bench.perturbations.batching import batch_size, in_batches, memory_at_hand
@@ -43,6 +45,14 @@ def test_bytes_are_what_lies_between_forward_and_backward_of_many_images(network
     assert sum(Classifier(network, (1, 8, 8), 10, "bfloat16").kept_per_image) < 0.7 * kept
 
 
+def test_the_largest_tensor_need_not_be_kept() -> None:
+    """Of the first convolution's maps, 64 of 8 x 8, only the places of the largest are."""
+    classifier = Classifier(LEARNERS["base_larger"]()(DATASETS["digits"](), seed=0), (1, 8, 8), 10)
+    assert classifier.largest_per_image == 64 * 8 * 8 * 4 > max(classifier.kept_per_image)
+    assert (classifier.forwards, classifier.backwards) == (0, 0)
+    assert not any(module._forward_hooks for module in classifier.modules())
+
+
 @pytest.mark.parametrize("at_hand, size", [(1e12, 256), (2 * 128 * 256, 256), (2 * 128 * 20, 16), (128, 1), (0, 1)])
 def test_half_of_the_memory_at_hand_is_filled(monkeypatch: pytest.MonkeyPatch, at_hand: float, size: int) -> None:
     fill_memory_to(monkeypatch, at_hand)
@@ -50,7 +60,7 @@ def test_half_of_the_memory_at_hand_is_filled(monkeypatch: pytest.MonkeyPatch, a
 
 
 def test_no_tensor_on_a_cpu_is_larger_than_what_is_reused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "REUSED", 128 * 40)
+    monkeypatch.setattr(batching, "REUSED", 256 * 40)  # the images themselves have 256 bytes each
     assert batch_size(Classifier(small(), (1, 8, 8), 10), IMAGE, "any") == 32
 
 

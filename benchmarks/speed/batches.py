@@ -44,7 +44,8 @@ def main() -> None:
     print(f"{options.architecture}, {options.precision}, {options.device}, {options.threads} threads")
     kept = classifier.kept_per_image
     chosen = batch_size(classifier, images, "any")
-    print(f"chosen here: {chosen} images; for each {sum(kept)} bytes are kept, at most {max(kept)} in a tensor")
+    print(f"chosen here: {chosen} images; for each {sum(kept)} bytes are kept", end="")
+    print(f", the largest tensor has {classifier.largest_per_image}")
     seconds: dict[int, list[float]] = {size: [] for size in options.sizes}
     for _ in range(options.rounds):
         for size in options.sizes:

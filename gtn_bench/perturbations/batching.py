@@ -53,10 +53,10 @@ def batch_size(classifier: Classifier, x: Tensor, batch: Batch) -> int:
         return classifier.batch
     if batch != "any":
         return len(x) if batch == "all" else batch
-    kept = classifier.kept_per_image
-    most = min(LARGEST.get(x.device.type, 256), SHARE * memory_at_hand(x.device) / max(1, sum(kept)))
+    kept = sum(classifier.kept_per_image)
+    most = min(LARGEST.get(x.device.type, 256), SHARE * memory_at_hand(x.device) / max(1, kept))
     if x.device.type == "cpu":
-        most = min(most, REUSED / max([1, *kept]))
+        most = min(most, REUSED / max(1, classifier.largest_per_image))
     return 2 ** int(math.log2(max(1, most)))
 
 
