@@ -43,15 +43,8 @@ from gtn_bench.suite import ACCEPTED, NO_TEACHER, mapping
 Device = Literal["auto", "cpu", "cuda"]
 Progress = Callable[[str, int, int], None]  # stage, parts done, parts in all
 
-INSTRUCTIONS = (
-    "avx2",
-    "avx512f",
-    "avx512_bf16",
-    "amx_bf16",
-    "sve",
-    "bf16",
-    "i8mm",
-)  # what they multiply with, libraries choose by these
+# What products are computed with: libraries choose their kernels, and so last digits, by these.
+INSTRUCTIONS = "avx2", "avx512f", "avx512_bf16", "amx_bf16", "sve", "bf16", "i8mm"
 
 
 def run(

@@ -1,10 +1,12 @@
-"""What the speed scripts share: the machine's rate in matrix products, and counting arithmetic."""
+"""What the speed scripts share: the machine's rate in matrix products, counting arithmetic, pooling by PyTorch."""
 
 from __future__ import annotations
 
 import statistics
 import time
+from contextlib import AbstractContextManager
 from typing import Any
+from unittest import mock
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -37,6 +39,11 @@ def matmul_rate(dtype: torch.dtype, device: str, size: int = 2048) -> float:
         synchronise(device)
         seconds.append(time.perf_counter() - started)
     return 2 * size**3 / statistics.median(seconds) / 1e9
+
+
+def without_numba() -> AbstractContextManager[Any]:
+    """In which PyTorch pools."""
+    return mock.patch("gtn_bench.learners.pooling.kernels", return_value=None)
 
 
 def synchronise(device: str) -> None:
