@@ -34,11 +34,14 @@ SUMMARY_COLUMNS = [
     "status",
     "flags",
     "accuracy_given_correct",
+    "missed",
 ]
 FLAGS = {
     "unchanged": "a library's attack returned more than half of the images that it did not fool as they were",
     "found nothing": "a library's search came back without a success for more than half of the images",
     "left its ball": "a change is larger than the perturbation promises",
+    "missed": "of more than 2 % of the images another perturbation found one that fools, in the ball of this attack",
+    "no gradient": "more than 2 % of the images stayed correct, where the loss has no slope for the attack to follow",
 }  # why a cell is suspect
 CURVE_COLUMNS = [
     *("dataset", "teacher", "architecture", "mode", "perturbation", "beta"),
@@ -127,7 +130,8 @@ class Results:
     def summary(self) -> pd.DataFrame:
         """One row for each cell, columns `SUMMARY_COLUMNS`."""
         summary = _table(self.folder / "summary.csv")
-        return summary.assign(flags=[flags if isinstance(flags, str) else "" for flags in summary["flags"]])
+        flags = [flags if isinstance(flags, str) else "" for flags in summary["flags"]]
+        return summary.reindex(columns=SUMMARY_COLUMNS).assign(flags=flags)  # older ones lack the last columns
 
     @cached_property
     def curves(self) -> pd.DataFrame:

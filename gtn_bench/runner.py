@@ -7,6 +7,7 @@ interrupted continues where it stopped, and a changed suite computes only what c
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import platform
@@ -17,13 +18,14 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from ctypes.util import find_library
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from gtn_bench import analysis
+from gtn_bench import analysis, evidence
 from gtn_bench.cache import (
     Site,
     Store,
@@ -122,6 +124,13 @@ class _Jobs:
     def learner_keys(self, learner: Learner) -> tuple[str, ...]:
         teacher_key = [learner.taught_by.key(self.site.device)] if learner.taught_by else []
         return (learner.key(self.site.device), *teacher_key)
+
+    def left(
+        self, cells: Sequence[tuple[str, ...]]
+    ) -> dict[str, tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]]:
+        """By its own key what each cell measured, and what is said of it; of those that did not fail."""
+        done = [keys[0] for keys in cells if not self.failure(keys)]
+        return {key: read_tensors(self.site.store.path("cells", key)) for key in done}
 
     def failure(self, keys: tuple[str, ...]) -> str | None:
         return next((self.failures[key] for key in keys if key in self.failures), None)
@@ -249,47 +258,31 @@ def _guarded(task: Callable[..., dict[str, str] | None], parts: list[str], *argu
 
 def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """samples.parquet, summary.csv, curves.csv, measures.csv, comparisons.csv; returns the summary and the errors."""
-    rows, errors, correct = [], [], {}
+    rows: list[dict[str, Any]] = []
+    errors, correct = [], {}
     with SampleWriter(folder / "samples.parquet") as samples:
-        for cell in plan.cells:
-            keys = jobs.keys(cell)
-            identity = dict(zip(IDENTITY, (*_identity(cell.learner), cell.perturbation_label, cell.beta), strict=True))
-            error = jobs.failure(keys)
-            if error:
-                rows.append({**identity, "n": cell.samples, "grade": "unknown", "status": "error"})
-                errors.append({**identity, "traceback": error})
-                continue
-            if cell.learner in jobs.rejected:
-                seen = jobs.rejected[cell.learner][: cell.samples]
-                rows.append(
-                    {
-                        **identity,
-                        "n": cell.samples,
-                        "clean_accuracy": seen.mean(),
-                        "grade": "unknown",
-                        "status": "rejected",
+        for learner, cells in itertools.groupby(plan.cells, key=attrgetter("learner")):
+            planned = [(cell, jobs.keys(cell)) for cell in cells]
+            left = {} if learner in jobs.rejected else jobs.left([keys for _, keys in planned])
+            for cell, keys in planned:
+                names = (*_identity(learner), cell.perturbation_label, cell.beta)
+                identity = dict(zip(IDENTITY, names, strict=True))
+                row = {**identity, "n": cell.samples, "grade": "unknown"}
+                error = jobs.failure(keys)
+                if error:
+                    row |= {"status": "error"}
+                    errors.append({**identity, "traceback": error})
+                elif learner in jobs.rejected:
+                    row |= {"status": "rejected", "clean_accuracy": jobs.rejected[learner][: cell.samples].mean()}
+                else:
+                    measured, about = left[keys[0]]
+                    samples.write(identity, measured)
+                    correct[len(rows)] = measured["prediction"] == measured["label"]
+                    row |= {
+                        "status": "done",
+                        **_accuracies(cell, measured, about, [tensors for tensors, _ in left.values()]),
                     }
-                )
-                continue
-            measured, about = read_tensors(jobs.site.store.path("cells", keys[0]))
-            samples.write(identity, measured)
-            right, known = (measured[name] == measured["label"] for name in ("prediction", "clean_prediction"))
-            correct[len(rows)] = right
-            rows.append(
-                {
-                    **identity,
-                    "n": cell.samples,
-                    "clean_accuracy": known.mean(),
-                    "accuracy": right.mean(),
-                    "mean_linf": measured["linf"].mean(dtype=float),
-                    "mean_l2": measured["l2"].mean(dtype=float),
-                    **about,
-                    "grade": "suspect" if about["flags"] else "unknown",
-                    "status": "done",
-                    "flags": "; ".join(about["flags"]),
-                    "accuracy_given_correct": right[known].mean() if known.any() else np.nan,
-                }
-            )
+                rows.append(row)
     summary = pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
     rule = _rule(plan)
     curves = analysis.curves(summary, rule, correct)
@@ -302,6 +295,27 @@ def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, 
     for name, table in tables.items():
         write_atomically(folder / f"{name}.csv", table.to_csv(index=False).encode())
     return summary, errors
+
+
+def _accuracies(
+    cell: Cell, measured: evidence.Measured, about: dict[str, Any], all_measured: Sequence[evidence.Measured]
+) -> dict[str, Any]:
+    """What a cell's row says of its images, and why not to believe it; `all_measured`: all cells of its learner."""
+    right, known = (measured[name] == measured["label"] for name in ("prediction", "clean_prediction"))
+    ball = None if cell.in_training_mode else cell.perturbation.promise  # there an image's class depends on its batch
+    missed = evidence.missed(measured, ball, all_measured)
+    flags = [*about["flags"], *evidence.flags(measured, missed)]
+    return {
+        "clean_accuracy": known.mean(),
+        "accuracy": right.mean(),
+        "mean_linf": measured["linf"].mean(dtype=float),
+        "mean_l2": measured["l2"].mean(dtype=float),
+        **about,
+        "grade": "suspect" if flags else "unknown",
+        "flags": "; ".join(flags),
+        "accuracy_given_correct": right[known].mean() if known.any() else np.nan,
+        "missed": np.nan if missed is None else missed.mean(),
+    }
 
 
 def _rule(plan: Plan) -> analysis.Rule:

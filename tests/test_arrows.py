@@ -33,11 +33,12 @@ ALLOWED: dict[str, set[str]] = {
     "planner": TABLES | {"cells", "suite", "reference"},
     "schema": {"description", "suite", "teaching", "perturbations", "catalogue"},
     "statistics": set(),
+    "evidence": set(),
     "analysis": {"statistics", "suite"},
     "leaderboard": {"analysis"},
     "results": {"description", "cache", "analysis"},
     "work": TABLES | {"cache", "cells", "classifiers", "reference"},
-    "runner": {"description", "cache", "cells", "suite", "schema", "results", "analysis", "work"},
+    "runner": {"description", "cache", "cells", "suite", "schema", "results", "analysis", "evidence", "work"},
     "teacher_training": {"description", "cache", "suite", "datasets", "teaching", "planner", "work", "runner"},
     "reporting": {"description", "cache", "suite", "teaching", "reference", "results", "analysis", "leaderboard"},
     "cli": {

@@ -15,6 +15,7 @@ from torch import Tensor
 import gtn_bench
 from gtn_bench import suite
 from gtn_bench.classifiers import Classifier
+from gtn_bench.evidence import Doubt
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack
 from gtn_bench.perturbations.library import Radius
 from gtn_bench.perturbations.referee import Flag, judge, judge_sweep, look_at
@@ -124,7 +125,7 @@ def test_what_cannot_be_believed_is_flagged(
     x, y = digits
     clean = look_at(classifier, x, y)
     assert judge(Lazy(attack="PGD", beta=0.05, how=how), classifier, clean, x, y, SEEDS).flags == flags
-    assert set(FLAGS) == set(get_args(Flag))
+    assert set(FLAGS) == {*get_args(Flag), *get_args(Doubt)}
 
 
 def test_a_search_that_finds_nothing_is_flagged(classifier: Classifier, digits: Digits) -> None:

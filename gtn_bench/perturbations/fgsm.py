@@ -45,7 +45,10 @@ class FGSM(Perturbation):
 
     @property
     def promise(self) -> tuple[Norm, float]:
-        return "linf", self.steps * self.beta if self.epsilon is None else self.epsilon
+        reach = self.steps * self.beta
+        if self.epsilon is None:
+            return "linf", reach
+        return "linf", self.epsilon if self.random_start else min(reach, self.epsilon)
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         start = x

@@ -56,6 +56,7 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
         "axes": {name: results.provenance["perturbations"][name] for name in curves["perturbation"].unique()},
         "examples": _with_strips(results),
         "cells": len(summary),
+        "checked": int(summary["missed"].count()),
         "failed": markdown_table(failed[_WHERE]) if len(failed) else "",
         "flagged": markdown_table(flagged[[*_WHERE, "flags"]]) if len(flagged) else "",
         "reasons": {name: reason for name, reason in FLAGS.items() if any(name in flags for flags in flagged["flags"])},
