@@ -45,7 +45,10 @@ def clean_accuracies(summary: pd.DataFrame) -> pd.DataFrame:
 
 def acceptance(summary: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     """Which architectures count, from a summary; see `accept`."""
-    return accept(clean_accuracies(summary), list(summary["mode"].unique()), rule)
+    table = accept(clean_accuracies(summary), list(summary["mode"].unique()), rule)
+    planned = for_each_teacher(summary)[["teacher", "architecture"]].drop_duplicates()
+    table = planned.merge(table, how="left", on=["teacher", "architecture"])
+    return table.assign(**{ACCEPTED: table[ACCEPTED].eq(True)})  # nor is one whose learners have all failed
 
 
 def accept(clean: pd.DataFrame, modes: Sequence[str], rule: Rule) -> pd.DataFrame:

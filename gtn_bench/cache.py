@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import platformdirs
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from gtn_bench.description import Mistake
@@ -154,7 +154,16 @@ class Store:
         return self.folder / kind / key[:2] / f"{key}.safetensors"
 
     def holds(self, kind: str, key: str) -> bool:
-        return self.path(kind, key).exists()
+        """Whether it is there, whole; a damaged file, as a full disk or a lost connection leaves it, is removed."""
+        path = self.path(kind, key)
+        try:
+            with safe_open(path, framework="np"):  # which compares the length with what the header says
+                return True
+        except FileNotFoundError:
+            return False
+        except SafetensorError:
+            path.unlink(missing_ok=True)
+            return False
 
     def save(self, kind: str, key: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
         """Keep tensors and plain data."""
@@ -192,9 +201,11 @@ def _array(value: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def make_folder(folder: Path) -> None:
-    """The folder with its parents, if it is not there. Raises `Mistake` where none can be made."""
+    """The folder with its parents, if it is not there. Raises `Mistake` where nothing can be written to it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise Mistake(f"{folder}: expects a folder that can be written to ({error.strerror})") from None
 

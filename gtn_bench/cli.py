@@ -79,7 +79,9 @@ def main() -> None:
     except Failure as failure:
         errors.print(f"[red]failed:[/] {_plain(str(failure))}", highlight=False, soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != 130:  # which typer makes of an interruption
+            raise
         errors.print("interrupted; what was finished is kept, the same command continues")
         sys.exit(130)
 

@@ -170,6 +170,8 @@ def _expectation(detail: Any, cls: type[BaseModel], known: list[str]) -> str:
     if kind == "literal_error":
         choices = context["expected"].replace(" or ", ", ").replace("'", "")
         return f"expects one of {choices}, got {got!r}{did_you_mean(got, choices.split(', '))}"
+    if kind == "string_too_long":
+        return f"expects at most {context['max_length']} characters, got {got!r}"
     bounds = {"greater_than": ("gt", "greater than"), "greater_than_equal": ("ge", "at least")}
     bounds |= {"less_than": ("lt", "less than"), "less_than_equal": ("le", "at most")}
     if kind in bounds:

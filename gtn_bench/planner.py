@@ -27,7 +27,9 @@ from gtn_bench.teaching import TEACHERS, Teacher
 _TAKEN = {  # names that tables and figures have for something else
     "teachers": (NO_TEACHER,),
     "architectures": (ACCEPTED,),
-    "perturbations": (WORST, "over-l2", "over-linf"),
+    "modes": ("teacher", "architecture", ACCEPTED, "reason"),
+    "controls": ("teacher", "architecture", ACCEPTED, "reason"),
+    "perturbations": (WORST, "over-l2", "over-linf", "teacher", "architecture", "mode"),
 }
 D = TypeVar("D", bound=Description)
 N = TypeVar("N", bound=Named)
@@ -43,6 +45,8 @@ def plan(suite: Suite, limit: Limit = None) -> Plan:
     """
     if isinstance(limit, float) and not 0 < limit <= 1:
         raise Mistake(f"limit expects a number of images or a share of them in (0, 1], got {limit!r}")
+    if isinstance(limit, int) and limit < 1:
+        raise Mistake(f"limit expects at least one image, got {limit}")
     parts = _resolve(suite)
     _check(suite, parts)
     return Plan(_written_out(suite, parts, limit), tuple(_cells(suite, parts, limit)))
@@ -164,7 +168,7 @@ def _written_out(suite: Suite, parts: _Parts, limit: Limit) -> Suite:
 def _samples(entry: PerturbationEntry, dataset: Dataset, limit: Limit) -> int:
     samples = entry.samples or dataset.sizes[2]
     if isinstance(limit, float):
-        return math.ceil(round(samples * limit, 6))
+        return max(math.ceil(round(samples * limit, 6)), 1)
     return min(samples, limit or samples)
 
 

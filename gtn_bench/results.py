@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
 
 from gtn_bench.analysis import Rule
 from gtn_bench.cache import read_tensors
@@ -58,6 +60,7 @@ MEASURE_COLUMNS = [
     *("half_strength", "half_ci_low", "half_ci_high"),
 ]
 
+_AGAIN = "run the suite once more, what is in the cache is not computed again"
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _IDENTITY_FIELDS = [
     ("dataset", _NAME),
@@ -126,6 +129,12 @@ class Results:
         if not (self.folder / "summary.csv").is_file():
             raise Mistake(f"{self.folder}: expects the output folder of a run, found no summary.csv in it")
 
+    def check(self) -> None:
+        """Raise `Mistake` if the run that wrote the folder has not come to its end, or cells have been lost since."""
+        count = self.provenance.get("cells", len(self.summary))
+        if count != len(self.summary):
+            raise Mistake(f"{self.folder}: expects {count} cells in summary.csv, found {len(self.summary)}; {_AGAIN}")
+
     @cached_property
     def summary(self) -> pd.DataFrame:
         """One row for each cell, columns `SUMMARY_COLUMNS`."""
@@ -160,7 +169,8 @@ class Results:
         if not (self.folder / "samples.parquet").is_file():
             raise Mistake(f"{self.folder}: its samples.parquet was left out")
         filters = [(column, "==", value) for column, value in where.items()]
-        return pd.read_parquet(self.folder / "samples.parquet", filters=filters or None)
+        with _reading(self.folder / "samples.parquet") as path:
+            return pd.read_parquet(path, filters=filters or None)
 
     @property
     def rule(self) -> Rule:
@@ -170,17 +180,31 @@ class Results:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Versions, machine, keys, the meaning of every beta, and the traceback of every failed cell."""
-        content: dict[str, Any] = json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
-        return content
+        with _reading(self.folder / "provenance.json") as path:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return content
 
     @cached_property
     def examples(self) -> dict[str, np.ndarray[Any, Any]]:
         """Images (k, C, H, W): `clean`, and `<perturbation>/<mode>/<beta>`; none if the folder came without them."""
-        path = self.folder / "examples.safetensors"
-        return read_tensors(path)[0] if path.is_file() else {}
+        if not (self.folder / "examples.safetensors").is_file():
+            return {}
+        with _reading(self.folder / "examples.safetensors") as path:
+            return read_tensors(path)[0]
 
 
 def _table(path: Path) -> pd.DataFrame:
     """A table of the folder; names stay what they are, be they `10` or `NA`."""
     names = dict.fromkeys(("dataset", "teacher", "architecture", "mode", "other", "perturbation"), str)
-    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
+    with _reading(path):
+        return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Path]:
+    """Raise `Mistake` if the file is missing or damaged."""
+    try:
+        yield path
+    except (OSError, ValueError, SafetensorError) as error:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise Mistake(f"{path}: cannot be read ({said}); {_AGAIN}") from None

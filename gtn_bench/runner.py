@@ -40,7 +40,7 @@ from gtn_bench.cells import Cell, Learner, Plan
 from gtn_bench.description import Mistake
 from gtn_bench.results import IDENTITY, LEARNER, SUMMARY_COLUMNS, Results, SampleWriter
 from gtn_bench.schema import suite_schema
-from gtn_bench.suite import ACCEPTED, NO_TEACHER, mapping
+from gtn_bench.suite import ACCEPTED, NO_TEACHER, mapping, mistakes_in
 
 Device = Literal["auto", "cpu", "cuda"]
 Progress = Callable[[str, int, int], None]  # stage, parts done, parts in all
@@ -81,22 +81,28 @@ def run(
     jobs.select(plan)
     jobs.measure(plan)
 
+    (folder / "provenance.json").unlink(missing_ok=True)  # written last: without it, what is there is unfinished
     summary, errors = _write_tables(plan, jobs, folder)
     examples = _write_examples(plan, jobs, summary, folder)
     editors = "# yaml-language-server: $schema=suite.schema.json\n"
-    write_atomically(folder / "suite.yaml", (editors + plan.suite.to_yaml()).encode())
     write_atomically(folder / "suite.schema.json", json.dumps(suite_schema(), indent=2).encode())
+    write_atomically(folder / "suite.yaml", (editors + plan.suite.to_yaml()).encode())
     about = {**_provenance(plan, jobs), "examples": examples, "seconds": time.time() - started, "errors": errors}
     write_atomically(folder / "provenance.json", json.dumps(about, indent=2).encode())
     return Results(folder)
 
 
 def _check_folder(folder: Path, name: str) -> None:
-    """Raise `Mistake` if the folder holds a teacher, or the results of a suite of another name."""
+    """Raise `Mistake` if the folder holds what a run would overwrite, but the results of a suite of that name."""
     if (folder / "teacher.yaml").exists():
         raise Mistake(f"{folder} holds a teacher; choose another folder")
+    of_a_run = any((folder / file).exists() for file in ("summary.csv", "suite.schema.json", "provenance.json"))
+    for file in ("suite.yaml", "report.md"):
+        if (folder / file).exists() and not of_a_run:
+            raise Mistake(f"{folder} holds a {file} that is not of a run; choose another folder")
     if (folder / "suite.yaml").exists():
-        there = mapping((folder / "suite.yaml").read_text(encoding="utf-8"), "a suite").get("name")
+        with mistakes_in(folder / "suite.yaml"):
+            there = mapping((folder / "suite.yaml").read_text(encoding="utf-8"), "a suite").get("name")
         if there != name:
             raise Mistake(f"{folder} holds the results of suite '{there}', not of '{name}'; choose another folder")
 
@@ -355,6 +361,7 @@ def _provenance(plan: Plan, jobs: _Jobs) -> dict[str, Any]:
     device = jobs.site.device
     return {
         "suite": plan.suite.name,
+        "cells": len(plan.cells),
         "acceptance": plan.suite.acceptance,
         "controls": [control.title for control in plan.suite.controls],
         "protocol": plan.suite.protocol,

@@ -36,7 +36,7 @@ def spread(values: Array) -> Spread:
     by_seed, by_image = rows.var(ddof=1) / seeds, columns.var(ddof=1) / images
     rest = values - rows[:, None] - columns + mean
     both = np.square(rest).sum() / ((seeds - 1) * (images - 1)) / values.size
-    total = max(by_seed + by_image - both, by_seed, by_image)
+    total = max(by_seed + by_image - both, by_seed, by_image, both)
     shares = by_seed**2 / (seeds - 1) + by_image**2 / (images - 1)
     return Spread(float(np.sqrt(total)), float(total**2 / shares) if shares else np.inf)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
+import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
@@ -21,7 +21,7 @@ from gtn_bench.description import Mistake, PositiveInt, Precision, Probability, 
 # the worst of all, image by image.
 NO_TEACHER, ACCEPTED, WORST = "none", "accepted", "worst"
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # what a column of integers holds
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)]  # files are called so, too
 
 
 class Named(BaseModel):
@@ -56,7 +56,7 @@ def sweep(value: object) -> object:
     if not value:
         raise ValueError("expects at least one strength, got an empty sweep")
     for beta in value:
-        if isinstance(beta, bool) or not isinstance(beta, int | float) or not math.isfinite(beta) or beta < 0:
+        if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta <= sys.float_info.max:
             raise ValueError(f"expects finite strengths of at least 0, got {beta!r}")
     betas = sorted(float(beta) for beta in value)
     for beta, following in itertools.pairwise(betas):
@@ -76,7 +76,7 @@ def _spaced(value: dict[str, Any]) -> list[float]:
             pass
         case _:
             raise ValueError(f"expects {kind}: [first, last, count], got {numbers!r}")
-    if not (math.isfinite(first) and math.isfinite(last)):
+    if not (0 <= first <= sys.float_info.max and 0 <= last <= sys.float_info.max):
         raise ValueError(f"expects finite strengths of at least 0, got {kind}: {numbers!r}")
     if kind == "geomspace" and min(first, last) <= 0:
         raise ValueError(f"expects geomspace between strengths greater than 0, got {numbers!r}")
@@ -184,6 +184,8 @@ def mistakes_in(path: Path) -> Iterator[None]:
         raise Mistake("\n".join(f"{path.name}: {line}" for line in str(mistake).splitlines())) from None
     except UnicodeDecodeError:
         raise Mistake(f"{path.name}: expects a text file in UTF-8") from None
+    except OSError as error:
+        raise Mistake(f"{path.name}: cannot be read ({error.strerror})") from None
 
 
 def parse(text: str) -> Suite:
@@ -201,7 +203,7 @@ def mapping(text: str, what: str) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise Mistake(f"{line}{error.problem or error.context}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter of a date or a number that cannot be one
         raise Mistake(f"is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise Mistake(f"expects a mapping with the keys of {what}, got {type(data).__name__}")
@@ -211,11 +213,15 @@ def mapping(text: str, what: str) -> dict[str, Any]:
 def find(source: str | Path, kind: str, shipped: Mapping[str, Path]) -> Path:
     """The file of a suite or another `kind`, by path or by the name of one that ships with the package."""
     path = Path(source)
-    if path.is_file():
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:
+        raise Mistake(f"{str(source)[:40]}: expects a file or the name of a {kind} ({error.strerror})") from None
+    if is_file:
         return path
     if str(source) in shipped:
         return shipped[str(source)]
-    if path.is_dir():
+    if is_folder:
         raise Mistake(f"{source}: expects a file, got a folder")
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         raise Mistake(f"{source}: no such file")

@@ -37,6 +37,11 @@ def test_acceptance_is_the_minimum_over_modes_for_each_teacher() -> None:
     accepted = analysis.acceptance(TWO_TEACHERS, Rule(0.7)).set_index(["teacher", "architecture"])["accepted"]
     assert accepted.to_dict() == {("t1", "a"): True, ("t1", "b"): False, ("t2", "a"): True, ("t2", "b"): True}
     assert not analysis.acceptance(TWO_TEACHERS, Rule(0.9))["accepted"].any()  # 0.9 does not exceed 0.9
+    failed = TWO_TEACHERS.copy()
+    failed.loc[failed["architecture"] == "a", ["status", "clean_accuracy"]] = "error", np.nan
+    shown = analysis.acceptance(failed, Rule(0.7)).set_index(["teacher", "architecture"])
+    assert shown["accepted"].to_dict() == accepted.to_dict() | {("t1", "a"): False, ("t2", "a"): False}
+    assert shown.loc[("t1", "a"), ["gtn", "vanilla"]].isna().all()
 
 
 def test_curves_have_a_row_for_each_point_and_pool_the_accepted() -> None:

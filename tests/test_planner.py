@@ -194,6 +194,13 @@ def test_modes_share_initial_weights_and_noise_but_seeds_do_not() -> None:
     assert all(len(seeds) == 1 for seeds in by_seed.values()) and by_seed[0] != by_seed[1]
 
 
+def test_a_limit_leaves_an_image() -> None:
+    assert {cell.samples for cell in planner.plan(suite.parse(TINY), limit=1e-9).cells} == {1}
+    for limit in (0, -5, 0.0, 1.5):
+        with pytest.raises(Mistake, match=r"^limit expects .*, got"):
+            planner.plan(suite.parse(TINY), limit=limit)
+
+
 def test_limit_and_units() -> None:
     limited = planner.plan(suite.parse(TINY), limit=10)
     assert {cell.samples for cell in limited.cells} == {10}

@@ -20,10 +20,11 @@ import yaml
 from conftest import TINY
 
 import gtn_bench
-from gtn_bench import cache, results, runner, suite, work
+from gtn_bench import cache, cli, results, runner, suite, work
 from gtn_bench.description import Mistake
 from gtn_bench.perturbations import PERTURBATIONS
 from gtn_bench.perturbations.referee import MEASURED
+from gtn_bench.reporting import figures
 from gtn_bench.results import COMPARISON_COLUMNS, CURVE_COLUMNS, IDENTITY, SUMMARY_COLUMNS, Results
 
 
@@ -454,13 +455,103 @@ def test_a_folder_without_its_large_files_has_its_report(tiny_run: Results, tmp_
         _ = Results(folder).samples
 
 
-def test_figures_of_a_suite_that_has_changed_are_gone(tiny_run: Results, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(tiny_run.folder, folder, ignore=shutil.ignore_patterns(".drawn-from"))
-    (folder / "figures").mkdir(exist_ok=True)
-    (folder / "figures" / "gone.png").touch()
+def test_figures_of_a_suite_that_has_changed_are_gone(tmp_path: Path, store: Path) -> None:
+    """And none that were not drawn for it."""
+    folder = run(TINY, tmp_path, store).folder
     gtn_bench.report(folder)
-    assert not (folder / "figures" / "gone.png").exists() and (folder / "figures" / "fgsm.png").exists()
+    (folder / "figures" / "mine.png").touch()
+    run(TINY[: TINY.index("  - {name: blur")], folder, store)
+    gtn_bench.report(folder)
+    there = {path.name for path in (folder / "figures").iterdir()}
+    assert {"mine.png", "fgsm.png", "fgsm-examples.svg"} <= there and not {"blur.png", "blur-examples.svg"} & there
+
+
+def test_names_with_dots_have_figures_of_their_own(tmp_path: Path, store: Path) -> None:
+    text = TINY.replace("{name: fgsm", "{name: fgsm, label: sign.fgsm-0.1").replace(
+        "{name: blur", "{name: blur, label: sign.b"
+    )
+    folder = run(text, tmp_path, store).folder
+    page = gtn_bench.report(folder).read_text()
+    linked = re.findall(r"^!.*\]\((.*)\)$", page, flags=re.MULTILINE)
+    assert "figures/sign.fgsm-0.1.png" in linked and "figures/sign.b-examples.png" in linked
+    assert len({(folder / path).read_bytes() for path in linked}) == len(linked) == 10
+
+
+@pytest.mark.parametrize("file", ["suite.yaml", "report.md"])
+def test_files_of_ones_own_are_not_written_over(file: str, tmp_path: Path, store: Path) -> None:
+    (tmp_path / file).write_text("name: tiny\n# mine\n")
+    with pytest.raises(Mistake, match=rf"holds a {file} that is not of a run; choose another folder$"):
+        run(TINY, tmp_path, store)
+    assert (tmp_path / file).read_text() == "name: tiny\n# mine\n"
+
+
+def test_figures_that_were_not_all_drawn_are_drawn_again(
+    tiny_run: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(tiny_run.folder, tmp_path / "copy")
+    gtn_bench.report(folder)
+    before = (folder / "figures" / "noise.png").read_bytes()
+    save = figures.save
+
+    def stopped(figure: Any, path: Path) -> None:
+        save(figure, path)
+        if path.name == "noise":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(figures, "save", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        gtn_bench.report(folder, bands="simultaneous")
+    assert (folder / "figures" / "noise.png").read_bytes() != before
+    monkeypatch.setattr(figures, "save", save)
+    gtn_bench.report(folder)
+    assert (folder / "figures" / "noise.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "file", ["summary.csv", "curves.csv", "measures.csv", "comparisons.csv", "provenance.json", "examples.safetensors"]
+)
+def test_a_damaged_folder_is_said(file: str, tiny_run: Results, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_run.folder, tmp_path / "damaged", ignore=shutil.ignore_patterns(".drawn-from"))
+    (folder / file).write_bytes(b"")
+    with pytest.raises(Mistake, match=rf"{file}: cannot be read \(.*\); run the suite once more"):
+        gtn_bench.report(folder)
+
+
+def test_an_unfinished_folder_is_said(tiny_run: Results, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_run.folder, tmp_path / "unfinished")
+    lines = (folder / "summary.csv").read_text().splitlines(keepends=True)
+    (folder / "summary.csv").write_text("".join(lines[:10]))
+    with pytest.raises(Mistake, match=r"expects 42 cells in summary\.csv, found 9; run the suite once more"):
+        gtn_bench.report(folder)
+    (folder / "provenance.json").unlink()
+    with pytest.raises(Mistake, match=r"provenance\.json: cannot be read \(No such file or directory\); run the suite"):
+        gtn_bench.report(folder)
+
+
+@pytest.mark.parametrize("kind", ["teachers", "learners", "clean", "cells"])
+@pytest.mark.parametrize("content", [b"", b"garbage", None], ids=["empty", "garbage", "cut off"])
+def test_damaged_files_of_the_cache_are_computed_again(
+    kind: str, content: bytes | None, tiny_run: Results, tmp_path: Path, store: Path
+) -> None:
+    shutil.copytree(store, tmp_path / "store")
+    for path in (tmp_path / "store" / kind).rglob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1] if content is None else content)
+    run(TINY, tmp_path / "out", tmp_path / "store")
+    pd.testing.assert_frame_equal(without_seconds(tmp_path / "out"), without_seconds(tiny_run.folder))
+
+
+def test_an_interruption_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gtn_bench.runner.run", interrupted)
+    monkeypatch.setattr(sys, "argv", ["gtn-bench", "run", "demo", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 130
+    assert "interrupted; what was finished is kept, the same command continues" in capsys.readouterr().err
 
 
 def test_names_that_look_like_numbers_or_like_nothing_stay_names(tmp_path: Path) -> None:

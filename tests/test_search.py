@@ -69,3 +69,7 @@ def test_what_cannot_be_searched_is_said() -> None:
         build(
             Search, {"of": PERTURBATIONS["lbfgs-penalty"](beta=1.0, penalty="batch"), "grid": (1.0,), "beta": 1.0}, ""
         )
+    with pytest.raises(Mistake, match="expects a larger beta to be stronger, that of 'lbfgs-penalty' is weaker"):
+        build(
+            Search, {"of": PERTURBATIONS["lbfgs-penalty"](beta=1.0, beta_is="weight"), "grid": (1.0,), "beta": 1.0}, ""
+        )

@@ -53,6 +53,12 @@ def test_values_that_are_all_alike_are_as_uncertain_as_their_images() -> None:
     assert np.isnan(statistics.detectable(np.zeros((1, 100))))
 
 
+def test_values_that_differ_have_an_interval_with_width() -> None:
+    """Although no learner and no image differs from the others in its mean."""
+    low, high = statistics.interval(np.eye(2), ends=(0, 1))
+    assert low < 0.5 < high and statistics.detectable(np.eye(2)) > 0
+
+
 @pytest.mark.parametrize("alike", [False, True], ids=["independent learners", "learners that agree"])
 def test_intervals_cover_accuracies_near_zero(alike: bool) -> None:
     """Where a third of the runs see no correct answer at all."""

@@ -93,6 +93,31 @@ MISTAKES = {
         "  - {name: fgsm, label: noise-examples, beta: [0.1]}",
         "perturbations[0]: results call something else 'noise-examples'; give it another label",
     ),
+    "label that a column has": (
+        "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
+        "  - {name: fgsm, label: mode, beta: [0.1]}",
+        "perturbations[0]: results call something else 'mode'; give it another label",
+    ),
+    "mode that a column is called": (
+        "  - gtn\n",
+        "  - {name: gtn, label: teacher}\n",
+        "modes[1]: results call something else 'teacher'; give it another label",
+    ),
+    "label too long for a file": (
+        "  - gtn\n",
+        f"  - {{name: gtn, label: {'a' * 101}}}\n",
+        f"modes[1].label: expects at most 100 characters, got '{'a' * 101}'",
+    ),
+    "a date that is none": (
+        "name: tiny",
+        "name: tiny\ndescription: 2020-13-45",
+        "is not YAML: month must be in 1..12",
+    ),
+    "a strength beyond floating point": (
+        "beta: [0, 0.5]",
+        f"beta: [{10**400}]",
+        f"perturbations[2].beta: expects finite strengths of at least 0, got {10**400}",
+    ),
     "label of pooled architectures": (
         "architectures: [linear]",
         "architectures: [{name: linear, label: accepted}]",
@@ -479,6 +504,8 @@ def test_unknown_suites_and_files(tmp_path: Path) -> None:
         suite.load("dmeo")
     with pytest.raises(Mistake, match=r"nothing.yaml: no such file$"):
         suite.load(tmp_path / "nothing.yaml")
+    with pytest.raises(Mistake, match=r"^aaa.*: expects a file or the name of a suite \(File name too long\)$"):
+        suite.load("a" * 5000)
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(Mistake, match=r"^bytes.yaml: expects a text file in UTF-8$"):
         suite.load(tmp_path / "bytes.yaml")

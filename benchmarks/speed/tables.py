@@ -1,4 +1,5 @@
-"""Ten million rows of samples: how long it takes to write them, and to make curves, measures and comparisons of them.
+"""Ten million rows of samples: how long it takes to write them and to see what attacks have missed, and to make curves,
+measures and comparisons of them.
 
     python benchmarks/speed/tables.py
     python benchmarks/speed/tables.py --images 1000
@@ -23,8 +24,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gtn_bench import analysis
-from gtn_bench.results import IDENTITY, SUMMARY_COLUMNS, SampleWriter
+from gtn_bench import analysis, evidence
+from gtn_bench.results import IDENTITY, LEARNER, SUMMARY_COLUMNS, SampleWriter
 
 STRENGTHS = {"noise": 10, "blur": 10, "fgsm": 6, "lbfgs": 7}
 CLASSES = 10
@@ -40,19 +41,26 @@ def main() -> None:
     correct: dict[int, Array] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "samples.parquet"
-        with stage("write samples"), SampleWriter(path) as samples:
-            for identity, measured in cells(options.images):
-                samples.write(identity, measured)
-                right = measured["prediction"] == measured["label"]
-                known = measured["clean_prediction"] == measured["label"]
-                correct[len(rows)] = right
-                accuracies = {
-                    "clean_accuracy": known.mean(),
-                    "accuracy": right.mean(),
-                    "accuracy_given_correct": right[known].mean(),
-                }
-                distances = {"mean_linf": measured["linf"].mean(), "mean_l2": measured["l2"].mean()}
-                rows.append({**identity, **accuracies, **distances, "n": options.images, "status": "done"})
+        with stage("samples, missed"), SampleWriter(path) as samples:
+            for _, of_one in itertools.groupby(
+                cells(options.images), key=lambda cell: [cell[0][key] for key in LEARNER]
+            ):
+                left = list(of_one)
+                for identity, measured in left:
+                    samples.write(identity, measured)
+                    right = measured["prediction"] == measured["label"]
+                    known = measured["clean_prediction"] == measured["label"]
+                    correct[len(rows)] = right
+                    accuracies = {
+                        "clean_accuracy": known.mean(),
+                        "accuracy": right.mean(),
+                        "accuracy_given_correct": right[known].mean(),
+                    }
+                    distances = {"mean_linf": measured["linf"].mean(), "mean_l2": measured["l2"].mean()}
+                    ball = None if identity["perturbation"] in ("noise", "blur") else ("linf", 0.5)
+                    missed = evidence.missed(measured, ball, (other for _, other in left))
+                    found = {"missed": np.nan if missed is None else missed.mean(), "n": options.images}
+                    rows.append({**identity, **accuracies, **distances, **found, "status": "done"})
         print(f"{len(rows)} cells, {len(rows) * options.images} rows, {path.stat().st_size / 1e6:.0f} MB")
     summary, rule = pd.DataFrame(rows, columns=SUMMARY_COLUMNS), analysis.Rule(0.7)
     with stage("curves"):

@@ -60,6 +60,11 @@ class Perturbation(Description):
         """The norm and radius of the ball that no change leaves, if there is one."""
         return None
 
+    @property
+    def weakens(self) -> bool:
+        """Whether a larger beta is a weaker perturbation."""
+        return False
+
     def check(self, dataset: Dataset) -> None:
         """Raise `Mistake` if the perturbation cannot be applied to this data set."""
 

@@ -34,6 +34,8 @@ class Search(SearchWith):
     def _one_by_one(self) -> Self:
         if self.of.batch == "all":
             raise Mistake(f"search expects a perturbation of single images, got '{self.of.name}' on whole batches")
+        if self.of.weakens:
+            raise Mistake(f"search expects a larger beta to be stronger, that of '{self.of.name}' is weaker; invert it")
         if isinstance(self.of, MinimalPerturbation):
             raise Mistake(f"search: '{self.of.title}' finds the smallest strength by itself; leave 'search' out")
         return self

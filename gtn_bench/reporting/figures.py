@@ -239,6 +239,6 @@ def save(figure: Figure, path: Path) -> None:
     """`path`.png and `path`.svg, the same bytes for the same figure."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the layout is found; finding it again would cost as much as drawing
-    figure.savefig(path.with_suffix(".png"), dpi=160, metadata={"Software": None})
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(path.with_name(f"{path.name}.png"), dpi=160, metadata={"Software": None})
+    figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
     plt.close(figure)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from gtn_bench import analysis, suite
 from gtn_bench.analysis import Bands
-from gtn_bench.cache import digest, file_digest, fingerprint, write_atomically
+from gtn_bench.cache import digest, file_digest, fingerprint, make_folder, write_atomically
 from gtn_bench.leaderboard import leaderboard
 from gtn_bench.reference.curves import SOURCE, distances
 from gtn_bench.reference.protocol import NOTE
@@ -28,6 +28,9 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
     curves cover each point with 95 %, or all points of a curve at once (`simultaneous`).
     """
     results = Results(Path(folder))
+    for needed in (results.folder, results.folder / "figures"):
+        make_folder(needed)
+    results.check()
     resolved = suite.load(results.folder / "suite.yaml")
     summary, curves = results.summary, results.curves
     done = summary[summary["status"] == "done"]
@@ -57,12 +60,17 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
         "examples": _with_strips(results),
         "cells": len(summary),
         "checked": int(summary["missed"].count()),
-        "failed": markdown_table(failed[_WHERE]) if len(failed) else "",
-        "flagged": markdown_table(flagged[[*_WHERE, "flags"]]) if len(flagged) else "",
+        "failed": markdown_table(_listed(failed, _WHERE)) if len(failed) else "",
+        "flagged": markdown_table(_listed(flagged, [*_WHERE, "flags"])) if len(flagged) else "",
         "reasons": {name: reason for name, reason in FLAGS.items() if any(name in flags for flags in flagged["flags"])},
         "errors": _last_lines(results.provenance["errors"]),
     }
     return write_page(results.folder, "report.md.j2", context)
+
+
+def _listed(cells: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Those columns, with strengths as the suite has them, however small."""
+    return cells.assign(beta=cells["beta"].map("{:g}".format))[columns]
 
 
 def _out_of_reach(results: Results) -> bool:
@@ -108,15 +116,16 @@ def _draw(results: Results, bands: Bands, published: pd.DataFrame | None, note: 
     code = [fingerprint(f"gtn_bench.{module}") for module in ("reporting", "analysis", "reference.curves")]
     how = [bands, note, published.to_csv() if published is not None else ""]
     drawn_from = digest([code, about, how, *(file_digest(table) for table in tables)])
-    stamp, drawn = folder / ".drawn-from", {path.name for path in folder.glob("*.[ps][nv]g")}
+    stamp, there = folder / ".drawn-from", {path.name for path in folder.glob("*.[ps][nv]g")}
+    before, *drawn = stamp.read_text().splitlines() if stamp.is_file() else [""]
     wanted = {f"{name}.{kind}" for name in _figures(results) for kind in ("png", "svg")}
-    for name in drawn - wanted if results.examples else ():  # of a suite that was another one then
+    for name in (there & {*drawn}) - wanted if results.examples else ():  # of a suite that was another one then
         (folder / name).unlink()
-    if wanted <= drawn and stamp.is_file() and stamp.read_text() == drawn_from:
+    if wanted <= there and before == drawn_from:
         return
     from gtn_bench.reporting import figures
 
-    folder.mkdir(exist_ok=True)
+    write_atomically(stamp, "\n".join(["", *sorted(wanted.union(drawn))]).encode())  # until all of them are drawn
     colours = figures.style(list(results.summary["mode"].unique()))
     strips = _strips(results)
     for perturbation, part in results.curves.groupby("perturbation", sort=False):
@@ -130,7 +139,7 @@ def _draw(results: Results, bands: Bands, published: pd.DataFrame | None, note: 
             figures.save(figures.strip_figure(**strips[name], axis=axis, note=note), folder / f"{name}-examples")
     for norm in figures.NORMS:
         figures.save(figures.achieved_figure(results.curves, norm, colours, note=note), folder / f"over-{norm}")
-    write_atomically(stamp, drawn_from.encode())
+    write_atomically(stamp, "\n".join([drawn_from, *sorted(wanted)]).encode())
 
 
 def _figures(results: Results) -> set[str]:
