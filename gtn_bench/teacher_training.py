@@ -232,13 +232,14 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _prepare(folder: Path, spec: TeacherSpec) -> bool:
-    """Write the specification into the folder; whether its teacher is finished. Another teacher's is left alone."""
+    """Write the specification into the folder, if it is not there; whether its teacher is finished."""
     path = folder / "teacher.yaml"
     if path.exists():
         there = load_teacher(path)
         if (there.dataset, there.teacher.content()) != (spec.dataset, spec.teacher.content()):
             raise Mistake(f"{folder} holds another teacher; choose another folder")
-    write_atomically(path, spec.to_yaml().encode())
+    else:
+        write_atomically(path, spec.to_yaml().encode())
     return (folder / "teacher.safetensors").exists()
 
 

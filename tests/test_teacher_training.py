@@ -74,10 +74,14 @@ def test_a_teacher_leaves_its_set_its_specification_and_its_provenance(taught: P
 
 
 def test_a_finished_teacher_is_not_trained_again(taught: Path) -> None:
+    """And its specification, with what somebody noted in it, is left as it is."""
     before = file_digest(taught / "teacher.safetensors")
+    specification = taught / "teacher.yaml"
+    specification.write_text(noted := specification.read_text() + "# mine\n")
     steps: list[object] = []
-    teach(load_teacher(taught / "teacher.yaml"), taught, device="cpu", progress=steps.append)
+    teach(load_teacher(specification), taught, device="cpu", progress=steps.append)
     assert not steps and file_digest(taught / "teacher.safetensors") == before
+    assert specification.read_text() == noted
 
 
 def test_a_folder_with_another_teacher_is_left_alone(taught: Path, tmp_path: Path) -> None:
