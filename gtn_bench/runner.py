@@ -270,6 +270,7 @@ def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, 
         for learner, cells in itertools.groupby(plan.cells, key=attrgetter("learner")):
             planned = [(cell, jobs.keys(cell)) for cell in cells]
             left = {} if learner in jobs.rejected else jobs.left([keys for _, keys in planned])
+            everything = [measured for measured, _ in left.values()]
             for cell, keys in planned:
                 names = (*_identity(learner), cell.perturbation_label, cell.beta)
                 identity = dict(zip(IDENTITY, names, strict=True))
@@ -284,10 +285,7 @@ def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, 
                     measured, about = left[keys[0]]
                     samples.write(identity, measured)
                     correct[len(rows)] = measured["prediction"] == measured["label"]
-                    row |= {
-                        "status": "done",
-                        **_accuracies(cell, measured, about, [tensors for tensors, _ in left.values()]),
-                    }
+                    row |= {"status": "done", **_accuracies(cell, measured, about, everything)}
                 rows.append(row)
     summary = pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
     rule = _rule(plan)
@@ -304,12 +302,12 @@ def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, 
 
 
 def _accuracies(
-    cell: Cell, measured: evidence.Measured, about: dict[str, Any], all_measured: Sequence[evidence.Measured]
+    cell: Cell, measured: evidence.Measured, about: dict[str, Any], everything: Sequence[evidence.Measured]
 ) -> dict[str, Any]:
-    """What a cell's row says of its images, and why not to believe it; `all_measured`: all cells of its learner."""
+    """What a cell's row says of its images, and why not to believe it, by `everything` that its learner's cells left."""
     right, known = (measured[name] == measured["label"] for name in ("prediction", "clean_prediction"))
     ball = None if cell.in_training_mode else cell.perturbation.promise  # there an image's class depends on its batch
-    missed = evidence.missed(measured, ball, all_measured)
+    missed = evidence.missed(measured, ball, everything)
     flags = [*about["flags"], *evidence.flags(measured, missed)]
     return {
         "clean_accuracy": known.mean(),
