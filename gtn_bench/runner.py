@@ -304,7 +304,7 @@ def _write_tables(plan: Plan, jobs: _Jobs, folder: Path) -> tuple[pd.DataFrame, 
 def _accuracies(
     cell: Cell, measured: evidence.Measured, about: dict[str, Any], everything: Sequence[evidence.Measured]
 ) -> dict[str, Any]:
-    """What a cell's row says of its images, and why not to believe it, by `everything` that its learner's cells left."""
+    """What a cell's row says of its images, and why not to believe it, by `everything` its learner's cells left."""
     right, known = (measured[name] == measured["label"] for name in ("prediction", "clean_prediction"))
     ball = None if cell.in_training_mode else cell.perturbation.promise  # there an image's class depends on its batch
     missed = evidence.missed(measured, ball, everything)
