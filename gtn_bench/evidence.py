@@ -20,10 +20,10 @@ SLACK = 1.001, 1e-5  # of the radius, as the referee allows
 
 
 def missed(cell: Measured, ball: tuple[str, float] | None, others: Iterable[Measured]) -> Array | None:
-    """The images (N,) that a cell left correct although its ball is known to hold one that fools the learner.
+    """The images (N,) that a cell left correct although the ball that it looked in is known to hold one that fools.
 
     Known from the images as they are, and from what other perturbations made of the first so many. None for a
-    perturbation that promises no ball, or one in a norm that is not measured.
+    perturbation that looks in no ball, or one in a norm that is not measured.
     """
     if ball is None or ball[0] not in cell:
         return None
@@ -36,9 +36,9 @@ def missed(cell: Measured, ball: tuple[str, float] | None, others: Iterable[Meas
     return fooled & (cell["prediction"] == cell["label"])
 
 
-def flags(cell: Measured, missed: Array | None) -> Iterator[Doubt]:
-    """Why a cell is not to be believed."""
+def flags(cell: Measured, missed: Array | None, needs_slope: bool) -> Iterator[Doubt]:
+    """Why a cell is not to be believed, whose perturbation `needs_slope` of the cross-entropy or does not."""
     if missed is not None and missed.mean() > TOLERANCE:
         yield "missed"
-    if (cell["zero_gradient"] & (cell["prediction"] == cell["label"])).mean() > TOLERANCE:
+    if needs_slope and (cell["zero_gradient"] & (cell["prediction"] == cell["label"])).mean() > TOLERANCE:
         yield "no gradient"

@@ -306,9 +306,9 @@ def _accuracies(
 ) -> dict[str, Any]:
     """What a cell's row says of its images, and why not to believe it, by `everything` its learner's cells left."""
     right, known = (measured[name] == measured["label"] for name in ("prediction", "clean_prediction"))
-    ball = None if cell.in_training_mode else cell.perturbation.promise  # there an image's class depends on its batch
+    ball = None if cell.in_training_mode else cell.perturbation.claim  # there an image's class depends on its batch
     missed = evidence.missed(measured, ball, everything)
-    flags = [*about["flags"], *evidence.flags(measured, missed)]
+    flags = [*about["flags"], *evidence.flags(measured, missed, cell.perturbation.needs_slope)]
     return {
         "clean_accuracy": known.mean(),
         "accuracy": right.mean(),

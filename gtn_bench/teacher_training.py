@@ -181,25 +181,26 @@ def first_process() -> bool:
 def _retraining(teacher: Trained, architectures: Sequence[str], seeds: int) -> Suite:
     """Every architecture, seed, number of inner steps and kind of statistics, without any perturbation."""
     known = facts(teacher.fetch())
-    if not {"dataset", "teacher"} <= known.about.keys():
-        raise Mistake(f"{teacher.path} does not say what it was made for")
     lengths = sorted({length for length in (FEW_STEPS, known.inner_steps) if length <= known.inner_steps})
     modes = [
         {"name": "gtn", "label": f"{length}-{statistics}", "inner_steps": length, "statistics": statistics}
         for length in lengths
         for statistics in ("real", "teaching")
     ]
-    return Suite.model_validate(
-        {
-            "name": "retrain",
-            "dataset": known.about["dataset"],
-            "teachers": [teacher.identity()],
-            "architectures": list(architectures) or _labelled(known.about["teacher"]["architecture"]),
-            "modes": modes,
-            "seeds": list(range(seeds)),
-            "perturbations": [{"name": "noise", "beta": [0]}],
-        }
-    )
+    try:
+        return Suite.model_validate(
+            {
+                "name": "retrain",
+                "dataset": known.about["dataset"],
+                "teachers": [teacher.identity()],
+                "architectures": list(architectures) or _labelled(known.about["teacher"]["architecture"]),
+                "modes": modes,
+                "seeds": list(range(seeds)),
+                "perturbations": [{"name": "noise", "beta": [0]}],
+            }
+        )
+    except (AttributeError, LookupError, TypeError, ValidationError):
+        raise Mistake(f"{teacher.path} does not say what it was made for") from None
 
 
 def _labelled(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

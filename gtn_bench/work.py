@@ -82,10 +82,12 @@ def train(site: Site, learners: Mapping[str, Learner], teacher_key: str | None) 
     if teacher_key:
         taught = TeachingSet.load(site.store.path("teachers", teacher_key)).to(site.device)
     modes = [learner.mode for learner in learners.values() if isinstance(learner.mode, GTN)]
-    if taught and len(modes) == len(learners) > 1:
-        states = dict(follow(modes, network, split, taught))
-    else:
-        states = {0: first.mode(network, first.dataset, split, taught, seed=first.training_seed)}
+    with torch.random.fork_rng():
+        torch.manual_seed(first.training_seed)  # of layers that draw, as dropout does
+        if taught and len(modes) == len(learners) > 1:
+            states = dict(follow(modes, network, split, taught))
+        else:
+            states = {0: first.mode(network, first.dataset, split, taught, seed=first.training_seed)}
     failures = {}
     for position, (key, learner) in enumerate(learners.items()):
         if not all(bool(tensor.isfinite().all()) for tensor in states[position].values()):

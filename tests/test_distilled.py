@@ -53,6 +53,14 @@ def test_numpy_archives_and_soft_labels(images: tuple[Tensor, Tensor], tmp_path:
         assert torch.equal(found, x) and torch.allclose(soft, logits.softmax(1), atol=1e-6)
 
 
+def test_labels_of_any_integer_kind(images: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    x, y = images
+    for kind in (np.uint8, np.uint16, np.int32, np.uint64):
+        np.savez(tmp_path / "set.npz", images=x.numpy(), labels=y.numpy().astype(kind))
+        _, hard = read(tmp_path / "set.npz", Digits(), normalized=False, soften=False, run=0)
+        assert torch.equal(hard.argmax(1), y)
+
+
 class Malicious:
     def __reduce__(self) -> tuple[Any, ...]:
         return (print, ("executed",))
@@ -71,6 +79,8 @@ class Malicious:
         ([torch.rand(0, 1, 8, 8), torch.zeros(0).long()], "holds no distilled images: it is empty"),
         ([torch.full((5, 1, 8, 8), torch.nan), torch.zeros(5).long()], "holds images or labels that are not finite"),
         ({"data": [[torch.rand(5, 1, 8, 8), torch.zeros(5).long()]]}, "it has 1 runs, got run 3"),
+        ([torch.tensor(0.5), torch.zeros(5).long()], "holds no distilled images: it holds a number"),
+        ([torch.rand(5, 1, 8, 8).to_sparse(), torch.zeros(5).long()], "holds no distilled images: "),
         ({"images": Malicious(), "labels": 0}, "holds no distilled images: it is no file of tensors"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

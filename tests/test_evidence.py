@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from test_perturbations import EXAMPLES
 from test_runner import run
 
 import gtn_bench
 from gtn_bench.evidence import TOLERANCE, flags, missed
-from gtn_bench.perturbations import FGSM
+from gtn_bench.perturbations import FGSM, PERTURBATIONS
 from gtn_bench.results import FLAGS
 
 SUITE = """
@@ -63,13 +65,27 @@ def test_what_counts_as_missed() -> None:
 
 
 def test_what_is_flagged() -> None:
-    assert list(flags(cell(), None)) == [] == list(flags(cell(), np.zeros(5, dtype=bool)))
-    assert list(flags(cell(), np.arange(5) == 1)) == ["missed"]
-    assert list(flags(cell(zero_gradient=[True] * 5), None)) == ["no gradient"]
-    assert list(flags(cell(zero_gradient=[True] * 5, prediction=[1] * 5), None)) == []  # it found them all the same
+    assert list(flags(cell(), None, True)) == [] == list(flags(cell(), np.zeros(5, dtype=bool), True))
+    assert list(flags(cell(), np.arange(5) == 1, False)) == ["missed"]
+    flat = cell(zero_gradient=[True] * 5)
+    assert list(flags(flat, None, True)) == ["no gradient"] and list(flags(flat, None, False)) == []
+    assert list(flags(flat | {"prediction": np.ones(5)}, None, True)) == []  # it found them all the same
     many = np.zeros(100, dtype=bool)
     many[: round(100 * TOLERANCE)] = True
-    assert list(flags({name: np.resize(values, 100) for name, values in cell().items()}, many)) == []
+    assert list(flags({name: np.resize(values, 100) for name, values in cell().items()}, many, True)) == []
+
+
+def test_what_looks_for_any_image_that_fools_and_what_needs_a_slope() -> None:
+    for perturbation in EXAMPLES:
+        assert perturbation.claim in (None, perturbation.promise)
+        assert perturbation.uses_gradient or not perturbation.needs_slope
+    assert PERTURBATIONS["lbfgs"](beta=1.0).claim == ("l2", 1.0)
+    assert PERTURBATIONS["lbfgs"](beta=1.0, target="next").claim is None
+    foolbox = functools.partial(PERTURBATIONS["foolbox"], drives="epsilon", beta=0.1)
+    assert foolbox(attack="LinfPGD").claim == ("linf", 0.1)
+    assert foolbox(attack="LinfPGD", target="next").claim is None
+    assert foolbox(attack="LinfAdditiveUniformNoiseAttack").claim is None
+    assert not PERTURBATIONS["pgd"](beta=0.1, loss="margin").needs_slope and PERTURBATIONS["pgd"](beta=0.1).needs_slope
 
 
 @pytest.mark.parametrize(

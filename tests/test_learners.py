@@ -9,6 +9,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from gtn_bench.datasets import CIFAR10, DATASETS, MNIST, USPS, Dataset, Digits
+from gtn_bench.description import Mistake
 from gtn_bench.learners import LEARNERS
 from gtn_bench.learners.derivatives import conv2d, flatten, max_pool2d
 from gtn_bench.learners.folding import fold
@@ -126,6 +127,26 @@ def test_estimated_statistics_are_those_of_the_whole_set() -> None:
     assert set(estimate) == {name for name in state if "running" in name}
 
 
+def test_estimated_statistics_of_torchs_own_batch_norm() -> None:
+    train = Digits()()["train"]
+    network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10))
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    estimate = estimate_statistics(network, state, train)
+    pixels = train[:][0].flatten(1)
+    assert torch.allclose(estimate["1.running_mean"], pixels.mean(0), atol=1e-5)
+    assert torch.allclose(estimate["1.running_var"], pixels.var(0), rtol=0.05, atol=1e-3)
+    assert network[1].momentum == 0.1
+    assert all(torch.equal(state[name], value) for name, value in network.state_dict().items())
+
+
+def test_a_block_may_halve_its_images_twice() -> None:
+    twice = LEARNERS["base"](convolutions=[{"channels": 4, "stride": 2, "pool": True}], global_pooling=False)
+    assert twice(Digits(), seed=0)(torch.rand(3, 1, 8, 8)).shape == (3, 10)
+    thrice = [{"channels": 4, "stride": 2, "pool": True}] * 2
+    with pytest.raises(Mistake, match="halves its images 4 times and so needs at least 16x16 pixels"):
+        LEARNERS["base"](convolutions=thrice).check(Digits())
+
+
 @pytest.mark.parametrize("batch_norm", ["mean", "full"])
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_folding_keeps_logits_and_gradients(name: str, batch_norm: str) -> None:
@@ -160,6 +181,42 @@ def test_folding_leaves_other_orders_of_layers_right(layers: Callable[[], list[n
     x = torch.rand(20, 1, 8, 8, dtype=torch.float64)
     network.train()(x)
     assert torch.allclose(fold(network.eval())(x), network(x), atol=1e-9)
+
+
+class Inverted(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(1 - x)  # type: ignore[no-any-return]
+
+
+class Residual(Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+class Normed(BatchStatistics):
+    """Divides by a deviation as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.ones(1))
+        self.register_buffer("running_mean", torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.running_mean) / 2 + self.bias
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Inverted(Flatten(), Linear(64, 10)),
+        nn.Sequential(Residual(1, 1, 3, padding=1), MeanBatchNorm(1), Flatten(), Linear(64, 10)),
+        nn.Sequential(Conv2d(1, 1, 3, padding=1), Normed(), Flatten(), Linear(64, 10)),
+    ],
+    ids=["network", "layer", "batch norm"],
+)
+def test_what_derives_from_this_packages_layers_is_not_taken_for_them(network: nn.Module) -> None:
+    x = torch.rand(5, 1, 8, 8)
+    assert torch.allclose(fold(network.eval())(x), network(x), atol=1e-5)
 
 
 def test_folding_changes_no_prediction(network: nn.Module) -> None:

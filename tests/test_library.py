@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,9 +16,11 @@ from torch import Tensor
 import gtn_bench
 from gtn_bench import suite
 from gtn_bench.classifiers import Classifier
+from gtn_bench.datasets import Digits as Digits8
+from gtn_bench.description import Mistake
 from gtn_bench.evidence import Doubt
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack
-from gtn_bench.perturbations.library import Radius
+from gtn_bench.perturbations.library import Radius, isolated
 from gtn_bench.perturbations.referee import Flag, judge, judge_sweep, look_at
 from gtn_bench.results import FLAGS
 
@@ -114,6 +117,28 @@ class Lazy(LibraryAttack):
         if self.how == "half":
             return x.where((torch.arange(len(x)) % 3 > 0).view(-1, 1, 1, 1), x + 0.001)
         return x
+
+
+def test_what_needs_a_size_is_told_so() -> None:
+    for fields in ({"drives": "steps"}, {"drives": "radius", "ball": "linf"}):
+        with pytest.raises(Mistake, match=r"^attack 'foolbox\.LinfPGD' needs the parameter 'epsilon'$"):
+            attack("foolbox.LinfPGD", beta=1.0, **fields).check(Digits8())
+    attack("foolbox.LinfPGD", beta=1.0, drives="steps", params={"epsilon": 0.1}).check(Digits8())
+
+
+def test_numpys_own_generators_start_from_the_seeds() -> None:
+    """ART makes some without a seed."""
+
+    def drawn(seeds: Tensor) -> list[float]:
+        with isolated(seeds):
+            generators = [np.random.RandomState(), np.random.RandomState(3), np.random.RandomState()]
+            assert all(isinstance(generator, np.random.RandomState) for generator in generators)
+            return [float(generator.rand()) for generator in generators]
+
+    one, two = drawn(SEEDS), drawn(SEEDS + 1)
+    assert one == drawn(SEEDS) and one[1] == two[1] == np.random.RandomState(3).rand()
+    assert len({*one, *two}) == 5
+    assert type(np.random.RandomState()) is np.random.RandomState
 
 
 @pytest.mark.parametrize(

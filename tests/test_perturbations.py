@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gtn_bench.classifiers import Classifier
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
+from gtn_bench.perturbations.ascent import L2
 from gtn_bench.perturbations.base import normal_like
 from gtn_bench.perturbations.referee import BrokenPromise, judge, look_at
 
@@ -86,6 +87,24 @@ def test_inputs_classifier_and_generators_stay_as_they_were(
     assert not any(module.training for module in classifier.modules())
     assert torch.equal(generators[0], torch.random.get_rng_state())
     assert np.array_equal(generators[1], np.random.get_state()[1])
+
+
+@pytest.mark.parametrize("gap", [10, 60, 200])
+def test_a_confident_learner_is_climbed_like_any_other(gap: float) -> None:
+    """However small the gradient: its direction is what counts. Cross-entropies of two classes, 2 * gap apart."""
+    classifier, x, y, _ = line(torch.float64)
+    assert isinstance(classifier.network, Line)
+    near = classifier.network.l2_distance(x).detach()
+    scale = gap / float(near.max() * classifier.network.w.norm())
+    classifier.network.w.data *= scale
+    classifier.network.b *= scale
+    pgd = PERTURBATIONS["pgd"](beta=2 * float(near.max()), ball="l2", random_start=False)
+    assert (classifier.predict(pgd(classifier, x, y, SEEDS[:40])) != y).all()
+
+
+def test_steepest_ascents_have_length_one() -> None:
+    grad = torch.tensor([1.0, 1e-30, 1e-44, 0.0]).view(-1, 1, 1, 1) * torch.ones(4, 1, 2, 2)
+    assert torch.allclose(L2.steepest(grad).flatten(1).norm(dim=1), torch.tensor([1.0, 1.0, 1.0, 0.0]))
 
 
 @every

@@ -16,12 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import TINY
+from torch import nn
 
 import gtn_bench
 from gtn_bench import cache, cli, results, runner, suite, work
+from gtn_bench.datasets import Dataset
 from gtn_bench.description import Mistake
+from gtn_bench.learners import LEARNERS, Architecture
 from gtn_bench.perturbations import PERTURBATIONS
 from gtn_bench.perturbations.referee import MEASURED
 from gtn_bench.reporting import figures
@@ -261,6 +265,24 @@ def test_a_teacher_that_diverges_fails_its_learners_alone(tmp_path: Path, store:
     assert status == {"2_gtn": ["error"], "gtn": ["error"], "vanilla": ["done"]}
     assert "the meta-loss is nan at meta-step 0" in broken.provenance["errors"][0]["traceback"]
     assert "2_gtn" in gtn_bench.report(tmp_path).read_text()
+
+
+class Dropping(Architecture):
+    name = "dropping"
+
+    def __call__(self, dataset: Dataset, seed: int) -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(64, 10))
+
+
+def test_layers_that_draw_draw_from_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LEARNERS, "dropping", Dropping)
+    text = TINY.replace("[linear]", "[dropping]")
+    for place in ("one", "two"):
+        torch.rand(3)
+        run(text, tmp_path / place, tmp_path / f"{place}-store")
+    pd.testing.assert_frame_equal(without_seconds(tmp_path / "one"), without_seconds(tmp_path / "two"))
 
 
 def test_learners_that_diverge_fail_alone(tmp_path: Path, store: Path) -> None:

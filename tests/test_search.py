@@ -10,6 +10,7 @@ from torch import Tensor
 from gtn_bench.classifiers import Classifier
 from gtn_bench.description import Mistake, build
 from gtn_bench.perturbations import PERTURBATIONS, Perturbation
+from gtn_bench.perturbations.library import Radius
 from gtn_bench.perturbations.search import Search
 
 Digits = tuple[Tensor, Tensor]
@@ -62,6 +63,14 @@ def test_it_scales_with_its_perturbation_and_draws_what_it_draws() -> None:
     assert rotation.in_pixels(0.5) == rotation
 
 
+def test_it_rests_on_the_packages_of_its_perturbation() -> None:
+    """So that their versions are part of its key."""
+    for of in (PERTURBATIONS["blur"](beta=1.0), PERTURBATIONS["foolbox"](attack="LinfPGD", drives="epsilon", beta=0.1)):
+        assert Search(of=of, grid=(1.0,), beta=1.0).packages == of.packages
+    deepfool = PERTURBATIONS["foolbox"](attack="L2DeepFoolAttack", beta=1.0)
+    assert Radius(of=deepfool, beta=1.0).packages == ("foolbox",)
+
+
 def test_what_cannot_be_searched_is_said() -> None:
     with pytest.raises(Mistake, match="'lbfgs' finds the smallest strength by itself"):
         build(Search, {"of": PERTURBATIONS["lbfgs"](beta=1.0), "grid": (1.0,), "beta": 1.0}, "")
@@ -69,6 +78,9 @@ def test_what_cannot_be_searched_is_said() -> None:
         build(
             Search, {"of": PERTURBATIONS["lbfgs-penalty"](beta=1.0, penalty="batch"), "grid": (1.0,), "beta": 1.0}, ""
         )
+    pixels = PERTURBATIONS["art"](attack="PixelAttack", beta=1.0, drives="th", params={"max_iter": 2})
+    with pytest.raises(Mistake, match=r"beta that can be halved, that of 'art\.PixelAttack' counts"):
+        build(Search, {"of": pixels, "grid": (1.0,), "beta": 1.0}, "")
     with pytest.raises(Mistake, match="expects a larger beta to be stronger, that of 'lbfgs-penalty' is weaker"):
         build(
             Search, {"of": PERTURBATIONS["lbfgs-penalty"](beta=1.0, beta_is="weight"), "grid": (1.0,), "beta": 1.0}, ""

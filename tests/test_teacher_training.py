@@ -405,6 +405,20 @@ def test_a_trained_teacher_must_fit_the_data_and_its_checksum(taught: Path, tmp_
         Trained(teaching_set=str(tmp_path / "not.safetensors")).check(MNIST())
 
 
+@pytest.mark.parametrize(
+    "about",
+    [{"teacher": None}, {"teacher": "cgtn"}, {"teacher": {}}, {"teacher": {"architecture": "linear"}}, {"dataset": 3}],
+)
+def test_a_teaching_set_that_does_not_say_what_it_is_for(about: dict[str, Any], taught: Path, tmp_path: Path) -> None:
+    tensors, said = read_tensors(taught / "teacher.safetensors")
+    write_tensors(tmp_path / "odd.safetensors", tensors, said | about)
+    with pytest.raises(Mistake, match=r"odd\.safetensors does not say what it was made for$"):
+        retrain(str(tmp_path / "odd.safetensors"), tmp_path / "out", device="cpu")
+    write_tensors(tmp_path / "odd.safetensors", tensors | {"labels": tensors["labels"].astype(int)}, said)
+    with pytest.raises(Mistake, match="it holds integers where real numbers are due"):
+        retrain(str(tmp_path / "odd.safetensors"), tmp_path / "out", device="cpu")
+
+
 def test_names_that_are_wrong_are_one_line_for_retraining(tmp_path: Path) -> None:
     with pytest.raises(Mistake, match=r"^teacher 'trained': no teaching set 'nothing'"):
         retrain("nothing", tmp_path / "out")

@@ -29,8 +29,9 @@ class Conv(BaseModel):
     pool: bool = False
 
     @property
-    def halves(self) -> bool:
-        return self.pool or self.stride == 2
+    def halvings(self) -> int:
+        """How often it halves its images."""
+        return self.pool + (self.stride == 2)
 
 
 Convolutions = Annotated[tuple[Conv, ...], Field(strict=False)]
@@ -48,7 +49,7 @@ class Architecture(Description):
     def check(self, dataset: Dataset) -> None:
         """Raise `Mistake` if the blocks shrink the data set's images away."""
         size = min(dataset.input_shape[1:])
-        needed = 2 ** sum(conv.halves for conv in self.convolutions)
+        needed = 2 ** sum(conv.halvings for conv in self.convolutions)
         if size < needed:
             raise Mistake(
                 f"architecture '{self.name}' halves its images {needed.bit_length() - 1} times and so needs "
@@ -86,7 +87,7 @@ class Architecture(Description):
             for conv in self.convolutions:
                 layers.append(Conv2d(channels, conv.channels, conv.kernel, conv.stride, padding=conv.kernel // 2))
                 channels = conv.channels
-                if conv.halves:
+                for _ in range(conv.halvings):
                     height, width = -(-height // 2), -(-width // 2)
                 if conv.pool:
                     layers.append(MaxPool2d(3, stride=2, padding=1))

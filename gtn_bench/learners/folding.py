@@ -23,38 +23,43 @@ from gtn_bench.learners.layers import (
     FullBatchNorm,
     Linear,
     MaxPool2d,
+    MeanBatchNorm,
     weight_normalised,
 )
 from gtn_bench.learners.pooling import Window, largest, to_largest
 
 aten = torch.ops.aten
+_POOLS = nn.MaxPool2d, MaxPool2d
 
 
 @torch.no_grad()
 def fold(network: nn.Module) -> nn.Module:
     """The same function as `network` in evaluation mode.
 
-    Networks built from this package's layers become faster; any other comes back as it is.
+    Networks built from this package's layers become faster; any other comes back as it is, and a layer that only
+    derives from one of them stays as it is.
     """
-    if not isinstance(network, nn.Sequential):
+    if type(network) is not nn.Sequential:
         return network
     layers: list[nn.Module] = []
     weighted: nn.Conv2d | nn.Linear | None = None  # the layer that a following batch norm may move into
     ours: nn.Module | None = None  # the last layer whose output nobody else has
     channels = None  # of the last convolution, as long as they are those of the images
     for layer, following in zip(network, [*network[1:], None], strict=True):
-        if isinstance(layer, Conv2d | Linear):
+        if type(layer) in (Conv2d, Linear):
+            assert isinstance(layer, Conv2d | Linear)
             ours = weighted = _plain(layer)
             if isinstance(weighted, nn.Conv2d):
                 channels = weighted.out_channels
             elif layers and isinstance(layers[-1], FlattenLast):
                 weighted.weight.copy_(weighted.weight.unflatten(1, (channels, -1)).transpose(1, 2).flatten(1))
             layers.append(weighted)
-        elif isinstance(layer, Flatten) and channels and isinstance(following, Linear):
+        elif type(layer) is Flatten and channels and type(following) is Linear:
             layers.append(FlattenLast())
-        elif isinstance(layer, BatchStatistics) and weighted is not None:
+        elif type(layer) in (MeanBatchNorm, FullBatchNorm) and weighted is not None:
+            assert isinstance(layer, BatchStatistics)
             scale, shift = _affine(layer)
-            pooled = isinstance(layers[-1], nn.MaxPool2d)
+            pooled = type(layers[-1]) in _POOLS
             if pooled and bool((scale < 0).any()):
                 layers.append(layer)  # a maximum does not commute with a negative factor
             else:
@@ -66,10 +71,10 @@ def fold(network: nn.Module) -> nn.Module:
             layers.append(nn.LeakyReLU(layer.negative_slope, inplace=True))  # its result says which side it was on
             weighted = None
         else:
-            layers.append(nn.Flatten() if isinstance(layer, Flatten) else layer)
+            layers.append(nn.Flatten() if type(layer) is Flatten else layer)
             ours = layer if type(layer) is MaxPool2d else None
-            weighted = weighted if isinstance(layer, nn.MaxPool2d) else None
-            channels = channels if isinstance(layer, nn.MaxPool2d | nn.LeakyReLU | nn.AdaptiveAvgPool2d) else None
+            weighted = weighted if type(layer) in _POOLS else None
+            channels = channels if type(layer) in (*_POOLS, nn.LeakyReLU, nn.AdaptiveAvgPool2d) else None
     return nn.Sequential(*layers).to(memory_format=torch.channels_last).eval()
 
 

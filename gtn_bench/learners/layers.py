@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -159,11 +161,15 @@ def estimate_statistics(
     network: nn.Module, state: dict[str, Tensor], split: Split, samples: int | None = None
 ) -> dict[str, Tensor]:
     """Batch-norm statistics in training mode, averaged over one pass through the real images."""
-    network.train()
+    network = copy.deepcopy(network).train()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0  # PyTorch's own then have the batch's statistics, as ours do
     total = min(samples or len(split), len(split))
-    sums = {name: torch.zeros_like(value) for name, value in network.named_buffers() if "running" in name}
+    buffers = dict(network.named_buffers())
+    sums = {name: torch.zeros_like(value) for name, value in buffers.items() if "running" in name}
     for index in torch.arange(total, device=split.labels.device).split(500):
-        tensors = dict(state)
+        tensors = {name: value.clone() if name in buffers else value for name, value in state.items()}
         functional_call(network, tensors, (split[index][0],))
         for name in sums:
             sums[name] += tensors[name] * (len(index) / total)

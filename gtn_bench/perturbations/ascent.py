@@ -37,6 +37,10 @@ class L2:
 
     @staticmethod
     def steepest(grad: Tensor) -> Tensor:
+        import torch
+
+        largest = grad.flatten(1).abs().amax(dim=1).clamp_min(torch.finfo(grad.dtype).tiny)
+        grad = grad / largest.view(-1, 1, 1, 1)  # or the squares of a small gradient would vanish
         return grad / _length(grad).clamp_min(1e-12)
 
     @staticmethod

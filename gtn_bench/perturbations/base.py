@@ -61,6 +61,21 @@ class Perturbation(Description):
         return None
 
     @property
+    def claim(self) -> tuple[Norm, float] | None:
+        """The ball in which it looks for any image that fools, if there is one."""
+        return self.promise
+
+    @property
+    def needs_slope(self) -> bool:
+        """Whether it gets nowhere if the cross-entropy has no slope."""
+        return False
+
+    @property
+    def counts(self) -> bool:
+        """Whether beta is a number of something, and so whole."""
+        return False
+
+    @property
     def weakens(self) -> bool:
         """Whether a larger beta is a weaker perturbation."""
         return False
@@ -133,6 +148,14 @@ class SearchWith(MinimalPerturbation):
     @property
     def uses_gradient(self) -> bool:  # type: ignore[override]
         return self.of.uses_gradient
+
+    @property
+    def needs_slope(self) -> bool:
+        return self.of.needs_slope
+
+    @property
+    def packages(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.of.packages
 
     @property
     def batch(self) -> Batch:

@@ -50,6 +50,10 @@ class FGSM(Perturbation):
             return "linf", reach
         return "linf", self.epsilon if self.random_start else min(reach, self.epsilon)
 
+    @property
+    def needs_slope(self) -> bool:
+        return self.loss == "cross-entropy"
+
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         start = x
         if self.random_start and self.epsilon is not None:

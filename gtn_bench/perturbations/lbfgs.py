@@ -43,6 +43,10 @@ class LBFGS(MinimalPerturbation):
     def promise(self) -> tuple[Norm, float]:
         return "l2", self.beta
 
+    @property
+    def claim(self) -> tuple[Norm, float] | None:
+        return self.promise if self.target == "any" else None
+
     def nearest(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Nearest:
         import torch
 

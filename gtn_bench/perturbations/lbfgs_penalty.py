@@ -46,6 +46,10 @@ class LBFGSPenalty(Perturbation):
         return 1 / self.beta if self.beta_is == "inverse-weight" else self.beta
 
     @property
+    def needs_slope(self) -> bool:
+        return True
+
+    @property
     def weakens(self) -> bool:
         return self.beta_is == "weight"
 

@@ -115,6 +115,20 @@ class LibraryAttack(Perturbation):
         radius = self.beta if self.drives == known.drives else self.params.get(known.drives)
         return (self.ball, float(radius)) if isinstance(radius, int | float) else None
 
+    @property
+    def claim(self) -> tuple[Norm, float] | None:
+        """Not of noise, which asks nothing, nor of an attack that looks for one class alone."""
+        known = self.known.get(self.attack)
+        return self.promise if known and known.access != "none" and self.target == "any" else None
+
+    @property
+    def counts(self) -> bool:
+        driven = self.parameters().get(self.drives)
+        if driven is None or "float" in _stated(driven):
+            return False
+        whole = isinstance(driven.default, int) and not isinstance(driven.default, bool)
+        return whole or bool(re.search(r"\bint\b", _stated(driven)))
+
     @model_validator(mode="before")
     @classmethod
     def _filled_from_the_table(cls, fields: Any) -> Any:
@@ -246,6 +260,10 @@ class Radius(SearchWith):
     def promise(self) -> tuple[Norm, float] | None:
         return (self.of.ball, self.beta) if self.of.ball else None
 
+    @property
+    def claim(self) -> tuple[Norm, float] | None:
+        return self.promise if self.of.target == "any" else None
+
     def nearest(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Nearest:
         import torch
 
@@ -274,23 +292,44 @@ def library_attacks(library: type[LibraryAttack]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def isolated(seeds: Tensor) -> Iterator[None]:
-    """Global generators of torch, NumPy and Python set from the first seed, and put back after; nothing is printed."""
+    """Global generators of torch, NumPy and Python set from the first seed, and put back after; nothing is printed.
+
+    Generators that NumPy would start from the system's own entropy start from the global one instead.
+    """
     import numpy as np
     import torch
 
     seed = int(seeds[0])
-    python, numpy = random.getstate(), np.random.get_state()
+    python, numpy, entropic = random.getstate(), np.random.get_state(), np.random.RandomState
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)
+        np.random.RandomState = _seeded(entropic)  # type: ignore[misc]
         printed = io.StringIO()  # progress bars that no parameter turns off
         try:
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
                 yield
         finally:
+            np.random.RandomState = entropic  # type: ignore[misc]
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+@functools.cache
+def _seeded(random_state: Any) -> Any:
+    """NumPy's class of generators, with the next number of the global one as default seed."""
+    import numpy as np
+
+    class Kind(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, random_state)
+
+    class RandomState(random_state, metaclass=Kind):  # type: ignore[misc]
+        def __init__(self, seed: Any = None) -> None:
+            super().__init__(np.random.randint(2**32, dtype=np.uint64) if seed is None else seed)
+
+    return RandomState
 
 
 def _norm(stated: object) -> Norm | None:
@@ -344,7 +383,7 @@ def _check_value(who: str, value: Any, parameter: inspect.Parameter) -> None:
         raise Mistake(f"{who} expects one of {', '.join(choices)}, got {value!r}{did_you_mean(value, choices)}")
     if kind and not _IS[kind](value):
         raise Mistake(f"{who} expects {kind}, got {value!r}")
-    if parameter.name == "norm" and isinstance(default, str) and isinstance(value, str) and _norm(value):
+    if parameter.name == "norm" and isinstance(value, str) and _norm(value) and _norm(default):
         spelled = value.capitalize()  # torchattacks compares texts, and not before it attacks
         if value != spelled:
             raise Mistake(f"{who} expects {spelled!r}, got {value!r}")

@@ -43,6 +43,10 @@ class PGD(Perturbation):
     def promise(self) -> tuple[Norm, float]:
         return self.ball, self.beta
 
+    @property
+    def needs_slope(self) -> bool:
+        return self.loss == "cross-entropy"
+
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         ball = BALLS[self.ball]
         return ascend(

@@ -34,6 +34,8 @@ class Search(SearchWith):
     def _one_by_one(self) -> Self:
         if self.of.batch == "all":
             raise Mistake(f"search expects a perturbation of single images, got '{self.of.name}' on whole batches")
+        if self.of.counts:
+            raise Mistake(f"search expects a beta that can be halved, that of '{self.of.title}' counts; leave it out")
         if self.of.weakens:
             raise Mistake(f"search expects a larger beta to be stronger, that of '{self.of.name}' is weaker; invert it")
         if isinstance(self.of, MinimalPerturbation):
@@ -43,6 +45,10 @@ class Search(SearchWith):
     @property
     def promise(self) -> tuple[Norm, float] | None:
         return self._at(self.beta).promise
+
+    @property
+    def claim(self) -> tuple[Norm, float] | None:
+        return self._at(self.beta).claim
 
     def in_pixels(self, std: float) -> Self:
         scale = std if "beta" in self.of.lengths else 1.0

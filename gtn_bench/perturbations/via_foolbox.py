@@ -118,6 +118,9 @@ class ViaFoolbox(LibraryAttack):
     def make(self, classifier: Classifier, seed: int) -> Any:
         import foolbox
 
+        fixed = issubclass(self.attack_class(), foolbox.attacks.base.FixedEpsilonAttack)
+        if fixed and self.drives != "epsilon" and self.params.get("epsilon") is None:
+            raise Mistake(f"attack '{self.title}' needs the parameter 'epsilon'")
         settings = self.settings()
         settings.pop("epsilon", None)
         if (distance := settings.get("distance")) is not None:

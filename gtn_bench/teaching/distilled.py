@@ -25,7 +25,7 @@ def read(path: Path, dataset: Dataset, *, normalized: bool, soften: bool, run: i
     Nothing in the file is executed. Raises `Mistake` that says what the file holds instead.
     """
     try:
-        images, labels = (torch.as_tensor(part) for part in _pair(_content(path), run))
+        images, labels = (_plain(part) for part in _pair(_content(path), run))
     except Exception as error:  # a file of others may be broken in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Mistake(f"{path} holds no distilled images: {reason}") from None
@@ -43,7 +43,15 @@ def read(path: Path, dataset: Dataset, *, normalized: bool, soften: bool, run: i
     if normalized:
         mean, std = (torch.tensor(value).view(-1, 1, 1) for value in (dataset.mean, dataset.std))
         images = images * std + mean
-    return images.detach().float(), _probabilities(path, labels.detach(), len(images), dataset.num_classes, soften)
+    return images.float(), _probabilities(path, labels, len(images), dataset.num_classes, soften)
+
+
+def _plain(part: Any) -> Tensor:
+    """A tensor that arithmetic is defined for."""
+    tensor = torch.as_tensor(part).detach()
+    if tensor.ndim == 0 or tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        raise ValueError(f"it holds {'a number' if tensor.ndim == 0 else 'a tensor of an unusual kind'}")
+    return tensor.float() if tensor.is_floating_point() and tensor.element_size() == 1 else tensor
 
 
 def _content(path: Path) -> Any:
@@ -76,9 +84,10 @@ def _pair(content: Any, run: int) -> tuple[Any, Any]:
 
 def _probabilities(path: Path, labels: Tensor, count: int, classes: int, soften: bool) -> Tensor:
     if labels.ndim == 1 and len(labels) == count and not labels.is_floating_point():
+        labels = labels.long()
         if labels.min() < 0 or labels.max() >= classes:
             raise Mistake(f"{path} has classes {int(labels.min())} to {int(labels.max())}, expected 0 to {classes - 1}")
-        return F.one_hot(labels.long(), classes).float()
+        return F.one_hot(labels, classes).float()
     if labels.shape != (count, classes) or not labels.is_floating_point():
         raise Mistake(
             f"{path} has {labels.dtype} labels of shape {tuple(labels.shape)}, "

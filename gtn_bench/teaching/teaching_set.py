@@ -62,6 +62,8 @@ class TeachingSet:
                 raise ValueError("its parts differ in length")
             if [part.ndim for part in lesson] != [5, 3, 1, 1]:
                 raise ValueError("its parts have other dimensions")
+            if not all(part.is_floating_point() for part in lesson):
+                raise ValueError("it holds integers where real numbers are due")
             if not all(bool(part.isfinite().all()) for part in lesson):
                 raise ValueError("it holds numbers that are not finite")
         except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, OSError, RuntimeError) as error:
