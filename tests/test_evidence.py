@@ -114,4 +114,4 @@ def test_a_feeble_attack_in_a_run(tmp_path: Path) -> None:
         table["missed"].isna() == table.index.get_level_values("perturbation").isin(["noise", "lbfgs-penalty"])
     ).all()
     page = gtn_bench.report(results.folder).read_text()
-    assert FLAGS["missed"] in page and "10 cells" not in page and "8 cells whose perturbation promises a ball" in page
+    assert FLAGS["missed"] in page and "10 cells" not in page and "8 cells whose perturbation looked in a ball" in page
