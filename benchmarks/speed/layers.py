@@ -3,7 +3,7 @@
     python benchmarks/speed/layers.py
     python benchmarks/speed/layers.py --architecture base_larger3 --precision bfloat16 --images 128
 
-Microseconds for each image, medians over rounds in which pooling by numba and `without` it take turns; GFLOP/s of both
+Microseconds for each image, medians over rounds in which numba and `without` it take turns; GFLOP/s of both
 ways together, where there is a product. `all` is one gradient of the whole learner, whose layers find less in the
 cache than when each goes by itself.
 """
@@ -51,7 +51,7 @@ def main() -> None:
         x = measure(layer, x, options)
     images = torch.rand(options.images, *classifier.input_shape, device=options.device)
     both, without = in_turns(lambda: gradient(classifier, images), options)
-    with Arithmetic() as counted:
+    with without_numba(), Arithmetic() as counted:
         gradient(classifier, images)
     rate = counted.flop / options.images / both / 1e3
     print(f"{'all':14}{'':18}{'':9}{'':9}{both:10.1f}{without:9.1f}{rate:9.0f}")
@@ -70,7 +70,7 @@ def measure(layer: nn.Module, x: Tensor, options: argparse.Namespace) -> Tensor:
         torch.autograd.grad(layer(x), x, grad)
 
     forward, together = in_turns(lambda: layer(x), options), in_turns(both_ways, options)
-    with Arithmetic() as counted:
+    with without_numba(), Arithmetic() as counted:
         both_ways()
     backward = [both - one for both, one in zip(together, forward, strict=True)]
     rate = counted.flop / options.images / together[0] / 1e3
@@ -84,8 +84,8 @@ def in_turns(task: Callable[[], object], options: argparse.Namespace) -> tuple[f
     """Microseconds for each image, with numba where it is at hand, and without."""
     seconds: tuple[list[float], list[float]] = [], []
     for _ in range(options.rounds):
-        for values, pooling in zip(seconds, (nullcontext, without_numba), strict=True):
-            with pooling():
+        for values, compilation in zip(seconds, (nullcontext, without_numba), strict=True):
+            with compilation():
                 started = time.perf_counter()
                 task()
                 synchronise(options.device)

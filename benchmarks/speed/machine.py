@@ -1,4 +1,4 @@
-"""What the speed scripts share: the machine's rate in matrix products, counting arithmetic, pooling by PyTorch."""
+"""What the speed scripts share: the machine's rate in matrix products, counting arithmetic, doing without numba."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def matmul_rate(dtype: torch.dtype, device: str, size: int = 2048) -> float:
 
 
 def without_numba() -> AbstractContextManager[Any]:
-    """In which PyTorch pools."""
-    return mock.patch("gtn_bench.learners.pooling.kernels", return_value=None)
+    """In which PyTorch computes all that numba would."""
+    return mock.patch("gtn_bench.learners.compiled.kernels", return_value=None)
 
 
 def synchronise(device: str) -> None:

@@ -13,9 +13,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from gtn_bench.learners import compiled
 from gtn_bench.learners.layers import (
     BatchStatistics,
     Conv2d,
@@ -26,7 +26,7 @@ from gtn_bench.learners.layers import (
     MeanBatchNorm,
     weight_normalised,
 )
-from gtn_bench.learners.pooling import Window, largest, to_largest
+from gtn_bench.learners.pooling import KNOWN, LAYOUT, Window, largest, to_largest
 
 aten = torch.ops.aten
 _POOLS = nn.MaxPool2d, MaxPool2d
@@ -75,7 +75,7 @@ def fold(network: nn.Module) -> nn.Module:
             ours = layer if type(layer) is MaxPool2d else None
             weighted = weighted if type(layer) in _POOLS else None
             channels = channels if type(layer) in (*_POOLS, nn.LeakyReLU, nn.AdaptiveAvgPool2d) else None
-    return nn.Sequential(*layers).to(memory_format=torch.channels_last).eval()
+    return nn.Sequential(*_first_block(layers)).to(memory_format=torch.channels_last).eval()
 
 
 class FlattenLast(nn.Module):
@@ -126,9 +126,10 @@ class _FirstConvolution(Function):
 
 
 class FirstBlock(nn.Module):
-    """A first convolution, the largest of each window, and a leaky ReLU, a few images at a time.
+    """A first convolution, the largest of each window, and a leaky ReLU.
 
-    So what lies between them, several times the size of all else, stays in a CPU's cache, both ways.
+    What lies between them is several times the size of all else. On a CPU it stays in the cache, both ways: with numba
+    at hand blocks like the study's are compiled, a few rows at a time; others are worked out a few images at a time.
     """
 
     images_at_once = 32
@@ -140,10 +141,45 @@ class FirstBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu":
-            y: Tensor = self.activation(self.pool(self.convolution(x)))
-            return y
-        y = _FirstBlock.apply(x, self)
+            return self.layer_by_layer(x)
+        y: Tensor = (_CompiledFirstBlock if self._compiled(x) else _FirstBlock).apply(x, self)
         return y
+
+    def layer_by_layer(self, x: Tensor) -> Tensor:
+        """The same, with derivatives of every order."""
+        y: Tensor = self.activation(self.pool(self.convolution(x)))
+        return y
+
+    def _compiled(self, x: Tensor) -> bool:
+        layer = self.convolution
+        geometry = *layer.kernel_size, layer.stride[0], layer.padding[0], layer.out_channels % 4, *self.window
+        known = geometry == (3, 3, 1, 1, 0, *KNOWN) and x.dtype == layer.weight.dtype in (torch.float32, torch.float64)
+        return known and compiled.kernels() is not None
+
+
+class _CompiledFirstBlock(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, block: FirstBlock) -> Tensor:
+        layer, (batch, _, height, width) = block.convolution, x.shape
+        size = batch, layer.out_channels, (height + 1) // 2, (width + 1) // 2
+        y = torch.empty(size, dtype=layer.out_dtype or x.dtype, memory_format=LAYOUT)
+        places = torch.empty(size, dtype=torch.uint8, memory_format=LAYOUT)
+        weight = layer.weight.flatten(2).permute(1, 2, 0).contiguous()  # (C, 9, K)
+        slope, bias = block.activation.negative_slope, cast(Tensor, layer.bias)
+        compiled.run("first_block", x.contiguous(memory_format=LAYOUT), weight, bias, slope, y, places)
+        ctx.block = block
+        ctx.save_for_backward(x, y, places, weight)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        x, y, places, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _gradient_layer_by_layer(ctx.block, x, grad), None
+        grad, pixels = grad.contiguous(memory_format=LAYOUT), torch.empty_like(x, memory_format=LAYOUT)
+        slope = ctx.block.activation.negative_slope
+        compiled.run("from_first_block", grad, y, places, weight, slope, pixels)
+        return pixels, None
 
 
 class _FirstBlock(Function):
@@ -157,16 +193,17 @@ class _FirstBlock(Function):
             outputs.append(F.leaky_relu_(pooled, slope).to(layer.out_dtype or x.dtype))
             places.append(place)
         y = torch.cat(outputs)
-        ctx.block, ctx.shape, ctx.map_size = block, x.shape, maps.shape[2:]
-        ctx.save_for_backward(y, *places)
+        ctx.block, ctx.map_size = block, maps.shape[2:]
+        ctx.save_for_backward(x, y, *places)
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         block: FirstBlock = ctx.block
+        x, y, *places = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _gradient_layer_by_layer(block, x, grad), None
         layer, slope = block.convolution, block.activation.negative_slope
-        y, *places = ctx.saved_tensors
         weight = layer.weight.flatten(1).to(grad.dtype)
         maps = grad.new_empty(block.images_at_once, *ctx.map_size, len(weight)).permute(0, 3, 1, 2)
         products = grad.new_empty(len(grad), *ctx.map_size, weight.shape[1])
@@ -175,7 +212,26 @@ class _FirstBlock(Function):
             part, here = aten.leaky_relu_backward(part, output, slope, True), maps[: len(part)]
             to_largest(part, place, block.window, out=here)
             torch.mm(here.permute(0, 2, 3, 1).flatten(0, 2), weight, out=product.flatten(0, 2))
-        return layer.added_up(products.permute(0, 3, 1, 2), ctx.shape), None
+        return layer.added_up(products.permute(0, 3, 1, 2), x.shape), None
+
+
+def _gradient_layer_by_layer(block: FirstBlock, x: Tensor, grad: Tensor) -> Tensor:
+    """For derivatives of a higher order."""
+    with torch.enable_grad():
+        return torch.autograd.grad(block.layer_by_layer(x), x, grad, create_graph=True)[0]
+
+
+def _first_block(layers: list[nn.Module]) -> list[nn.Module]:
+    """The layers, with the first three in one where these are a convolution, a pool and a rising leaky ReLU."""
+    place = next((place for place, layer in enumerate(layers) if type(layer) is FirstConv2d), len(layers))
+    match layers[place : place + 3]:
+        case [
+            FirstConv2d() as convolution,
+            nn.MaxPool2d(kernel_size=int(), stride=int(), padding=int(), dilation=1, ceil_mode=False) as pool,
+            nn.LeakyReLU() as activation,
+        ] if type(pool) in _POOLS and activation.negative_slope >= 0:  # the output says which side the input was on
+            return [*layers[:place], FirstBlock(convolution, pool, activation), *layers[place + 3 :]]
+    return layers
 
 
 class Cast(nn.Module):
@@ -211,20 +267,15 @@ def in_bfloat16(folded: nn.Module) -> nn.Module:
     if not isinstance(folded, nn.Sequential):
         return Autocast(folded)
     layers = copy.deepcopy(list(folded))
-    first = next((place for place, layer in enumerate(layers) if isinstance(layer, nn.Conv2d | nn.Linear)), None)
+    kinds = nn.Conv2d, nn.Linear, FirstBlock
+    first = next((place for place, layer in enumerate(layers) if isinstance(layer, kinds)), None)
     if first is None:
         return Autocast(folded)
-    reader = layers[first]
+    reader, cast = layers[first], [Cast(torch.bfloat16)]
     dtype = next(reader.parameters()).dtype
-    cast: list[nn.Module] = [Cast(torch.bfloat16)]
-    if isinstance(reader, FirstConv2d):
-        reader.out_dtype, cast = torch.bfloat16, []
-        match layers[first + 1 : first + 3]:
-            case [
-                nn.MaxPool2d(kernel_size=int(), stride=int(), padding=int(), dilation=1, ceil_mode=False) as pool,
-                nn.LeakyReLU() as activation,
-            ] if activation.negative_slope >= 0:  # the gradient asks the output which side it was on
-                layers[first : first + 3] = [FirstBlock(reader, pool, activation)]
+    convolution = reader.convolution if isinstance(reader, FirstBlock) else reader
+    if isinstance(convolution, FirstConv2d):
+        convolution.out_dtype, cast = torch.bfloat16, []
     behind = [layer.to(torch.bfloat16) for layer in layers[first + 1 :]]
     return nn.Sequential(*layers[: first + 1], *cast, *behind, Cast(dtype))
 

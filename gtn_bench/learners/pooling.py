@@ -6,14 +6,11 @@ Either gives the same numbers, to the last bit.
 
 from __future__ import annotations
 
-import functools
-import importlib
-import os
-from types import ModuleType
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from gtn_bench.learners import compiled
 
 Window = tuple[int, int, int]  # its size, its stride, and the padding around the images
 KNOWN: Window = (3, 2, 1)  # to the kernels
@@ -30,7 +27,7 @@ def largest(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     y, places = (
         torch.empty(size, dtype=dtype, device=x.device, memory_format=LAYOUT) for dtype in (x.dtype, torch.uint8)
     )
-    _run("largest", x.contiguous(memory_format=LAYOUT), y, places)
+    compiled.run("largest", x.contiguous(memory_format=LAYOUT), y, places)
     return y, places
 
 
@@ -38,7 +35,7 @@ def to_largest(grad: Tensor, places: Tensor, window: Window, out: Tensor) -> Ten
     """Each window's gradient to the pixel that was its largest: into `out` (B, C, H, W), channels last."""
     grad = grad.contiguous(memory_format=LAYOUT)
     if places.dtype == torch.uint8:
-        _run("to_largest", grad, places, out)
+        compiled.run("to_largest", grad, places, out)
         return out
     sizes = [[size, size] for size in (*window, 1)]
     return torch.ops.aten.max_pool2d_with_indices_backward(grad, out, *sizes, False, places, grad_input=out)
@@ -49,7 +46,7 @@ def at_largest(x: Tensor, places: Tensor) -> Tensor:
     x = x.contiguous(memory_format=LAYOUT)
     if places.dtype == torch.uint8:
         y = torch.empty_like(places, dtype=x.dtype)
-        _run("at_largest", x, places, y)
+        compiled.run("at_largest", x, places, y)
         return y
     pixels, chosen = (tensor.permute(0, 2, 3, 1).flatten(1, 2) for tensor in (x, places))
     return pixels.gather(1, chosen).unflatten(1, places.shape[2:]).permute(0, 3, 1, 2)
@@ -57,35 +54,4 @@ def at_largest(x: Tensor, places: Tensor) -> Tensor:
 
 def _compiled(x: Tensor, window: Window) -> bool:
     known = window == KNOWN and x.dtype in (torch.float32, torch.float64, torch.bfloat16)
-    return known and x.device.type == "cpu" and kernels() is not None
-
-
-@functools.cache
-def kernels() -> ModuleType | None:
-    """What numba compiles; nothing without it."""
-    threads = torch.get_num_threads()
-    try:
-        compiled = importlib.import_module("gtn_bench.learners.kernels")
-        compiled.start_threads()
-    except (ImportError, OSError, RuntimeError, ValueError):  # it is not there, or does not go with what is
-        return None
-    finally:
-        torch.set_num_threads(threads)  # which numba's threads change, where they are the same
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_forget)
-    return compiled
-
-
-def _forget() -> None:
-    """A forked child goes without, as threads of its parent's kind would end it."""
-    global kernels
-    kernels = functools.cache(lambda: None)
-
-
-def _run(kernel: str, *arrays: Tensor) -> None:
-    """A kernel with as many threads as PyTorch has; all lies channels last in memory."""
-    compiled = kernels()
-    assert compiled is not None
-    last = (array.detach().permute(0, 2, 3, 1) for array in arrays)
-    bits = (array.view(torch.uint16) if array.dtype == torch.bfloat16 else array for array in last)
-    compiled.run(kernel, torch.get_num_threads(), *(array.numpy() for array in bits))
+    return known and x.device.type == "cpu" and compiled.kernels() is not None
