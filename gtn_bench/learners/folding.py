@@ -75,7 +75,7 @@ def fold(network: nn.Module) -> nn.Module:
             ours = layer if type(layer) is MaxPool2d else None
             weighted = weighted if type(layer) in _POOLS else None
             channels = channels if type(layer) in (*_POOLS, nn.LeakyReLU, nn.AdaptiveAvgPool2d) else None
-    return nn.Sequential(*_first_block(layers)).to(memory_format=torch.channels_last).eval()
+    return nn.Sequential(*_with_first_block(layers)).to(memory_format=torch.channels_last).eval()
 
 
 class FlattenLast(nn.Module):
@@ -221,7 +221,7 @@ def _gradient_layer_by_layer(block: FirstBlock, x: Tensor, grad: Tensor) -> Tens
         return torch.autograd.grad(block.layer_by_layer(x), x, grad, create_graph=True)[0]
 
 
-def _first_block(layers: list[nn.Module]) -> list[nn.Module]:
+def _with_first_block(layers: list[nn.Module]) -> list[nn.Module]:
     """The layers, with the first three in one where these are a convolution, a pool and a rising leaky ReLU."""
     place = next((place for place, layer in enumerate(layers) if type(layer) is FirstConv2d), len(layers))
     match layers[place : place + 3]:

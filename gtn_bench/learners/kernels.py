@@ -18,7 +18,7 @@ from numba.extending import overload
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("numba is told to compile nothing")
 
-_ready: set[tuple[str, Any]] = set()  # kernels and what they have been compiled for
+_ready: set[tuple[Any, ...]] = set()  # kernels and what they have been compiled for
 
 
 def start_threads() -> None:
@@ -26,14 +26,14 @@ def start_threads() -> None:
     numba.set_num_threads(1)
 
 
-def run(kernel: str, threads: int, *arrays: Any) -> None:
-    """A kernel by its name. The first call for a type compiles and saves, which only one process may at a time."""
+def run(kernel: str, threads: int, *arguments: Any) -> None:
+    """A kernel by its name. The first call for its types compiles and saves, which only one process may at a time."""
     numba.set_num_threads(min(threads, config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-    function, task = globals()[kernel], (kernel, arrays[0].dtype)
+    function, task = globals()[kernel], (kernel, *(getattr(argument, "dtype", None) for argument in arguments))
     if task in _ready:
-        return function(*arrays)
+        return function(*arguments)
     with FileLock(Path(function.stats.cache_path, "gtn-bench.lock")):
-        function(*arrays)
+        function(*arguments)
     _ready.add(task)
 
 
