@@ -99,6 +99,11 @@ class Classifier(nn.Module):
             hook.remove()
         return max(outputs)
 
+    @property
+    def needed_per_image(self) -> int:
+        """Bytes that an image's gradient takes: what is kept for it, and the largest tensor that is made besides."""
+        return sum(self.kept_per_image) + self.largest_per_image
+
     def _kept(self, images: int) -> list[int]:
         """Bytes of each tensor that is kept for the gradients of so many images."""
         sizes = {}

@@ -35,6 +35,7 @@ def fill_memory_to(monkeypatch: pytest.MonkeyPatch, at_hand: float) -> None:
 def test_bytes_of_an_image_by_hand() -> None:
     classifier = Classifier(small(), (1, 8, 8), 10)
     assert classifier.kept_per_image == [0, 32 * 4, 0]  # two matrices, of which nothing is an image's
+    assert classifier.needed_per_image == 32 * 4 + 64 * 4  # the image itself is the largest
     assert (classifier.forwards, classifier.backwards) == (0, 0)
 
 
@@ -53,7 +54,7 @@ def test_the_largest_tensor_need_not_be_kept() -> None:
     assert not any(module._forward_hooks for module in classifier.modules())
 
 
-@pytest.mark.parametrize("at_hand, size", [(1e12, 256), (2 * 128 * 256, 256), (2 * 128 * 20, 16), (128, 1), (0, 1)])
+@pytest.mark.parametrize("at_hand, size", [(1e12, 256), (2 * 384 * 256, 256), (2 * 384 * 20, 16), (384, 1), (0, 1)])
 def test_half_of_the_memory_at_hand_is_filled(monkeypatch: pytest.MonkeyPatch, at_hand: float, size: int) -> None:
     fill_memory_to(monkeypatch, at_hand)
     assert batch_size(Classifier(small(), (1, 8, 8), 10), IMAGE, "any") == size
@@ -104,7 +105,7 @@ def test_no_result_depends_on_the_memory(
     classifier = Classifier(network, (1, 8, 8), 10).double()
     outcomes = []
     for images in (256, 4, 1):
-        fill_memory_to(monkeypatch, 2.0 * images * sum(classifier.kept_per_image))
+        fill_memory_to(monkeypatch, 2.0 * images * classifier.needed_per_image)
         assert batch_size(classifier, x, perturbation.batch) == images
         outcomes.append(judge(perturbation, classifier, look_at(classifier, x, y), x, y, torch.arange(len(x))))
     for one, other in pairwise(outcomes):

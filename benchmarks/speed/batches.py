@@ -42,9 +42,8 @@ def main() -> None:
     classifier = prepared(options)
     images = torch.rand(options.images, *classifier.input_shape, device=options.device)
     print(f"{options.architecture}, {options.precision}, {options.device}, {options.threads} threads")
-    kept = classifier.kept_per_image
     chosen = batch_size(classifier, images, "any")
-    print(f"chosen here: {chosen} images; for each {sum(kept)} bytes are kept", end="")
+    print(f"chosen here: {chosen} images; for each {sum(classifier.kept_per_image)} bytes are kept", end="")
     print(f", the largest tensor has {classifier.largest_per_image}")
     seconds: dict[int, list[float]] = {size: [] for size in options.sizes}
     for _ in range(options.rounds):
@@ -58,7 +57,7 @@ def main() -> None:
         milliseconds = 1000 * statistics.median(seconds[size]) / options.images
         with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
             needed = alone.submit(grown, options, size).result() / 1e6
-        print(f"{size:6}{milliseconds:13.3f}{size * sum(kept) / 1e6:13.0f}{needed:11.0f}")
+        print(f"{size:6}{milliseconds:13.3f}{size * classifier.needed_per_image / 1e6:13.0f}{needed:11.0f}")
 
 
 def prepared(options: argparse.Namespace) -> Classifier:

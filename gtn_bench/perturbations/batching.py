@@ -53,10 +53,9 @@ def batch_size(classifier: Classifier, x: Tensor, batch: Batch) -> int:
         return classifier.batch
     if batch != "any":
         return len(x) if batch == "all" else batch
-    kept = sum(classifier.kept_per_image)
-    most = min(LARGEST.get(x.device.type, 256), SHARE * memory_at_hand(x.device) / max(1, kept))
+    most = min(LARGEST.get(x.device.type, 256), SHARE * memory_at_hand(x.device) / classifier.needed_per_image)
     if x.device.type == "cpu":
-        most = min(most, REUSED / max(1, classifier.largest_per_image))
+        most = min(most, REUSED / classifier.largest_per_image)
     return 2 ** int(math.log2(max(1, most)))
 
 
