@@ -192,6 +192,53 @@ def test_other_first_blocks_are_their_layers_too(
     assert torch.allclose(*(torch.autograd.grad(out, x, grad)[0] for out in (y, defined)), rtol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 8, 8, 1), (2, 0, 8, 8)])
+def test_a_compiled_block_reads_no_other_channels_than_it_has_weights_for(shape: tuple[int, ...]) -> None:
+    block = FirstBlock(*first_layers(1, torch.float32))
+    with pytest.raises(RuntimeError, match="channels"):
+        block(torch.rand(shape))
+
+
+@pytest.mark.parametrize("numba", [True, False])
+def test_in_bfloat16_gradients_that_can_be_differentiated_are_the_same(
+    numba: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not numba:
+        monkeypatch.setattr(compiled, "kernels", lambda: None)
+    layers = first_layers(1, torch.float32)
+    layers[0].out_dtype = torch.bfloat16
+    x = torch.rand(4, 1, 12, 12, requires_grad=True)
+    y = FirstBlock(*layers)(x)
+    grad = torch.randn_like(y)
+    once, again = (torch.autograd.grad(y, x, grad, retain_graph=True, create_graph=more)[0] for more in (False, True))
+    assert again.requires_grad and not once.requires_grad
+    assert torch.allclose(once, again, rtol=0, atol=float(once.abs().max()) * torch.finfo(torch.bfloat16).eps)
+
+
+class Bounded(nn.LeakyReLU):
+    """An activation of somebody else."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).clamp(max=0.1)
+
+
+@pytest.mark.parametrize(
+    "behind", [[Bounded(0.1)], [nn.LeakyReLU(0.1), nn.ReLU(inplace=True)], [nn.LeakyReLU(-0.1)], [nn.Tanh()]]
+)
+@pytest.mark.parametrize("pool", [MaxPool2d(3, 2, 1), nn.MaxPool2d(3, 2, 1)])
+def test_what_others_put_behind_a_convolution_stays(
+    behind: list[nn.Module], pool: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    """And has its gradients, though it may overwrite what it is given."""
+    x, y = digits[0].requires_grad_(), digits[1]
+    network = nn.Sequential(Conv2d(1, 8, 3, padding=1), pool, *behind, nn.Flatten(), nn.Linear(128, 10))
+    gradients = [
+        torch.autograd.grad(F.cross_entropy(learner(x), y, reduction="sum"), x)[0]
+        for learner in (network, Classifier(copy.deepcopy(network), (1, 8, 8), 10))
+    ]
+    assert torch.allclose(*gradients, atol=1e-5)
+
+
 def first_layers(inputs: int, dtype: torch.dtype) -> tuple[FirstConv2d, nn.MaxPool2d, nn.LeakyReLU]:
     convolution = FirstConv2d(inputs, 16, 3, padding=1).to(dtype).requires_grad_(False)
     return convolution, nn.MaxPool2d(3, 2, 1), nn.LeakyReLU(0.1)

@@ -67,7 +67,8 @@ def fold(network: nn.Module) -> nn.Module:
                 assert weighted.bias is not None
                 weighted.bias.mul_(scale).add_(shift)
             weighted = None
-        elif type(layer) is nn.LeakyReLU and layers and layers[-1] is ours and layer.negative_slope >= 0:
+        elif _rises(layer) and layers and layers[-1] is ours and not _in_place(following):
+            assert isinstance(layer, nn.LeakyReLU)
             layers.append(nn.LeakyReLU(layer.negative_slope, inplace=True))  # its result says which side it was on
             weighted = None
         else:
@@ -128,8 +129,8 @@ class _FirstConvolution(Function):
 class FirstBlock(nn.Module):
     """A first convolution, the largest of each window, and a leaky ReLU.
 
-    What lies between them is several times the size of all else. On a CPU it stays in the cache, both ways: with numba
-    at hand blocks like the study's are compiled, a few rows at a time; others are worked out a few images at a time.
+    What lies between them is several times the size of what they give. On a CPU it stays in the cache, both ways: with
+    numba at hand blocks like the study's are compiled, a few rows at a time; others take a few images at a time.
     """
 
     images_at_once = 32
@@ -146,15 +147,18 @@ class FirstBlock(nn.Module):
         return y
 
     def layer_by_layer(self, x: Tensor) -> Tensor:
-        """The same, with derivatives of every order."""
-        y: Tensor = self.activation(self.pool(self.convolution(x)))
+        """The same, with derivatives of every order. The largest is chosen before it is rounded."""
+        layer = self.convolution
+        maps = F.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding)
+        y: Tensor = self.activation(self.pool(maps)).to(layer.out_dtype or x.dtype)
         return y
 
     def _compiled(self, x: Tensor) -> bool:
         layer = self.convolution
         geometry = *layer.kernel_size, layer.stride[0], layer.padding[0], layer.out_channels % 4, *self.window
-        known = geometry == (3, 3, 1, 1, 0, *KNOWN) and x.dtype == layer.weight.dtype in (torch.float32, torch.float64)
-        return known and compiled.kernels() is not None
+        known = geometry == (3, 3, 1, 1, 0, *KNOWN) and layer.weight.dtype in (torch.float32, torch.float64)
+        fits = x.ndim == 4 and x.shape[1] == layer.in_channels and x.dtype == layer.weight.dtype
+        return known and fits and compiled.kernels() is not None
 
 
 class _CompiledFirstBlock(Function):
@@ -165,7 +169,7 @@ class _CompiledFirstBlock(Function):
         y = torch.empty(size, dtype=layer.out_dtype or x.dtype, memory_format=LAYOUT)
         places = torch.empty(size, dtype=torch.uint8, memory_format=LAYOUT)
         weight = layer.weight.flatten(2).permute(1, 2, 0).contiguous()  # (C, 9, K)
-        slope, bias = block.activation.negative_slope, cast(Tensor, layer.bias)
+        slope, bias = float(block.activation.negative_slope), cast(Tensor, layer.bias)
         compiled.run("first_block", x.contiguous(memory_format=LAYOUT), weight, bias, slope, y, places)
         ctx.block = block
         ctx.save_for_backward(x, y, places, weight)
@@ -177,7 +181,7 @@ class _CompiledFirstBlock(Function):
         if torch.is_grad_enabled():
             return _gradient_layer_by_layer(ctx.block, x, grad), None
         grad, pixels = grad.contiguous(memory_format=LAYOUT), torch.empty_like(x, memory_format=LAYOUT)
-        slope = ctx.block.activation.negative_slope
+        slope = float(ctx.block.activation.negative_slope)
         compiled.run("from_first_block", grad, y, places, weight, slope, pixels)
         return pixels, None
 
@@ -222,16 +226,29 @@ def _gradient_layer_by_layer(block: FirstBlock, x: Tensor, grad: Tensor) -> Tens
 
 
 def _with_first_block(layers: list[nn.Module]) -> list[nn.Module]:
-    """The layers, with the first three in one where these are a convolution, a pool and a rising leaky ReLU."""
+    """The layers, but for a first convolution with its pool and a rising leaky ReLU, which become one."""
     place = next((place for place, layer in enumerate(layers) if type(layer) is FirstConv2d), len(layers))
-    match layers[place : place + 3]:
+    block, behind = layers[place : place + 3], layers[place + 3 :]
+    match block:
         case [
             FirstConv2d() as convolution,
-            nn.MaxPool2d(kernel_size=int(), stride=int(), padding=int(), dilation=1, ceil_mode=False) as pool,
+            nn.MaxPool2d(
+                kernel_size=int(), stride=int(), padding=int(), dilation=1, ceil_mode=False, return_indices=False
+            ) as pool,
             nn.LeakyReLU() as activation,
-        ] if type(pool) in _POOLS and activation.negative_slope >= 0:  # the output says which side the input was on
-            return [*layers[:place], FirstBlock(convolution, pool, activation), *layers[place + 3 :]]
+        ] if type(pool) in _POOLS and _rises(activation) and not (behind and _in_place(behind[0])):
+            return [*layers[:place], FirstBlock(convolution, pool, activation), *behind]
     return layers
+
+
+def _rises(layer: nn.Module) -> bool:
+    """Whether it is a leaky ReLU whose outputs say on which side of zero their inputs were."""
+    return type(layer) is nn.LeakyReLU and layer.negative_slope >= 0
+
+
+def _in_place(layer: nn.Module | None) -> bool:
+    """Whether it overwrites what it is given, which the layer before it may need for its gradient."""
+    return bool(getattr(layer, "inplace", False))
 
 
 class Cast(nn.Module):
@@ -271,13 +288,13 @@ def in_bfloat16(folded: nn.Module) -> nn.Module:
     first = next((place for place, layer in enumerate(layers) if isinstance(layer, kinds)), None)
     if first is None:
         return Autocast(folded)
-    reader, cast = layers[first], [Cast(torch.bfloat16)]
+    reader, rounding = layers[first], [Cast(torch.bfloat16)]
     dtype = next(reader.parameters()).dtype
     convolution = reader.convolution if isinstance(reader, FirstBlock) else reader
     if isinstance(convolution, FirstConv2d):
-        convolution.out_dtype, cast = torch.bfloat16, []
+        convolution.out_dtype, rounding = torch.bfloat16, []
     behind = [layer.to(torch.bfloat16) for layer in layers[first + 1 :]]
-    return nn.Sequential(*layers[: first + 1], *cast, *behind, Cast(dtype))
+    return nn.Sequential(*layers[: first + 1], *rounding, *behind, Cast(dtype))
 
 
 def _plain(layer: Conv2d | Linear) -> nn.Conv2d | nn.Linear:

@@ -125,7 +125,7 @@ def first_block(x: Any, weight: Any, bias: Any, slope: Any, y: Any, places: Any)
 
 @njit(parallel=True, cache=True, error_model="numpy", fastmath={"contract"})
 def from_first_block(grad: Any, y: Any, places: Any, weight: Any, slope: Any, x: Any) -> None:
-    """Its gradient: of `grad`, `y` and `places` (B, H', W', K) all of `x` (B, H, W, C).
+    """Its gradient: of finite `grad`, of `y` and `places` (B, H', W', K) all of `x` (B, H, W, C).
 
     What was pooled depends on 5x5 pixels: on 3x3 of them, by its place among the 9, as the weights say.
     """
