@@ -230,7 +230,7 @@ def test_what_others_put_behind_a_convolution_stays(
     behind: list[nn.Module], pool: nn.Module, digits: tuple[Tensor, Tensor]
 ) -> None:
     """And has its gradients, though it may overwrite what it is given."""
-    x, y = digits[0].requires_grad_(), digits[1]
+    x, y = digits[0].clone().requires_grad_(), digits[1]
     network = nn.Sequential(Conv2d(1, 8, 3, padding=1), pool, *behind, nn.Flatten(), nn.Linear(128, 10))
     gradients = [
         torch.autograd.grad(F.cross_entropy(learner(x), y, reduction="sum"), x)[0]
