@@ -199,7 +199,10 @@ def _convolve(pixels: Any, i: Any, weight: Any, bias: Any, row: Any) -> None:
 
 @njit(error_model="numpy")
 def _pool(rows: Any, width: Any, ends: Any, y: Any, places: Any, slope: Any) -> None:
-    """A row of `largest`, of three (W, C), whose first and last are the `ends` of windows; with a slope below 0."""
+    """A row of `largest`, of three rows whose first `width` pixels count; below 0 times `slope`, if there is one.
+
+    `ends` say which row of the window the first and the last are: at the border, the middle one once more.
+    """
     (above, middle, below), (up, down) = rows, ends
     for j in range(len(y)):
         left, right = max(2 * j - 1, 0), min(2 * j + 1, width - 1)
