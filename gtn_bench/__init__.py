@@ -2,14 +2,14 @@
 
 import gtn_bench
 
-suite = gtn_bench.load("demo")              # or a path to a YAML file
-plan = gtn_bench.plan(suite)                # every mistake in it is reported here
-results = gtn_bench.run(plan, "results")    # cached by content, continues by itself
+suite = gtn_bench.load("demo")  # or a path to a YAML file
+plan = gtn_bench.plan(suite)  # reports every problem of the suite
+results = gtn_bench.run(plan, "results")  # resumes if it was interrupted
 print(results.curves)
-gtn_bench.report("results")                 # figures and report.md
+gtn_bench.report("results")  # figures and report.md
 
-spec = gtn_bench.load_teacher("digits")     # or a path to a YAML file
-gtn_bench.teach(spec, "teachers/digits")    # continues by itself
+spec = gtn_bench.load_teacher("digits")  # or a path to a YAML file
+gtn_bench.teach(spec, "teachers/digits")  # resumes if it was interrupted
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gtn_bench.cells import Plan
-    from gtn_bench.description import Mistake
-    from gtn_bench.planner import plan
+    from gtn_bench.analysis.results import Results
+    from gtn_bench.config.errors import ConfigError, RunError
+    from gtn_bench.config.suite import Suite
+    from gtn_bench.execution.runner import run
+    from gtn_bench.execution.teach import TeacherSpec, load_teacher, retrain, teach
+    from gtn_bench.planning.cells import Plan
+    from gtn_bench.planning.planner import load, plan
     from gtn_bench.reporting import report
-    from gtn_bench.results import Results
-    from gtn_bench.runner import run
-    from gtn_bench.suite import Suite, load
-    from gtn_bench.teacher_training import TeacherSpec, load_teacher, retrain, teach
 
 __version__ = "0.1.0"
 __all__ = [
-    "Mistake",
+    "ConfigError",
     "Plan",
     "Results",
+    "RunError",
     "Suite",
     "TeacherSpec",
     "load",
@@ -43,24 +44,30 @@ __all__ = [
     "teach",
 ]
 
-_HOMES = {
-    "Mistake": "description",
-    "Plan": "cells",
-    "Results": "results",
-    "Suite": "suite",
-    "TeacherSpec": "teacher_training",
-    "load": "suite",
-    "load_teacher": "teacher_training",
-    "plan": "planner",
+_MODULES = {
+    "ConfigError": "config.errors",
+    "Plan": "planning.cells",
+    "Results": "analysis.results",
+    "RunError": "config.errors",
+    "Suite": "config.suite",
+    "TeacherSpec": "execution.teach",
+    "load": "planning.planner",
+    "load_teacher": "execution.teach",
+    "plan": "planning.planner",
     "report": "reporting",
-    "retrain": "teacher_training",
-    "run": "runner",
-    "teach": "teacher_training",
+    "retrain": "execution.teach",
+    "run": "execution.runner",
+    "teach": "execution.teach",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are imported when they are first used: torch takes seconds."""
-    if name not in _HOMES:
+    """Import public names when they are first used: torch takes seconds."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'gtn_bench' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"gtn_bench.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"gtn_bench.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names, so that they complete in interactive sessions."""
+    return sorted({*globals(), *__all__})

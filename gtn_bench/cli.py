@@ -1,28 +1,24 @@
-"""The command line. The only module that prints."""
+"""The command line."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
-from collections.abc import Callable
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from gtn_bench import __version__
-from gtn_bench.description import Failure, Mistake
-from gtn_bench.suite import ACCEPTED, NO_TEACHER
+from gtn_bench import __version__, console
+from gtn_bench.config.errors import ConfigError, RunError
+from gtn_bench.config.paths import user_path
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from gtn_bench.cells import Plan
-    from gtn_bench.results import Results
 
 app = typer.Typer(
     help="Are networks trained on synthetic data less robust?",
@@ -30,8 +26,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
-errors = Console(stderr=True)
 
 
 class Device(StrEnum):
@@ -48,7 +42,7 @@ class Bands(StrEnum):
 class Kind(StrEnum):
     datasets = "datasets"
     teachers = "teachers"
-    learners = "learners"
+    architectures = "architectures"
     modes = "modes"
     perturbations = "perturbations"
     optimizers = "optimizers"
@@ -58,31 +52,34 @@ class Kind(StrEnum):
 
 
 Suite = Annotated[str, typer.Argument(metavar="SUITE", help="A YAML file, or the name of a shipped suite.")]
-Out = Annotated[Path | None, typer.Option(help="Output folder; by default results/<suite's name>.")]
-OnDevice = Annotated[Device, typer.Option(help="auto takes a GPU where there is one.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes; by default one for each core.")]
-Limit = Annotated[str | None, typer.Option(help="At most this many test images for each cell, or a share: 10%.")]
+Out = Annotated[str | None, typer.Option(metavar="DIR", help="Output folder; by default results/<name of the suite>.")]
+OnDevice = Annotated[Device, typer.Option(help="Device; auto selects a GPU if there is one.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Number of processes; by default one per core.")]
+Limit = Annotated[str | None, typer.Option(help="At most this many test images per cell, or a share of them: 10%.")]
 Architectures = Annotated[
-    list[str] | None, typer.Option("--architecture", help="Of the suite's, only this; repeatable.")
+    list[str] | None, typer.Option("--architecture", help="Only this architecture of the suite; repeatable.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for another program.")]
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 something failed on the way, 2 wrong usage or suite."""
+    """Run the command line.
+
+    Exit codes: 0 done, 1 some cells failed, 2 invalid usage, suite or input, 130 interrupted.
+    """
     try:
         app()
-    except Mistake as mistake:
-        for line in str(mistake).splitlines():
-            errors.print(f"[red]error:[/] {_plain(line)}", highlight=False, soft_wrap=True)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            console.complain(line, "error:")
         sys.exit(2)
-    except Failure as failure:
-        errors.print(f"[red]failed:[/] {_plain(str(failure))}", highlight=False, soft_wrap=True)
+    except RunError as error:
+        console.complain(str(error), "failed:")
         sys.exit(1)
     except (KeyboardInterrupt, SystemExit) as stop:
-        if isinstance(stop, SystemExit) and stop.code != 130:  # which typer makes of an interruption
+        if isinstance(stop, SystemExit) and stop.code != 130:  # typer's code for an interruption
             raise
-        errors.print("interrupted; what was finished is kept, the same command continues")
+        console.complain("Interrupted. Finished work is cached; rerun the same command to resume.")
         sys.exit(130)
 
 
@@ -96,16 +93,19 @@ def run(
     architecture: Architectures = None,
     as_json: Json = False,
 ) -> None:
-    """Train, attack and report everything in a suite; what is in the cache is not computed again."""
-    from gtn_bench import planner
-    from gtn_bench.suite import load
+    """Train, attack and report a suite. Cached parts are not computed again."""
+    from gtn_bench.execution import runner
+    from gtn_bench.planning.planner import load, plan
 
     chosen = load(suite)
     if architecture:
         chosen = chosen.only(architecture)
-    plan = planner.plan(chosen, _images(limit))
-    folder = out or Path("results") / plan.suite.name
-    results = _run(plan, folder, device.value, workers, quiet=as_json)
+    planned = plan(chosen, _parse_limit(limit))
+    folder = _folder(out, Path("results") / planned.suite.name)
+    with console.progress_bars(quiet=as_json) as bars, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\d+ of \d+ cells failed", RuntimeWarning)  # said below
+        report_stage = console.stage_reporter(bars)
+        results = runner.run(planned, folder, device=device.value, workers=workers, progress=report_stage)
 
     from gtn_bench.reporting import report as write_report
 
@@ -114,90 +114,100 @@ def run(
     if as_json:
         print(json.dumps({"folder": str(folder), "report": str(page), "cells": len(results.summary), "failed": failed}))
     else:
-        if plan.suite.protocol == "published":
-            from gtn_bench.reference.protocol import NOTE
-
-            console.print(f"[red]{NOTE}[/]", highlight=False, soft_wrap=True)
-        _print_overview(results)
-        console.print(f"report: {_plain(str(page))}", soft_wrap=True)
+        if note := results.provenance["note"]:
+            console.warn(note)
+        if (results.summary["status"] == "rejected").all():
+            console.say(
+                f"no architecture is accepted at clean accuracy {planned.suite.acceptance:g}; nothing was attacked"
+            )
+        console.show_overview(results)
+        console.say(f"report: {page}")
     if failed:
-        errors.print(f"[red]{failed} of {len(results.summary)} cells failed[/]; the report says which")
-        first = results.provenance["errors"][0]["traceback"].strip().splitlines()[-1]
-        errors.print(f"first of them: {_plain(first)}", highlight=False, soft_wrap=True)
+        console.complain(f"{failed} of {len(results.summary)} cells failed; the report lists them")
+        console.complain(f"first error: {results.errors[0]['error']}")
         raise typer.Exit(1)
 
 
 @app.command()
 def demo(out: Out = None, device: OnDevice = Device.auto, workers: Workers = None, as_json: Json = False) -> None:
-    """Run the demo suite: handwritten digits, a teacher meta-trained for real, three modes, four perturbations."""
+    """Run the demo suite: handwritten digits, a meta-trained teacher, three modes, four perturbations."""
     run("demo", out, device, workers, as_json=as_json)
 
 
 @app.command()
 def teach(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or the name of a shipped teacher.")],
-    out: Annotated[Path | None, typer.Option(help="Folder; by default teachers/<teacher's name>.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder; by default teachers/<name of the teacher>.")
+    ] = None,
     device: OnDevice = Device.auto,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Meta-steps between checkpoints.")] = 10,
-    check_every: Annotated[int, typer.Option(min=0, help="Meta-steps between checks of a learner; 0: never.")] = 20,
-    seeds: Annotated[int, typer.Option(min=1, help="Learners that are retrained at the end.")] = 5,
-    export: Annotated[Path | None, typer.Option(help="Also write the teaching set, for others, to this file.")] = None,
+    check_every: Annotated[int, typer.Option(min=0, help="Meta-steps between validations; 0 for none.")] = 20,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of learners that are retrained at the end.")] = 5,
+    export: Annotated[
+        str | None, typer.Option(metavar="FILE", help="File to which the teaching set is exported.")
+    ] = None,
 ) -> None:
-    """Meta-train a teacher; interrupted, the same command continues. torchrun shares learners among processes."""
-    from gtn_bench import teacher_training
+    """Meta-train a teacher. Rerun an interrupted command to resume. Supports torchrun."""
+    from gtn_bench.execution import teach as teaching
+    from gtn_bench.execution.distributed import is_first_process
+    from gtn_bench.store.files import check_file, check_folder
 
-    described = teacher_training.load_teacher(spec)
-    if export:
-        from gtn_bench.cache import make_folder
-        from gtn_bench.description import Mistake
-
-        make_folder(export.parent)  # before hours are spent on what it is to hold
-        if export.is_dir():
-            raise Mistake(f"{export} is a folder; --export expects the file to write")
-    folder = out or Path("teachers") / described.name
-    with _bars(quiet=not teacher_training.first_process()) as bars:
+    described = teaching.load_teacher(spec)
+    folder = _folder(out, Path("teachers") / described.name)
+    exported = user_path(export) if export is not None else None
+    if is_first_process():  # now, not after hours of meta-training
+        check_folder(folder / "retrain")
+        if exported and os.path.isdir(exported):
+            raise ConfigError(f"{exported} is a folder; --export expects a file")
+        if exported:
+            check_file(exported)
+    with console.progress_bars(quiet=not is_first_process()) as bars:
         steps = described.teacher.work
         task = bars.add_task("meta-steps", total=steps)
 
-        def tell(history: Any) -> None:
+        def report_step(history: Any) -> None:
             bars.update(task, completed=len(history.losses))
-            checked = history.checks and history.checks[-1].meta_step == len(history.losses)
-            if checked and teacher_training.first_process():
-                bars.console.print(_where_it_stands(history), highlight=False)
+            validated = history.checks and history.checks[-1].meta_step == len(history.losses)
+            if validated and is_first_process():
+                console.show_validation(history, bars)
 
-        taught = teacher_training.teach(
+        taught = teaching.teach(
             described,
             folder,
             device=device.value,
             checkpoint_every=checkpoint_every,
             check_every=check_every,
-            progress=tell,
+            progress=report_step,
         )
         bars.update(task, completed=steps)
-    if not teacher_training.first_process():
+    if not is_first_process():
         return
     accuracy = _retrain(str(taught), folder / "retrain", seeds=seeds, device=device.value)
-    teacher_training.finish(folder, accuracy, export)
+    teaching.finish(folder, accuracy, exported)
 
     from gtn_bench.reporting import teacher_report
 
-    console.print(f"report: {_plain(str(teacher_report(folder)))}", soft_wrap=True)
+    console.say(f"report: {teacher_report(folder)}")
 
 
 @app.command()
 def retrain(
     teaching_set: Annotated[str, typer.Argument(metavar="TEACHER", help="A teaching set: zoo name, file or URL.")],
-    out: Annotated[Path | None, typer.Option(help="Output folder; by default results/retrain-<name>.")] = None,
-    architecture: Annotated[list[str] | None, typer.Option(help="May be repeated; by default the teacher's.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Learners for each architecture.")] = 5,
-    sha256: Annotated[str | None, typer.Option(help="Checksum of the teaching set; a URL needs it.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Output folder; by default results/retrain-<name>.")
+    ] = None,
+    architecture: Annotated[list[str] | None, typer.Option(help="Repeatable; by default the teacher's.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of learners per architecture.")] = 5,
+    sha256: Annotated[str | None, typer.Option(help="Checksum of the teaching set; required for a URL.")] = None,
     device: OnDevice = Device.auto,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Test accuracy of fresh learners from a teaching set, after ten and after all inner steps."""
+    """Measure the test accuracy of fresh learners from a teaching set, after ten and after all inner steps."""
     path = Path(teaching_set)
-    folder = out or Path("results") / f"retrain-{path.parent.name if path.stem == 'teacher' else path.stem}"
+    name = path.parent.name if path.stem == "teacher" else path.stem
+    folder = _folder(out, Path("results") / f"retrain-{name}")
     accuracy = _retrain(
         teaching_set,
         folder,
@@ -214,68 +224,61 @@ def retrain(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of a run.")],
-    bands: Annotated[Bands, typer.Option(help="95 % for each point of a curve, or for all at once.")] = Bands.pointwise,
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Output folder of a run, or folder of a teacher.")],
+    bands: Annotated[
+        Bands, typer.Option(help="95 % bands for each point of a curve, or for all points.")
+    ] = Bands.pointwise,
 ) -> None:
-    """Draw the figures and write report.md of an output folder, or of a teacher's, again."""
+    """Redraw the figures and rewrite report.md from the tables in an output folder."""
     from gtn_bench import reporting
 
-    if (folder / "teacher.yaml").is_file():
-        page = reporting.teacher_report(folder)
+    path = user_path(folder)
+    if (path / "teacher.yaml").is_file():
+        if bands is not Bands.pointwise:
+            raise ConfigError(f"--bands applies to the curves of a run, {path} holds a teacher; leave it out")
+        page = reporting.teacher_report(path)
     else:
-        page = reporting.report(folder, bands=bands.value)
-    console.print(f"report: {_plain(str(page))}", soft_wrap=True)
+        page = reporting.report(path, bands=bands.value)
+    console.say(f"report: {page}")
 
 
 @app.command()
 def validate(suite: Suite, as_json: Json = False) -> None:
-    """Check a suite without running it; exit code 2 and one line for each mistake."""
-    from gtn_bench import planner
-    from gtn_bench.suite import load
+    """Check a suite without running it: exit code 2 and one line per problem."""
+    from gtn_bench.planning.planner import load, plan
 
-    plan = planner.plan(load(suite))
-    counts = {"teachers": len(plan.teachers), "learners": len(plan.learners), "cells": len(plan.cells)}
+    planned = plan(load(suite))
+    counts = {"teachers": len(planned.teachers), "learners": len(planned.learners), "cells": len(planned.cells)}
     if as_json:
-        print(json.dumps({"name": plan.suite.name, **counts}))
+        print(json.dumps({"name": planned.suite.name, **counts}))
     else:
-        said = [f"{count} {what if count != 1 else what[:-1]}" for what, count in counts.items()]
-        console.print(f"{plan.suite.name}: " + ", ".join(said))
+        console.say(f"{planned.suite.name}: {console.count(counts)}")
 
 
 @app.command("list")
 def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND", help=", ".join(Kind))], as_json: Json = False) -> None:
-    """List what a suite can name."""
-    from gtn_bench.catalogue import catalogue
-    from gtn_bench.suite import suites, teacher_specs
-    from gtn_bench.teaching import zoo_catalogue
+    """List everything that a suite can name."""
+    from gtn_bench.config.shipped import suites, teacher_specs
+    from gtn_bench.planning.catalog import catalog
+    from gtn_bench.teaching.zoo import zoo_catalog
 
     shipped = {Kind.suites: suites, Kind.specs: teacher_specs}
     if kind in shipped:
-        rows = [{"name": name, "about": str(path)} for name, path in shipped[kind]().items()]
+        rows = [{"name": name, "summary": str(path)} for name, path in shipped[kind]().items()]
     elif kind is Kind.zoo:
-        rows = zoo_catalogue()
+        rows = zoo_catalog()
     else:
-        rows = catalogue(kind.value)
+        rows = catalog(kind.value)
     if as_json:
         print(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        if row.get("library") and not row["about"]:  # an attack of a library: a line is enough
-            line = f"{row['access']}, norm {row['norm']}, beta: {row['beta']}, {row['source']}"
-            console.print(f"    {_plain(row['name'])}  [dim]{_plain(line)}[/]", highlight=False, soft_wrap=True)
-            continue
-        console.print(
-            f"[bold]{_plain(row.pop('name'))}[/]  {_plain(row.pop('about'))}", highlight=False, soft_wrap=True
-        )
-        for what, value in row.items():
-            if value and value != "-":
-                console.print(f"    [dim]{what}:[/] {_plain(value)}", highlight=False, soft_wrap=True)
+    else:
+        console.show_catalog(rows)
 
 
 @app.command()
 def schema() -> None:
     """Print the JSON schema of suites, for editors."""
-    from gtn_bench.schema import suite_schema
+    from gtn_bench.planning.schema import suite_schema
 
     print(json.dumps(suite_schema(), indent=2))
 
@@ -287,77 +290,24 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
-def _run(plan: Plan, folder: Path, device: Any, workers: int | None, *, quiet: bool) -> Results:
-    """Run with a progress bar for each stage."""
-    from gtn_bench import runner
-
-    with _bars(quiet) as bars:
-        return runner.run(plan, folder, device=device, workers=workers, progress=_teller(bars))
-
-
-def _bars(quiet: bool) -> Any:
-    """Progress bars: what is done, what has passed, what is left."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description:>10}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("elapsed"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=False),
-    )
-    return Progress(*columns, console=errors, disable=quiet)
-
-
-def _where_it_stands(history: Any) -> str:
-    """The last meta-loss and the last check, in a line."""
-    check = history.checks[-1]
-    accuracies = ", ".join(f"{value:.3f} after {steps}" for steps, value in check.accuracy.items())
-    return (
-        f"meta-step {check.meta_step}: meta-loss {history.losses[-1]:.3f}, validation accuracy {accuracies} inner steps"
-    )
+def _folder(out: str | None, default: Path) -> Path:
+    """Return the output folder of a command."""
+    return default if out is None else user_path(out)
 
 
 def _retrain(taught: str, folder: Path, *, quiet: bool = False, **options: Any) -> pd.DataFrame:
-    """Retrain learners, and print their accuracies."""
-    from gtn_bench import teacher_training
+    """Retrain learners and print their accuracies."""
+    from gtn_bench.execution import teach as teaching
 
-    with _bars(quiet) as bars:
-        accuracy = teacher_training.retrain(taught, folder, progress=_teller(bars), **options)
+    with console.progress_bars(quiet=quiet) as bars:
+        accuracy = teaching.retrain(taught, folder, progress=console.stage_reporter(bars), **options)
     if not quiet:
-        table = Table(*accuracy.columns, box=None, pad_edge=False)
-        for row in accuracy.astype(object).to_numpy().tolist():
-            table.add_row(*(f"{value:.4f}" if isinstance(value, float) else _plain(str(value)) for value in row))
-        console.print(table)
+        console.show_table(accuracy)
     return accuracy
 
 
-def _teller(bars: Any) -> Callable[[str, int, int], None]:
-    tasks: dict[str, Any] = {}
-
-    def tell(stage: str, done: int, total: int) -> None:
-        if total == 0:
-            return
-        if stage not in tasks:
-            for task in tasks.values():
-                bars.stop_task(task)
-            tasks[stage] = bars.add_task(stage, total=total, completed=done)
-        bars.update(tasks[stage], completed=done)
-
-    return tell
-
-
-def _images(limit: str | None) -> int | float | None:
-    """The value of --limit: a number of images, or a share of them."""
+def _parse_limit(limit: str | None) -> int | float | None:
+    """Return the value of --limit: a number of images, or a share of them."""
     if limit is None:
         return None
     number, percent = (limit[:-1], True) if limit.endswith("%") else (limit, False)
@@ -366,24 +316,4 @@ def _images(limit: str | None) -> int | float | None:
             return float(number) / 100
         if not percent and int(number) > 0:
             return int(number)
-    raise Mistake(f"--limit expects a number of images or a share of them, such as 100 or 10%, got '{limit}'")
-
-
-def _print_overview(results: Results) -> None:
-    """Clean accuracy and mean accuracy over each sweep, a column for each mode."""
-    from gtn_bench import analysis
-
-    overview = analysis.overview(results.summary, results.rule)
-    for (teacher, architecture), part in overview.groupby(["teacher", "architecture"], sort=False):
-        what = "accepted architectures" if architecture == ACCEPTED else str(architecture)
-        title = what if teacher == NO_TEACHER else f"{what}, teacher {teacher}"
-        table = Table("mean accuracy", *part["mode"], title=_plain(title), box=None, pad_edge=False)
-        table.title_justify = "left"
-        for measure in part.columns[3:]:
-            name = "clean" if measure == "clean accuracy" else f"over {measure}"
-            table.add_row(_plain(name), *(f"{value:.3f}" for value in part[measure]))
-        console.print(table)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+    raise ConfigError(f"--limit expects a number of images or a share of them, such as 100 or 10%, got '{limit}'")

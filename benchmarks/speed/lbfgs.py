@@ -3,10 +3,10 @@
     python benchmarks/speed/lbfgs.py                            # 64 and 256 digits, base_larger
     python benchmarks/speed/lbfgs.py --dataset mnist --images 64
 
-Both run the whole attack: the same search for the constant, the same number of evaluations allowed, the same
-learner; only the minimiser differs. SciPy's loop has one thread, as more make it slower on single images. They
-take turns, and medians over the rounds are printed. `distance` is the mean L2 distance of what was found (the
-smaller the better), `found` the share of images with a success.
+Both run the whole attack on the same learner, with the same search for the constant and the same budget of evaluations.
+Only the minimizer differs. SciPy's loop uses one thread, because more are slower on single images. The minimizers
+alternate, and medians over the rounds are printed. `distance` is the mean L2 distance of the adversarial examples,
+`found` the share of images with one.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from scipy.optimize import Bounds
 from scipy.optimize import minimize as scipy_minimize
 from torch import Tensor
 
-from gtn_bench.classifiers import Classifier
-from gtn_bench.datasets import DATASETS
-from gtn_bench.learners import LEARNERS
-from gtn_bench.modes import Vanilla
+from gtn_bench.data import DATASETS
+from gtn_bench.inference.classifier import Classifier
+from gtn_bench.models import ARCHITECTURES
+from gtn_bench.modes.real_data import Vanilla
 from gtn_bench.perturbations import PERTURBATIONS, lbfgs
 from gtn_bench.perturbations.base import Nearest
-from gtn_bench.perturbations.box_lbfgs import Objective, minimise
+from gtn_bench.perturbations.optim.lbfgsb import Objective, minimize
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="digits", choices=["digits", "mnist"])
-    parser.add_argument("--architecture", default="base_larger", choices=list(LEARNERS))
+    parser.add_argument("--architecture", default="base_larger", choices=list(ARCHITECTURES))
     parser.add_argument("--images", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -49,17 +49,17 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     classifier, x, y = learner(options)
     print(f"{options.architecture} on {options.dataset}, {options.device}, {options.threads} threads")
-    print(f"{'images':>6}  {'minimiser':12}{'seconds':>9}{'spread':>18}{'distance':>10}{'found':>7}{'speed':>8}")
+    print(f"{'images':>6}  {'minimizer':12}{'seconds':>9}{'spread':>18}{'distance':>10}{'found':>7}{'speed':>8}")
     rows = [row for images in options.images for row in compare(classifier, x[:images], y[:images], options.rounds)]
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2))
 
 
 def learner(options: argparse.Namespace) -> tuple[Classifier, Tensor, Tensor]:
-    """A learner trained for a while on real images, and the test images that it gets right."""
+    """Return a learner, briefly trained on real images, and the test images that it classifies correctly."""
     dataset = DATASETS[options.dataset]()
     splits = dataset()
-    network = LEARNERS[options.architecture]()(dataset, seed=0).train()
+    network = ARCHITECTURES[options.architecture]()(dataset, seed=0).train()
     train = splits["train"].to(options.device)
     network = network.to(options.device)
     network.load_state_dict(
@@ -67,24 +67,24 @@ def learner(options: argparse.Namespace) -> tuple[Classifier, Tensor, Tensor]:
     )
     classifier = Classifier(network, dataset.input_shape, dataset.num_classes)
     x, y = splits["test"].to(options.device)[: 2 * max(options.images)]
-    right = classifier.predict(x) == y
-    return classifier, x[right], y[right]
+    correct = classifier.predict(x) == y
+    return classifier, x[correct], y[correct]
 
 
 def compare(classifier: Classifier, x: Tensor, y: Tensor, rounds: int) -> list[dict[str, Any]]:
-    """Measure both minimisers in turns, and print a row for each."""
-    minimisers = {"batched": minimise, "SciPy's loop": one_by_one}
-    seconds: dict[str, list[float]] = {name: [] for name in minimisers}
+    """Measure both minimizers in alternation, and print and return one row for each."""
+    minimizers = {"batched": minimize, "SciPy's loop": scipy_loop}
+    seconds: dict[str, list[float]] = {name: [] for name in minimizers}
     found: dict[str, Nearest] = {}
     for _ in range(rounds):
-        for name, minimiser in minimisers.items():
-            seconds[name].append(timed(lambda chosen=minimiser: attack(classifier, x, y, chosen), found, name))
+        for name, minimizer in minimizers.items():
+            seconds[name].append(timed(lambda chosen=minimizer: attack(classifier, x, y, chosen), found, name))
     rows = []
     for name, nearest in found.items():
         success = nearest.strength.isfinite()
         row = {
             "images": len(x),
-            "minimiser": name,
+            "minimizer": name,
             "seconds": statistics.median(seconds[name]),
             "spread": [min(seconds[name]), max(seconds[name])],
             "distance": nearest.strength[success].mean().item(),
@@ -99,21 +99,22 @@ def compare(classifier: Classifier, x: Tensor, y: Tensor, rounds: int) -> list[d
 
 
 def timed(task: Callable[[], Nearest], found: dict[str, Nearest], name: str) -> float:
+    """Run a task, store its result under a name, and return its seconds."""
     started = time.perf_counter()
     found[name] = task()
     float(found[name].strength.sum())  # waits for the device
     return time.perf_counter() - started
 
 
-def attack(classifier: Classifier, x: Tensor, y: Tensor, minimiser: Callable[..., Tensor]) -> Nearest:
-    """The whole attack with one of the minimisers."""
+def attack(classifier: Classifier, x: Tensor, y: Tensor, minimizer: Callable[..., Tensor]) -> Nearest:
+    """Run the whole attack with one of the minimizers."""
     search = PERTURBATIONS["lbfgs"](beta=1.0)
-    with patch.object(lbfgs, "minimise", minimiser):
+    with patch.object(lbfgs, "minimize", minimizer):
         return search.nearest(classifier, x, y, torch.arange(len(x)))  # type: ignore[attr-defined, no-any-return]
 
 
-def one_by_one(objective: Objective, start: Tensor, *, steps: int, memory: int, tolerance: float) -> Tensor:
-    """SciPy's L-BFGS-B with the same bounds, memory, tolerance and number of evaluations."""
+def scipy_loop(objective: Objective, start: Tensor, *, steps: int, history_size: int, tolerance: float) -> Tensor:
+    """Minimize with SciPy's L-BFGS-B, one row after another. Arguments are those of `minimize`."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     found = start.clone()
@@ -130,7 +131,7 @@ def one_by_one(objective: Objective, start: Tensor, *, steps: int, memory: int, 
             jac=True,
             method="L-BFGS-B",
             bounds=Bounds(0, 1),
-            options={"maxfun": steps, "maxcor": memory, "ftol": tolerance, "gtol": 0.0},
+            options={"maxfun": steps, "maxcor": history_size, "ftol": tolerance, "gtol": 0.0},
         )
         found[row] = torch.from_numpy(result.x).to(start)
     torch.set_num_threads(threads)

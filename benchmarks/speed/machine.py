@@ -1,4 +1,4 @@
-"""What the speed scripts share: the machine's rate in matrix products, counting arithmetic, doing without numba."""
+"""Shared by the speed benchmarks: rate of matrix products, count of operations, a switch for numba."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from torch.utils.flop_counter import flop_registry
 
 
 class Arithmetic(TorchDispatchMode):
-    """Counts the multiplications and additions of convolutions and matrix products."""
+    """Context that counts the floating-point operations of convolutions and matrix products.
+
+    Attributes:
+        flop: Number of multiplications and additions so far.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,25 +32,35 @@ class Arithmetic(TorchDispatchMode):
 
 
 def matmul_rate(dtype: torch.dtype, device: str, size: int = 2048) -> float:
-    """GFLOP/s of a square matrix product: what the machine can do."""
+    """Return the rate of a square matrix product in GFLOP/s.
+
+    Args:
+        dtype: Type of the matrices.
+        device: "cpu" or "cuda".
+        size: Number of rows and columns on a CPU; four times as many on a GPU.
+    """
     size *= 4 if device == "cuda" else 1
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     seconds = []
     for _ in range(7):
-        synchronise(device)
+        synchronize(device)
         started = time.perf_counter()
         a @ b
-        synchronise(device)
+        synchronize(device)
         seconds.append(time.perf_counter() - started)
     return 2 * size**3 / statistics.median(seconds) / 1e9
 
 
 def without_numba() -> AbstractContextManager[Any]:
-    """In which PyTorch computes all that numba would."""
-    return mock.patch("gtn_bench.learners.compiled.kernels", return_value=None)
+    """Return a context in which PyTorch replaces all kernels that numba compiles."""
+    return mock.patch("gtn_bench.models.numba_backend.available", return_value=False)
 
 
-def synchronise(device: str) -> None:
-    """Wait for the device."""
+def synchronize(device: str) -> None:
+    """Wait until the device has finished.
+
+    Args:
+        device: "cpu" or "cuda".
+    """
     if device != "cpu":
         torch.cuda.synchronize()

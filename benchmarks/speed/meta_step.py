@@ -1,13 +1,12 @@
-"""Speed and memory of one meta-step, against a plain unroll and against other libraries.
+"""Speed and memory of a meta-step, compared with a plain unroll and other libraries.
 
     python benchmarks/speed/meta_step.py                     # 8 inner steps, a few minutes
-    python benchmarks/speed/meta_step.py --inner-steps 64    # the study's size
-    python benchmarks/speed/meta_step.py --scaling           # cost over 8, 16, 32 and 64 inner steps
+    python benchmarks/speed/meta_step.py --inner-steps 64    # the size of the reference study
+    python benchmarks/speed/meta_step.py --scaling           # 8, 16, 32 and 64 inner steps
 
-Every variant runs in a process of its own, so that its peak memory is its own; the variants take
-turns, and medians over the rounds are printed. `GFLOP` is what the variant really computes for an
-inner step, recomputation included. `cosine` compares its meta-gradient with that of the first variant
-(torchopt has constant rates, so that its gradient lacks theirs).
+Every variant runs in its own process, so that peak memory can be measured. The variants alternate, and medians over the
+rounds are printed. `GFLOP` counts all operations per inner step, recomputation included. `cosine` is the cosine
+similarity of the meta-gradient with that of the first variant. torchopt does not differentiate learning rates.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import Arithmetic, matmul_rate, synchronise
+from machine import Arithmetic, matmul_rate, synchronize
 from torch import Tensor
 from torch.nn import functional as F
 
-VARIANTS = ("ours float32", "ours bfloat16", "plain unroll", "plain unroll autocast", "torchopt", "higher")
+VARIANTS = ("gtn-bench float32", "gtn-bench bfloat16", "plain unroll", "plain unroll autocast", "torchopt", "higher")
 
 
 def main() -> None:
@@ -41,7 +40,7 @@ def main() -> None:
     parser.add_argument("--architecture", default="base_larger")
     parser.add_argument("--inner-steps", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--block-size", type=int, default=0, help="inner steps in a graph; 0: square root")
+    parser.add_argument("--block-size", type=int, default=0, help="inner steps per block; 0: square root of all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -65,8 +64,8 @@ def main() -> None:
 
 
 def table(options: argparse.Namespace, inner_steps: int) -> list[dict[str, Any]]:
-    """Measure all variants in turns, and print a row for each."""
-    variants = [name for name in options.variants if "ours" in name] if options.scaling else options.variants
+    """Measure all variants in alternation, and print and return one row for each."""
+    variants = [name for name in options.variants if "gtn-bench" in name] if options.scaling else options.variants
     missing = [name for name in variants if name in ("torchopt", "higher") and importlib.util.find_spec(name) is None]
     results: dict[str, list[dict[str, Any]]] = defaultdict(list)
     rows = []
@@ -103,6 +102,7 @@ def table(options: argparse.Namespace, inner_steps: int) -> list[dict[str, Any]]
 
 
 def spawn(options: argparse.Namespace, name: str, inner_steps: int, gradient: str) -> dict[str, Any]:
+    """Return the measurements of a variant in a fresh process, which saves its meta-gradient in the file `gradient`."""
     arguments = {**vars(options), "one": name, "inner_steps": inner_steps, "gradient": gradient}
     command = [sys.executable, __file__]
     for key in ("one", "gradient", "architecture", "inner_steps", "batch_size", "block_size", "threads", "device"):
@@ -114,8 +114,8 @@ def spawn(options: argparse.Namespace, name: str, inner_steps: int, gradient: st
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of two meta-steps per inner step after a first one; in a fresh process."""
-    from gtn_bench.work import reuse_memory
+    """Return seconds per inner step of two meta-steps after a first one, peak memory and operations."""
+    from gtn_bench.execution.memory import reuse_memory
 
     torch.set_num_threads(options.threads)
     if options.device == "cpu":
@@ -125,10 +125,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         gradient = step()
     seconds = []
     for _ in range(2):
-        synchronise(options.device)
+        synchronize(options.device)
         started = time.perf_counter()
         step()
-        synchronise(options.device)
+        synchronize(options.device)
         seconds.append((time.perf_counter() - started) / options.inner_steps)
     torch.save(torch.cat([value.detach().float().flatten().cpu() for value in gradient]), options.gradient)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # kB on Linux
@@ -138,76 +138,76 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def prepare(options: argparse.Namespace) -> Callable[[], list[Tensor]]:
-    """The meta-step of a variant: a function that returns the meta-gradient."""
-    from gtn_bench.datasets import DATASETS
-    from gtn_bench.learners import LEARNERS
-    from gtn_bench.teaching.inner_loop import Exam, initial_state, meta_gradient, unroll
-    from gtn_bench.teaching.lessons import Curriculum
+    """Return the meta-step of a variant: a function that returns the meta-gradient."""
+    from gtn_bench.data import DATASETS
+    from gtn_bench.models import ARCHITECTURES
+    from gtn_bench.teaching.curricula import LatentCurriculum
+    from gtn_bench.teaching.inner_loop import MetaBatch, initial_state, meta_gradient, unroll
     from gtn_bench.teaching.optimizers import SGD
 
-    if "ours" not in options.one:
+    if "gtn-bench" not in options.one:
         plain_operations()
     dataset = DATASETS["mnist"]()
     torch.manual_seed(0)
     size = {"inner_steps": options.inner_steps, "batch_size": options.batch_size, "latent_size": 128}
-    lessons = Curriculum(dataset, **size, lr=0.02, momentum=0.5).to(options.device)
-    learner = LEARNERS[options.architecture]()(dataset, seed=0).to(options.device).train()
+    module = LatentCurriculum(dataset, **size, lr=0.02, momentum=0.5).to(options.device)
+    learner = ARCHITECTURES[options.architecture]()(dataset, seed=0).to(options.device).train()
     shape = (options.inner_steps, options.batch_size)
     images = torch.rand(*shape, *dataset.input_shape).to(options.device)
-    exam = Exam(images, torch.randint(dataset.num_classes, shape).to(options.device))
+    batch = MetaBatch(images, torch.randint(dataset.num_classes, shape).to(options.device))
     block = options.block_size or math.ceil(math.sqrt(options.inner_steps))
 
-    if "ours" in options.one:
+    if "gtn-bench" in options.one:
         precision = torch.bfloat16 if "bfloat16" in options.one else None
-        return lambda: meta_gradient(lessons, learner, learner, SGD(), exam, block_size=block, precision=precision)[1]
+        return lambda: meta_gradient(module, learner, learner, SGD(), batch, block_size=block, precision=precision)[1]
 
     def plain() -> list[Tensor]:
         autocast = torch.autocast(options.device, torch.bfloat16, enabled="autocast" in options.one)
         with autocast:
             start = initial_state(learner, SGD())
-            _, total = unroll(learner, learner, SGD(), start, lessons(slice(None)), exam, create_graph=True)
-        return list(torch.autograd.grad(total / options.inner_steps, list(lessons.parameters())))
+            _, total = unroll(learner, learner, SGD(), start, module(slice(None)), batch, create_graph=True)
+        return list(torch.autograd.grad(total / options.inner_steps, list(module.parameters())))
 
     def with_torchopt() -> list[Tensor]:
         import torchopt
 
-        lesson, losses = lessons(slice(None)), []
+        curriculum, losses = module(slice(None)), []
         optimizer = torchopt.MetaSGD(learner, lr=0.02, momentum=0.5)
         start = torchopt.extract_state_dict(learner, by="copy")
-        for x, y, real, labels in zip(lesson.images, lesson.labels, *exam, strict=True):
+        for x, y, real, labels in zip(curriculum.images, curriculum.labels, *batch, strict=True):
             optimizer.step(F.cross_entropy(learner(x), y))
             losses.append(F.cross_entropy(learner(real), labels))
-        gradient = torch.autograd.grad(torch.stack(losses).mean(), list(lessons.parameters()), allow_unused=True)
+        gradient = torch.autograd.grad(torch.stack(losses).mean(), list(module.parameters()), allow_unused=True)
         torchopt.recover_state_dict(learner, start)
-        return [torch.zeros_like(p) if g is None else g for p, g in zip(lessons.parameters(), gradient, strict=True)]
+        return [torch.zeros_like(p) if g is None else g for p, g in zip(module.parameters(), gradient, strict=True)]
 
     def with_higher() -> list[Tensor]:
         import higher
 
-        lesson, losses = lessons(slice(None)), []
+        curriculum, losses = module(slice(None)), []
         optimizer = torch.optim.SGD(learner.parameters(), lr=0.02, momentum=0.5)
         with higher.innerloop_ctx(learner, optimizer) as (network, inner):
-            for x, y, lr, momentum, real, labels in zip(*lesson, *exam, strict=True):
+            for x, y, lr, momentum, real, labels in zip(*curriculum, *batch, strict=True):
                 inner.step(F.cross_entropy(network(x), y), override={"lr": [lr], "momentum": [momentum]})
                 losses.append(F.cross_entropy(network(real), labels))
-            return list(torch.autograd.grad(torch.stack(losses).mean(), list(lessons.parameters())))
+            return list(torch.autograd.grad(torch.stack(losses).mean(), list(module.parameters())))
 
     return {"torchopt": with_torchopt, "higher": with_higher}.get(options.one, plain)
 
 
 def plain_operations() -> None:
-    """The same network and generator in PyTorch's own operations, as one writes them down."""
-    from gtn_bench.learners import layers
+    """Replace the optimized operations of the network and the generator by PyTorch's."""
+    from gtn_bench.models import layers
     from gtn_bench.teaching import generator
 
     def linear(self: layers.Linear, x: Tensor) -> Tensor:
-        return F.linear(x, layers.weight_normalised(self.weight, self.gain), self.bias)
+        return F.linear(x, layers.weight_normalized(self.weight, self.gain), self.bias)
 
     def upsampling(self: generator.UpsamplingConv2d, x: Tensor) -> Tensor:
         x = F.pad(F.interpolate(x, scale_factor=2), (1, 1, 1, 1), mode="reflect")
-        return F.conv2d(x, layers.weight_normalised(self.weight, self.gain), self.bias)
+        return F.conv2d(x, layers.weight_normalized(self.weight, self.gain), self.bias)
 
-    def norm(self: generator.LessonNorm, x: Tensor, steps: int) -> Tensor:
+    def norm(self: generator.StepwiseBatchNorm, x: Tensor, steps: int) -> Tensor:
         batches = x.reshape(steps, -1, *x.shape[1:])
         return torch.cat([F.batch_norm(b, None, None, self.gain, self.bias, training=True) for b in batches])
 
@@ -219,7 +219,7 @@ def plain_operations() -> None:
     layers.flatten = lambda x: x.flatten(1)
     layers.Linear.forward = linear  # type: ignore[method-assign]
     generator.UpsamplingConv2d.forward = upsampling  # type: ignore[method-assign]
-    generator.LessonNorm.forward = norm  # type: ignore[method-assign]
+    generator.StepwiseBatchNorm.forward = norm  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

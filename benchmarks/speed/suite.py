@@ -1,11 +1,10 @@
-"""Where the time of a whole suite goes: its stages, the runner's own share, and memory.
+"""Time of a whole suite by stage, overhead of the runner, and memory.
 
     python benchmarks/speed/suite.py demo
-    python benchmarks/speed/suite.py benchmarks/mnist-smoke.yaml --workers 1
+    python benchmarks/speed/suite.py mnist-smoke --workers 1
 
-The suite is run from an empty cache. `perturbing` is what the cells themselves say they took, summed over the
-workers; the runner's own share is planning, once everything is imported, and writing tables.
-Peak memory is that of the largest process.
+The suite runs with an empty cache. `perturbations` is the time that the cells report, per worker. The overhead of the
+runner consists of planning, without imports, and writing tables. Peak memory is that of the largest process.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def main() -> None:
 
             plan = gtn_bench.plan(gtn_bench.load(options.suite), options.limit)
         started = time.perf_counter()
-        gtn_bench.plan(gtn_bench.load(options.suite), options.limit)  # once more, when nothing is left to import
+        gtn_bench.plan(gtn_bench.load(options.suite), options.limit)  # a second time, without imports
         planning = time.perf_counter() - started
         marks = {"start": time.perf_counter()}
 
@@ -63,19 +62,20 @@ def main() -> None:
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
 
     total = sum(stages.values())
-    once = rows.drop_duplicates(["teacher", "architecture", "mode", "seed", "perturbation", "seconds"])  # searches
+    # A search is one computation for all strengths, whose rows have the same seconds.
+    once = rows.drop_duplicates(["teacher", "architecture", "mode", "seed", "perturbation", "seconds"])
     seconds = float(once["seconds"].sum()) / options.workers
-    own = planning + stages["write tables"]
+    overhead = planning + stages["write tables"]
     print(f"{options.suite}: {len(plan.cells)} cells, {len(plan.learners)} learners, {options.workers} workers")
     for name, value in stages.items():
         print(f"{name:20}{value:9.2f} s{value / total:8.1%}")
     print(f"{'all':20}{total:9.2f} s")
-    print(f"perturbing, for each worker {seconds:.2f} s, {seconds / stages['cells']:.1%} of the stage 'cells'")
+    print(f"perturbations, per worker: {seconds:.2f} s, {seconds / stages['cells']:.1%} of the stage 'cells'")
     imports = stages["read and plan"] - planning
-    print(f"the runner's own (plan and tables): {own:.2f} s, {own / total:.1%}", end="")
-    print(f"; imports of PyTorch and the libraries: {imports:.2f} s, {imports / total:.1%}")
+    print(f"overhead of the runner (plan and tables): {overhead:.2f} s, {overhead / total:.1%}", end="")
+    print(f"; imports: {imports:.2f} s, {imports / total:.1%}")
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1e6
-    print(f"peak memory of a process {peak:.2f} GB; cache and output {size / 1e6:.0f} MB")
+    print(f"peak memory of a process: {peak:.2f} GB; cache and output: {size / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Perturbations: attacks and corruptions behind one protocol, judged by one referee."""
+"""Perturbations: adversarial attacks and corruptions behind one interface."""
 
 from gtn_bench.perturbations.base import MinimalPerturbation, Perturbation
 from gtn_bench.perturbations.blur import Blur
@@ -6,7 +6,7 @@ from gtn_bench.perturbations.corruptions import (
     Brightness,
     Contrast,
     Occlusion,
-    Quantisation,
+    Quantization,
     Rotation,
     SaltAndPepper,
     Translation,
@@ -14,15 +14,15 @@ from gtn_bench.perturbations.corruptions import (
 from gtn_bench.perturbations.fgsm import FGSM
 from gtn_bench.perturbations.lbfgs import LBFGS
 from gtn_bench.perturbations.lbfgs_penalty import LBFGSPenalty
-from gtn_bench.perturbations.library import LibraryAttack
+from gtn_bench.perturbations.libraries.art import ViaART
+from gtn_bench.perturbations.libraries.base import LibraryAttack
+from gtn_bench.perturbations.libraries.foolbox import ViaFoolbox
+from gtn_bench.perturbations.libraries.torchattacks import ViaTorchattacks
 from gtn_bench.perturbations.noise import Noise
 from gtn_bench.perturbations.pgd import PGD
-from gtn_bench.perturbations.via_art import ViaART
-from gtn_bench.perturbations.via_foolbox import ViaFoolbox
-from gtn_bench.perturbations.via_torchattacks import ViaTorchattacks
 
 ATTACKS = (FGSM, PGD, LBFGS, LBFGSPenalty)
-CORRUPTIONS = (Noise, Blur, Brightness, Contrast, Translation, Rotation, SaltAndPepper, Quantisation, Occlusion)
+CORRUPTIONS = (Noise, Blur, Brightness, Contrast, Translation, Rotation, SaltAndPepper, Quantization, Occlusion)
 LIBRARIES = (ViaART, ViaFoolbox, ViaTorchattacks)
 
 PERTURBATIONS: dict[str, type[Perturbation]] = {cls.name: cls for cls in (*ATTACKS, *CORRUPTIONS, *LIBRARIES)}

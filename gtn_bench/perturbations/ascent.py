@@ -1,4 +1,4 @@
-"""Projected gradient ascent: the one loop behind `fgsm` and `pgd`, and the balls they stay in."""
+"""Projected gradient ascent: the loop behind `fgsm` and `pgd`, and the norms that it knows."""
 
 from __future__ import annotations
 
@@ -9,56 +9,59 @@ from gtn_bench.perturbations.base import normal_like, uniform_like
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gtn_bench.classifiers import Classifier
-    from gtn_bench.losses import Loss
+    from gtn_bench.inference.classifier import Classifier
+    from gtn_bench.inference.losses import Loss
 
 
 class Linf:
-    """The maximum norm: steepest ascent is the sign of the gradient."""
+    """The maximum norm. Its steepest ascent direction is the sign of the gradient."""
 
     @staticmethod
     def steepest(grad: Tensor) -> Tensor:
-        """The longest climb of length one along grad (N, ...)."""
+        """Return the direction of steepest ascent, of norm one, for gradients (N, ...)."""
         return grad.sign()
 
     @staticmethod
-    def project(delta: Tensor, radius: float) -> Tensor:
-        """The nearest change in the ball to each of delta (N, ...)."""
-        return delta.clamp(-radius, radius)
+    def project(delta: Tensor, epsilon: float) -> Tensor:
+        """Return the projection of changes (N, ...) onto the ball of radius `epsilon`."""
+        return delta.clamp(-epsilon, epsilon)
 
     @staticmethod
-    def draw(x: Tensor, seeds: Tensor, radius: float) -> Tensor:
-        """Uniform in the ball, in the shape of x (N, ...); row i from `seeds[i]` alone."""
-        return radius * (2 * uniform_like(x, seeds) - 1)
+    def sample(x: Tensor, seeds: Tensor, epsilon: float) -> Tensor:
+        """Return changes in the shape of `x` (N, ...), uniform in the ball; row i depends on ``seeds[i]`` alone."""
+        return epsilon * (2 * uniform_like(x, seeds) - 1)
 
 
 class L2:
-    """The Euclidean norm: steepest ascent is the gradient divided by its length."""
+    """The Euclidean norm. Its steepest ascent direction is the gradient divided by its norm."""
 
     @staticmethod
     def steepest(grad: Tensor) -> Tensor:
+        """Return the direction of steepest ascent, of norm one, for gradients (N, ...)."""
         import torch
 
         largest = grad.flatten(1).abs().amax(dim=1).clamp_min(torch.finfo(grad.dtype).tiny)
-        grad = grad / largest.view(-1, 1, 1, 1)  # or the squares of a small gradient would vanish
-        return grad / _length(grad).clamp_min(1e-12)
+        grad = grad / largest.view(-1, 1, 1, 1)  # the squares of a small gradient would underflow
+        return grad / _l2_norm(grad).clamp_min(1e-12)
 
     @staticmethod
-    def project(delta: Tensor, radius: float) -> Tensor:
-        return delta * (radius / _length(delta).clamp_min(1e-12)).clamp_max(1)
+    def project(delta: Tensor, epsilon: float) -> Tensor:
+        """Return the projection of changes (N, ...) onto the ball of radius `epsilon`."""
+        return delta * (epsilon / _l2_norm(delta).clamp_min(1e-12)).clamp_max(1)
 
     @staticmethod
-    def draw(x: Tensor, seeds: Tensor, radius: float) -> Tensor:
-        """A point on the sphere of two more dimensions, without these two, is uniform in the ball.
+    def sample(x: Tensor, seeds: Tensor, epsilon: float) -> Tensor:
+        """Return changes in the shape of `x` (N, ...), uniform in the ball; row i depends on ``seeds[i]`` alone.
 
-        Source: A. Harman, V. Lacko, J. Multivariate Analysis 101 (2010).
+        A uniform point on the sphere of two more dimensions, without these two coordinates, is uniform in the ball.
+        Source: R. Harman, V. Lacko, J. Multivariate Analysis 101 (2010).
         """
         size = x[0].numel()
         sphere = normal_like(x.new_empty(len(x), size + 2), seeds)
-        return radius * (sphere / sphere.norm(dim=1, keepdim=True))[:, :size].view_as(x)
+        return epsilon * (sphere / sphere.norm(dim=1, keepdim=True))[:, :size].view_as(x)
 
 
-BALLS: dict[str, type[Linf] | type[L2]] = {"linf": Linf, "l2": L2}
+NORMS: dict[str, type[Linf] | type[L2]] = {"linf": Linf, "l2": L2}
 
 
 def ascend(
@@ -69,23 +72,35 @@ def ascend(
     start: Tensor,
     steps: int,
     step_size: float,
-    ball: type[Linf] | type[L2],
-    radius: float | None,
+    norm: type[Linf] | type[L2],
+    epsilon: float | None,
     loss: Loss,
 ) -> Tensor:
-    """x_adv <- clip(x + project(x_adv + step_size * steepest(grad) - x)), `steps` times from `start`; (N, C, H, W).
+    """Iterate ``x_adv <- clip(x + project(x_adv + step_size * steepest(grad) - x))`` from `start`.
 
-    Without a radius there is no ball but the box.
+    Args:
+        classifier: The classifier under attack.
+        x: Images (N, C, H, W) in [0, 1].
+        y: Labels (N,).
+        start: Images (N, C, H, W) to start from.
+        steps: Number of steps.
+        step_size: Norm of each step, in pixel values.
+        norm: The norm of steps and projection.
+        epsilon: Radius of the ball; None for no projection but the clipping to [0, 1].
+        loss: The loss to maximize.
+
+    Returns:
+        Images (N, C, H, W) in [0, 1].
     """
     x_adv = start.clamp(0, 1)
     for _ in range(steps):
-        x_adv = x_adv + step_size * ball.steepest(classifier.loss_gradient(x_adv, y, loss))
-        if radius is not None:
-            x_adv = x + ball.project(x_adv - x, radius)
+        x_adv = x_adv + step_size * norm.steepest(classifier.loss_gradient(x_adv, y, loss))
+        if epsilon is not None:
+            x_adv = x + norm.project(x_adv - x, epsilon)
         x_adv = x_adv.clamp(0, 1)
     return x_adv
 
 
-def _length(delta: Tensor) -> Tensor:
-    """Euclidean lengths of delta (N, C, H, W), as (N, 1, 1, 1)."""
+def _l2_norm(delta: Tensor) -> Tensor:
+    """Return the Euclidean norms of `delta` (N, C, H, W) as (N, 1, 1, 1)."""
     return delta.flatten(1).norm(dim=1).view(-1, 1, 1, 1)

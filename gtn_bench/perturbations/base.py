@@ -1,4 +1,4 @@
-"""What a perturbation is: a frozen description that maps images to images, with a strength `beta`."""
+"""The interface of perturbations: frozen descriptions that map images to images, with a strength `beta`."""
 
 from __future__ import annotations
 
@@ -7,133 +7,167 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import PositiveInt, SerializeAsAny
 
-from gtn_bench.datasets import Dataset
-from gtn_bench.description import Beta, Description
+from gtn_bench.config.description import Beta, Description
+from gtn_bench.config.threat import Norm, Threat
+from gtn_bench.data.base import Dataset
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gtn_bench.classifiers import Classifier
+    from gtn_bench.inference.classifier import Classifier
 
-Norm = Literal["l0", "l1", "l2", "linf"]
-Target = Literal["any", "next"]
+Target = Literal["untargeted", "next"]
 Batch = PositiveInt | Literal["any", "all"]
 
 
 class Perturbation(Description):
-    """A map from images to perturbed images. One instance has one strength; a sweep makes several.
+    """A map from images to perturbed images. One instance has one strength; a sweep makes several instances.
 
-    meaning: what beta is, with its unit, as an axis label says it.
-    norm: the norm in which a ball is promised, if one is.
-    uses_gradient: whether it follows the gradient of the classifier's loss.
-    tolerates_bfloat16: whether it may see the classifier in lower precision. Not if it looks for a boundary.
-    lengths: fields measured in pixel values, which a suite in normalised units scales.
-    packages: installed packages whose version can change the numbers.
+    Attributes:
+        beta_meaning: The quantity that beta is. If beta is a pixel field, its unit is added; else the text includes it.
+        norms: Norms in which the perturbation can be bounded, for the catalog.
+        uses_gradient: Whether it follows the gradient of the classifier's loss.
+        supports_bfloat16: Whether it may see the classifier in lower precision. False if it searches for a boundary.
+        pixel_fields: Fields in pixel values, which a suite in normalized units scales.
+        changes_every_image: Whether returning an image unchanged means that the perturbation failed.
+        expected_to_succeed: Whether finding no adversarial example means that a search failed.
+        packages: Installed packages whose version can change the numbers.
+        beta: The strength.
     """
 
-    meaning: ClassVar[str]
-    norm: ClassVar[str] = "-"
+    beta_meaning: ClassVar[str]
+    norms: ClassVar[tuple[Norm, ...]] = ()
     uses_gradient: ClassVar[bool] = False
-    tolerates_bfloat16: ClassVar[bool] = False
-    lengths: ClassVar[tuple[str, ...]] = ()
+    supports_bfloat16: ClassVar[bool] = False
+    pixel_fields: ClassVar[tuple[str, ...]] = ()
+    changes_every_image: ClassVar[bool] = False
+    expected_to_succeed: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ()
 
     beta: Beta
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """Name of the perturbation in messages."""
         return self.name
 
     @property
-    def axis(self) -> str:
-        """What beta means, as the label of an axis."""
-        return self.meaning
+    def detail(self) -> str:
+        """A parameter that figures and tables show beside the label, because the label alone is ambiguous."""
+        return ""
+
+    def axis_label(self, unit: str = "pixel value") -> str:
+        """Return the label of the beta axis of a figure.
+
+        Args:
+            unit: The unit of pixel fields.
+        """
+        return f"{self.beta_meaning}, {unit}" if "beta" in self.pixel_fields else self.beta_meaning
 
     @property
     def batch(self) -> Batch:
-        """Images handed over together: `any` number, if each is perturbed by itself; `all`; or as many as said here."""
+        """Images per call: "any" number if each is perturbed independently, "all" of them, or this many."""
         return "any"
 
     @property
-    def promise(self) -> tuple[Norm, float] | None:
-        """The norm and radius of the ball that no change leaves, if there is one."""
+    def threat_model(self) -> Threat | None:
+        """The ball that bounds every perturbed image, if there is one."""
         return None
 
     @property
-    def claim(self) -> tuple[Norm, float] | None:
-        """The ball in which it looks for any image that fools, if there is one."""
-        return self.promise
+    def search_region(self) -> Threat | None:
+        """The ball in which the perturbation searches for any misclassified image, if there is one."""
+        return self.threat_model
 
     @property
-    def needs_slope(self) -> bool:
-        """Whether it gets nowhere if the cross-entropy has no slope."""
+    def needs_ce_gradient(self) -> bool:
+        """True if the perturbation cannot progress where the cross-entropy has a zero gradient."""
         return False
 
     @property
-    def counts(self) -> bool:
-        """Whether beta is a number of something, and so whole."""
+    def integer_beta(self) -> bool:
+        """True if beta must be an integer."""
         return False
 
     @property
-    def weakens(self) -> bool:
-        """Whether a larger beta is a weaker perturbation."""
+    def weaker_with_beta(self) -> bool:
+        """True if a larger beta is a weaker perturbation."""
         return False
 
     def check(self, dataset: Dataset) -> None:
-        """Raise `Mistake` if the perturbation cannot be applied to this data set."""
+        """Check that the perturbation applies to a data set.
+
+        Raises:
+            ConfigError: If it does not.
+        """
 
     def in_pixels(self, std: float) -> Self:
-        """The same perturbation, its lengths read as multiples of `std` pixel values."""
-        lengths = {field: getattr(self, field) for field in self.lengths}
-        return self.model_copy(update={field: value * std for field, value in lengths.items() if value is not None})
+        """Return the perturbation with its pixel fields converted from standard deviations to pixel values.
 
-    def draws(self) -> dict[str, Any]:
-        """What the random draws depend on, as plain JSON: not beta, so that a sweep scales one draw."""
+        Args:
+            std: Standard deviation of the training pixels, in pixel values.
+        """
+        fields = {field: getattr(self, field) for field in self.pixel_fields}
+        return self.model_copy(update={field: value * std for field, value in fields.items() if value is not None})
+
+    def rng_identity(self) -> dict[str, Any]:
+        """Return what random draws depend on, as plain JSON. Beta is not part of it: a sweep scales one draw."""
         content = self.identity()
         del content["beta"]
         return content
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
-        """Perturbed images.
+        """Perturb images.
 
         Args:
-            classifier: what is to be fooled; its weights and mode stay as they are.
-            x: images (N, C, H, W) in [0, 1].
-            y: true labels (N,).
-            seeds: one seed for each image (N,) int64: all randomness, so that an image's
-                perturbation does not depend on the images beside it.
+            classifier: The classifier under attack; its weights and mode must not change.
+            x: Images (N, C, H, W) in [0, 1].
+            y: True labels (N,) int64.
+            seeds: One seed per image (N,) int64, the source of all randomness. The perturbation of an image must not
+                depend on the other images of the batch.
 
         Returns:
-            (N, C, H, W), wherever they lie: the referee clips and judges.
+            Images (N, C, H, W). The evaluation clips them to [0, 1], predicts again and measures distances.
         """
         raise NotImplementedError
 
 
 class Nearest(NamedTuple):
-    """What a search for the weakest success found for each of N images."""
+    """The result of a search for the smallest strength that fools, for N images.
 
-    x_adv: Tensor  # (N, C, H, W) misclassified; the image itself where nothing was found
-    strength: Tensor  # (N,) the beta from which on it counts; infinite where nothing was found
+    Attributes:
+        x_adv: Misclassified images (N, C, H, W); the clean image where the search failed.
+        strength: Smallest successful beta (N,); infinite where the search failed.
+    """
+
+    x_adv: Tensor
+    strength: Tensor
 
 
 class MinimalPerturbation(Perturbation):
-    """A search for the weakest success: one answers for every beta, so a sweep costs what one strength does."""
+    """A search for the smallest strength that fools. One search answers for every beta of a sweep."""
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         return self.within(x, self.nearest(classifier, x, y, seeds))
 
     def nearest(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Nearest:
-        """The weakest success for each image; it does not depend on beta. Arguments as in `__call__`."""
+        """Search the smallest successful strength of each image. Beta has no influence.
+
+        Args and shapes are those of `__call__`.
+        """
         raise NotImplementedError
 
     def within(self, x: Tensor, nearest: Nearest) -> Tensor:
-        """What was found where beta is enough for it, else the image itself."""
+        """Return the found images whose strength is at most beta, and the clean images elsewhere."""
         return nearest.x_adv.where((nearest.strength <= self.beta).view(-1, 1, 1, 1), x)
 
 
 class SearchWith(MinimalPerturbation):
-    """A search that is made with another perturbation."""
+    """A search that calls another perturbation.
+
+    Attributes:
+        of: The other perturbation.
+    """
 
     of: SerializeAsAny[Perturbation]
 
@@ -142,16 +176,19 @@ class SearchWith(MinimalPerturbation):
         return self.of.title
 
     @property
-    def axis(self) -> str:
-        return self.of.axis
+    def detail(self) -> str:
+        return self.of.detail
+
+    def axis_label(self, unit: str = "pixel value") -> str:
+        return self.of.axis_label(unit)
 
     @property
     def uses_gradient(self) -> bool:  # type: ignore[override]
         return self.of.uses_gradient
 
     @property
-    def needs_slope(self) -> bool:
-        return self.of.needs_slope
+    def needs_ce_gradient(self) -> bool:
+        return self.of.needs_ce_gradient
 
     @property
     def packages(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -167,37 +204,58 @@ class SearchWith(MinimalPerturbation):
     def parts(self) -> tuple[Perturbation]:
         return (self.of,)
 
-    def draws(self) -> dict[str, Any]:
-        return self.of.draws()
+    def rng_identity(self) -> dict[str, Any]:
+        return self.of.rng_identity()
 
 
-def aims(y: Tensor, num_classes: int, target: Target) -> Tensor:
-    """The class (N,) that an attack leads away from, or, with a target, to: the `next` one after each label."""
-    return y if target == "any" else (y + 1) % num_classes
+def attack_labels(y: Tensor, num_classes: int, target: Target) -> Tensor:
+    """Return the labels (N,) of an attack.
+
+    Args:
+        y: True labels (N,).
+        num_classes: Number of classes.
+        target: "untargeted" for the true labels, which the attack leads away from; "next" for the class after each
+            label, which it leads to.
+    """
+    return y if target == "untargeted" else (y + 1) % num_classes
 
 
-def length(delta: Tensor, norm: Norm) -> Tensor:
-    """Sizes (N,) of changes (N, ...): the number of changed values, or a sum, root of squares or maximum."""
+def lp_norm(delta: Tensor, norm: Norm) -> Tensor:
+    """Return the norm (N,) of changes (N, ...): number of changed values, sum, root of squares, or maximum."""
     rows = delta.flatten(1)
     order = {"l0": 0, "l1": 1, "l2": 2, "linf": math.inf}[norm]
     return rows.norm(p=order, dim=1)
 
 
 def normal_like(x: Tensor, seeds: Tensor) -> Tensor:
-    """Standard normal numbers in the shape of x (N, ...), row i from `seeds[i]` alone; the same on every device."""
-    return _drawn(x, seeds, "normal_")
+    """Return standard normal numbers in the shape of `x` (N, ...), the same on every device.
+
+    Args:
+        x: A tensor whose shape, type and device the result has.
+        seeds: Seeds (N,); row i depends on ``seeds[i]`` alone.
+    """
+    import torch
+
+    return _sample_rows(x, seeds, torch.Tensor.normal_)
 
 
 def uniform_like(x: Tensor, seeds: Tensor) -> Tensor:
-    """Likewise numbers uniform in [0, 1)."""
-    return _drawn(x, seeds, "uniform_")
+    """Return uniform numbers in [0, 1) in the shape of `x` (N, ...), the same on every device.
 
-
-def _drawn(x: Tensor, seeds: Tensor, distribution: str) -> Tensor:
+    Args:
+        x: A tensor whose shape, type and device the result has.
+        seeds: Seeds (N,); row i depends on ``seeds[i]`` alone.
+    """
     import torch
 
-    drawn = torch.empty(x.shape, dtype=x.dtype)
+    return _sample_rows(x, seeds, torch.Tensor.uniform_)
+
+
+def _sample_rows(x: Tensor, seeds: Tensor, fill: Any) -> Tensor:
+    import torch
+
+    samples = torch.empty(x.shape, dtype=x.dtype)
     generator = torch.Generator()
-    for row, seed in zip(drawn, seeds.tolist(), strict=True):
-        getattr(row, distribution)(generator=generator.manual_seed(seed))
-    return drawn.to(x.device)
+    for row, seed in zip(samples, seeds.tolist(), strict=True):
+        fill(row, generator=generator.manual_seed(seed))
+    return samples.to(x.device)

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from gtn_bench.description import PositiveFloat
+from gtn_bench.config.description import PositiveFloat
 from gtn_bench.perturbations.base import Perturbation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gtn_bench.classifiers import Classifier
+    from gtn_bench.inference.classifier import Classifier
 
 
 class Blur(Perturbation):
-    """Gaussian filter of standard deviation beta pixels, cut off at `truncate` deviations.
+    """Gaussian filter with a standard deviation of beta pixels.
 
-    The filter is linear and separable, so SciPy's own filter, applied once to the identity
-    along each side, gives the two matrices that blur a whole batch: A x B^T.
+    The filter is linear and separable. SciPy's filter of two identity matrices therefore yields the matrices A and B
+    that blur every image of a batch: ``A @ x @ B.T``.
+
+    Attributes:
+        truncate: Radius of the filter, in standard deviations.
+        padding: Extension of the image beyond its border, as in SciPy.
     """
 
     name = "blur"
     source = "https://docs.scipy.org/doc/scipy/reference/generated/scipy.ndimage.gaussian_filter.html"
-    meaning = "standard deviation, pixels"
+    beta_meaning = "standard deviation, pixels"
     packages = ("scipy",)
 
     truncate: PositiveFloat = 3.5
@@ -35,7 +39,7 @@ class Blur(Perturbation):
         return rows @ x @ columns.T
 
     def _matrix(self, size: int) -> Tensor:
-        """(size, size) matrix that filters a column of pixels."""
+        """Return the matrix (size, size) that filters a column of pixels."""
         import numpy as np
         import torch
         from scipy.ndimage import gaussian_filter1d

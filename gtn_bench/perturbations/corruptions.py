@@ -1,7 +1,7 @@
-"""Corruptions for images of any size, 28x28 and smaller included. beta 0 is the identity in all of them.
+"""Corruptions of images of any size. Beta 0 is the identity for all of them.
 
-The families are those of https://arxiv.org/abs/1903.12261 and https://arxiv.org/abs/1906.02337,
-each with one continuous strength in place of five levels.
+The families are those of https://arxiv.org/abs/1903.12261 and https://arxiv.org/abs/1906.02337, with a continuous
+strength instead of five levels.
 """
 
 from __future__ import annotations
@@ -9,24 +9,28 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from gtn_bench.description import Probability
+from gtn_bench.config.description import Probability
 from gtn_bench.perturbations.base import Perturbation, uniform_like
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gtn_bench.classifiers import Classifier
+    from gtn_bench.inference.classifier import Classifier
 
 _SOURCE = "https://arxiv.org/abs/1903.12261"
 
 
 class Brightness(Perturbation):
-    """Every pixel brighter by beta, or darker."""
+    """Shift of every pixel value by beta.
+
+    Attributes:
+        towards: Direction of the shift.
+    """
 
     name = "brightness"
     source = _SOURCE
-    meaning = "shift, pixel value"
-    lengths = ("beta",)
+    beta_meaning = "shift"
+    pixel_fields = ("beta",)
 
     towards: Literal["white", "black"] = "white"
 
@@ -35,11 +39,11 @@ class Brightness(Perturbation):
 
 
 class Contrast(Perturbation):
-    """Differences from the image's mean shrink by the share beta."""
+    """Reduction of the contrast: differences from the mean of an image are multiplied by ``1 - beta``."""
 
     name = "contrast"
     source = _SOURCE
-    meaning = "share of contrast lost"
+    beta_meaning = "share of contrast lost"
 
     beta: Probability
 
@@ -48,11 +52,11 @@ class Contrast(Perturbation):
 
 
 class Translation(Perturbation):
-    """A shift by beta pixels in a random direction; black comes in from outside."""
+    """Translation by beta pixels in a random direction, with bilinear interpolation and black outside the image."""
 
     name = "translation"
     source = "https://arxiv.org/abs/1906.02337"
-    meaning = "distance, pixels"
+    beta_meaning = "distance, pixels"
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         import torch
@@ -63,44 +67,46 @@ class Translation(Perturbation):
 
 
 class Rotation(Perturbation):
-    """A turn by beta degrees about the centre, clockwise or not by chance; black comes in from outside."""
+    """Rotation by beta degrees about the center in a random direction, bilinear, with black outside the image."""
 
     name = "rotation"
     source = "https://arxiv.org/abs/1906.02337"
-    meaning = "angle, degrees"
+    beta_meaning = "angle, degrees"
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         import torch
 
-        sides = (uniform_like(x.new_empty(len(x)), seeds) < 0.5).to(x) * 2 - 1
-        angle = sides * math.radians(self.beta)
-        turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=1).view(-1, 2, 2)
-        return _resampled(x, turn, x.new_zeros(len(x), 2))
+        sign = (uniform_like(x.new_empty(len(x)), seeds) < 0.5).to(x) * 2 - 1
+        angle = sign * math.radians(self.beta)
+        rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=1).view(-1, 2, 2)
+        return _resampled(x, rotation, x.new_zeros(len(x), 2))
 
 
 class SaltAndPepper(Perturbation):
-    """Pixels drawn with probability beta become white or black; a stronger one draws these and more."""
+    """Replacement of pixels, each with probability beta, by white or black. A larger beta replaces a superset."""
 
     name = "salt-and-pepper"
     source = _SOURCE
-    meaning = "share of pixels"
+    beta_meaning = "share of pixels"
 
     beta: Probability
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
-        chance, colour = uniform_like(x.new_empty(len(x), 2, *x.shape[2:]), seeds).split(1, dim=1)
-        return (colour < 0.5).to(x).expand_as(x).where(chance < self.beta, x)
+        chance, color = uniform_like(x.new_empty(len(x), 2, *x.shape[2:]), seeds).split(1, dim=1)
+        return (color < 0.5).to(x).expand_as(x).where(chance < self.beta, x)
 
 
-class Quantisation(Perturbation):
-    """Cosine coefficients of 8x8 blocks rounded as JPEG does, to beta times its luminance table.
+class Quantization(Perturbation):
+    """Rounding of the cosine coefficients of 8x8 blocks to multiples of beta times the luminance table of JPEG.
 
-    Quality q of libjpeg is beta = 50 / q up to q = 50, then 2 - q / 50. Every channel is treated alike.
+    Quality q of libjpeg corresponds to ``beta = 50 / q`` for q up to 50, and to ``beta = 2 - q / 50`` above. All
+    channels use the same table.
     """
 
-    name = "quantisation"
+    name = "quantization"
     source = "ITU-T T.81, table K.1"
-    meaning = "multiple of the JPEG table"
+    beta_meaning = "multiple of the JPEG table"
+    packages = ("scipy",)
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         if self.beta == 0:
@@ -120,23 +126,35 @@ class Quantisation(Perturbation):
 
 
 class Occlusion(Perturbation):
-    """A black square with sides of beta pixels somewhere in the image."""
+    """Square with sides of beta pixels at a random position in the image.
+
+    Attributes:
+        color: Pixel value of the square.
+    """
 
     name = "occlusion"
     source = "https://arxiv.org/abs/1708.04552"
-    meaning = "side, pixels"
+    beta_meaning = "side, pixels"
 
-    colour: Probability = 0.0
+    color: Probability = 0.0
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         corner = uniform_like(x.new_empty(len(x), 2), seeds)
         rows, columns = (
             self._covered(size, corner[:, side : side + 1]) for side, size in enumerate(x.shape[2:])
         )  # (N, H), (N, W)
-        return x.lerp(x.new_full((), self.colour).expand_as(x), (rows[:, :, None] * columns[:, None, :])[:, None])
+        return x.lerp(x.new_full((), self.color).expand_as(x), (rows[:, :, None] * columns[:, None, :])[:, None])
 
     def _covered(self, size: int, corner: Tensor) -> Tensor:
-        """Share of each of `size` pixels in a row that the square hides (N, size); `corner` in [0, 1), (N, 1)."""
+        """Return the share of each pixel that the square covers along one side of the image.
+
+        Args:
+            size: Number of pixels of the side.
+            corner: Position of the square (N, 1) in [0, 1).
+
+        Returns:
+            Shares (N, size).
+        """
         import torch
 
         side = min(self.beta, size)
@@ -145,8 +163,17 @@ class Occlusion(Perturbation):
         return (torch.minimum(pixels + 1, first + side) - torch.maximum(pixels, first)).clamp(0, 1)
 
 
-def _resampled(x: Tensor, turn: Tensor, shift: Tensor) -> Tensor:
-    """Images (N, C, H, W) turned by matrices (N, 2, 2) about their centre, then moved by pixels (N, 2); bilinear."""
+def _resampled(x: Tensor, rotation: Tensor, shift: Tensor) -> Tensor:
+    """Rotate images about their center, then translate them, with bilinear interpolation.
+
+    Args:
+        x: Images (N, C, H, W).
+        rotation: Rotation matrices (N, 2, 2) of column and row.
+        shift: Translations (N, 2) of column and row, in pixels.
+
+    Returns:
+        Images (N, C, H, W), black outside of the given ones.
+    """
     import torch
     from torch.nn import functional as F
 
@@ -155,7 +182,7 @@ def _resampled(x: Tensor, turn: Tensor, shift: Tensor) -> Tensor:
         torch.arange(height).to(x) - (height - 1) / 2, torch.arange(width).to(x) - (width - 1) / 2, indexing="ij"
     )
     target = torch.stack([columns, rows], dim=-1).view(1, -1, 2) - shift[:, None]
-    origin = (target @ turn).view(len(x), height, width, 2)  # the inverse of a turn is its transpose
+    origin = (target @ rotation).view(len(x), height, width, 2)  # the inverse of a rotation is its transpose
     scale = x.new_tensor([2 / width, 2 / height])
     return F.grid_sample(x, origin * scale, mode="bilinear", padding_mode="zeros", align_corners=False)
 

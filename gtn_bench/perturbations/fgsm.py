@@ -1,63 +1,75 @@
-"""The iterated fast gradient sign method of the reference study."""
+"""The fast gradient sign method, with one or more steps."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import model_validator
 
-from gtn_bench.description import Mistake, PositiveFloat, PositiveInt
-from gtn_bench.losses import LOSSES, LossName
+from gtn_bench.config.description import PositiveFloat, PositiveInt
+from gtn_bench.config.errors import ConfigError
+from gtn_bench.config.threat import Norm, Threat
+from gtn_bench.inference.losses import LOSSES, LossName
 from gtn_bench.perturbations.ascent import Linf, ascend
-from gtn_bench.perturbations.base import Norm, Perturbation
+from gtn_bench.perturbations.base import Perturbation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gtn_bench.classifiers import Classifier
+    from gtn_bench.inference.classifier import Classifier
 
 
 class FGSM(Perturbation):
-    """Sign steps of size beta up the loss, inside the box; no ball but the one they span.
+    """Sign steps of size beta along the gradient of the loss: FGSM with one step, I-FGSM (BIM) with more.
 
-    x <- clip(x + beta sign(grad)), `steps` times: the basic iterative method with a ball of steps * beta.
-    With `epsilon` the change also stays in that ball, and may start at a random point of it.
+    ``x <- clip(x + beta * sign(grad))``, `steps` times. Without `epsilon` the perturbed images lie in the L-inf ball of
+    radius ``steps * beta``, not beta. The reference study takes 30 steps.
+
+    Attributes:
+        steps: Number of steps.
+        epsilon: Radius of an additional L-inf ball, in pixel values; None for none.
+        random_start: Whether to start at a random point of that ball.
+        loss: The loss to maximize.
     """
 
     name = "fgsm"
     source = "https://arxiv.org/abs/1412.6572, https://arxiv.org/abs/1607.02533"
-    meaning = "step size, pixel value"
-    norm = "linf"
+    beta_meaning = "step size"
+    norms: ClassVar[tuple[Norm, ...]] = ("linf",)
     uses_gradient = True
-    tolerates_bfloat16 = True
-    lengths = ("beta", "epsilon")
+    supports_bfloat16 = True
+    pixel_fields = ("beta", "epsilon")
 
-    steps: PositiveInt = 30
+    steps: PositiveInt
     epsilon: PositiveFloat | None = None
     random_start: bool = False
     loss: LossName = "cross-entropy"
 
     @model_validator(mode="after")
-    def _starts_somewhere(self) -> Self:
+    def _needs_a_ball(self) -> Self:
         if self.random_start and self.epsilon is None:
-            raise Mistake("'fgsm' expects an epsilon, the ball of its random start, got none")
+            raise ConfigError("'fgsm' expects an epsilon, the radius of its random start, got none")
         return self
 
     @property
-    def promise(self) -> tuple[Norm, float]:
-        reach = self.steps * self.beta
-        if self.epsilon is None:
-            return "linf", reach
-        return "linf", self.epsilon if self.random_start else min(reach, self.epsilon)
+    def detail(self) -> str:
+        return f"{self.steps} step{'s' if self.steps > 1 else ''}"
 
     @property
-    def needs_slope(self) -> bool:
+    def threat_model(self) -> Threat:
+        largest = self.steps * self.beta
+        if self.epsilon is None:
+            return Threat("linf", largest)
+        return Threat("linf", self.epsilon if self.random_start else min(largest, self.epsilon))
+
+    @property
+    def needs_ce_gradient(self) -> bool:
         return self.loss == "cross-entropy"
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         start = x
         if self.random_start and self.epsilon is not None:
-            start = x + Linf.draw(x, seeds, self.epsilon)
+            start = x + Linf.sample(x, seeds, self.epsilon)
         return ascend(
             classifier,
             x,
@@ -65,7 +77,7 @@ class FGSM(Perturbation):
             start=start,
             steps=self.steps,
             step_size=self.beta,
-            ball=Linf,
-            radius=self.epsilon,
+            norm=Linf,
+            epsilon=self.epsilon,
             loss=LOSSES[self.loss],
         )

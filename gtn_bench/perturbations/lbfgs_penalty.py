@@ -1,76 +1,81 @@
-"""What the reference study calls box-constrained LBFGS: penalised ascent in the box."""
+"""Penalized gradient ascent in the box: the attack that the reference study calls box-constrained LBFGS."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Self
 
-from gtn_bench.description import PositiveFloat, PositiveInt
+from gtn_bench.config.description import PositiveFloat, PositiveInt
 from gtn_bench.perturbations.base import Batch, Perturbation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gtn_bench.classifiers import Classifier
+    from gtn_bench.inference.classifier import Classifier
 
 
 class LBFGSPenalty(Perturbation):
-    """Ascent on cross-entropy - weight * ||x_adv - x||_2 in the box; it is not L-BFGS.
+    """Gradient ascent on ``cross_entropy - weight * ||x_adv - x||_2`` in the box [0, 1]. It is not L-BFGS.
 
-    `step`: along the `sign` of the gradient (the study's code) or the `gradient` itself (its text).
-    `penalty`: one norm for each `sample`, or a single one over the whole batch beside the mean loss
-    (`batch`, the study's code), which makes every image's perturbation depend on all the others.
-    `beta_is`: the `inverse-weight` of the penalty (the study), or its `weight`.
+    Attributes:
+        beta: The weight of the penalty, or its inverse.
+        steps: Number of steps.
+        step_size: Factor on each step, in pixel values.
+        step: Direction of a step: the `sign` of the gradient (the code of the reference study), or the `gradient` (its
+            text).
+        penalty: One norm per `sample`, or a single norm over the whole `batch` beside the mean loss (the code of the
+            study). With `batch` the perturbation of an image depends on all others.
+        beta_parameter: `inverse-weight` if beta is the inverse weight of the penalty (the study), `weight` if it is the
+            weight.
     """
 
     name = "lbfgs-penalty"
-    source = 'the objective of https://arxiv.org/abs/1312.6199, climbed as in "GTN Robustness Tests", K. Willis 2021'
-    meaning = "weight of the penalty, or its inverse"
+    source = 'the objective of https://arxiv.org/abs/1312.6199, maximized as in "GTN Robustness Tests", K. Willis 2021'
+    beta_meaning = "weight of the penalty, or its inverse"
     uses_gradient = True
-    tolerates_bfloat16 = True
-    lengths = ("beta", "step_size")
+    supports_bfloat16 = True
+    pixel_fields = ("beta", "step_size")
 
     beta: PositiveFloat
     steps: PositiveInt = 30
     step_size: PositiveFloat = 0.02
     step: Literal["sign", "gradient"] = "sign"
     penalty: Literal["sample", "batch"] = "sample"
-    beta_is: Literal["inverse-weight", "weight"] = "inverse-weight"
+    beta_parameter: Literal["inverse-weight", "weight"] = "inverse-weight"
 
-    @property
-    def axis(self) -> str:
-        return {"inverse-weight": "inverse penalty weight", "weight": "penalty weight"}[self.beta_is]
+    def axis_label(self, unit: str = "pixel value") -> str:
+        return {"inverse-weight": "inverse penalty weight", "weight": "penalty weight"}[self.beta_parameter]
 
     @property
     def weight(self) -> float:
-        """Of the penalty."""
-        return 1 / self.beta if self.beta_is == "inverse-weight" else self.beta
+        """Weight of the penalty."""
+        return 1 / self.beta if self.beta_parameter == "inverse-weight" else self.beta
 
     @property
-    def needs_slope(self) -> bool:
+    def needs_ce_gradient(self) -> bool:
         return True
 
     @property
-    def weakens(self) -> bool:
-        return self.beta_is == "weight"
+    def weaker_with_beta(self) -> bool:
+        return self.beta_parameter == "weight"
 
     @property
     def batch(self) -> Batch:
         return "any" if self.penalty == "sample" else "all"
 
     def in_pixels(self, std: float) -> Self:
-        # A gradient per normalised value is std times one per pixel value.
+        # A gradient per normalized value is std times a gradient per pixel value.
         scale = {"sign": std, "gradient": std**2}[self.step]
-        beta = self.beta * std if self.beta_is == "inverse-weight" else self.beta / std
+        beta = self.beta * std if self.beta_parameter == "inverse-weight" else self.beta / std
         return self.model_copy(update={"beta": beta, "step_size": self.step_size * scale})
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         x_adv = x
         for _ in range(self.steps):
-            x_adv = self.climb(classifier, x, x_adv, y)
+            x_adv = self.ascend_once(classifier, x, x_adv, y)
         return x_adv
 
-    def climb(self, classifier: Classifier, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
-        """One step up the objective from x_adv, inside the box."""
+    def ascend_once(self, classifier: Classifier, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
+        """Return the images (N, C, H, W) after one step from `x_adv`, clipped to [0, 1]."""
         delta = x_adv - x
         grad = classifier.loss_gradient(x_adv, y)
         if self.penalty == "sample":

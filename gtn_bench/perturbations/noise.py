@@ -10,16 +10,20 @@ from gtn_bench.perturbations.base import Perturbation, normal_like, uniform_like
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gtn_bench.classifiers import Classifier
+    from gtn_bench.inference.classifier import Classifier
 
 
 class Noise(Perturbation):
-    """Independent noise of mean zero and standard deviation beta on every pixel."""
+    """Independent noise with mean 0 and standard deviation beta on every pixel.
+
+    Attributes:
+        distribution: Distribution of the noise.
+    """
 
     name = "noise"
     source = "https://arxiv.org/abs/1903.12261"
-    meaning = "standard deviation, pixel value"
-    lengths = ("beta",)
+    beta_meaning = "standard deviation"
+    pixel_fields = ("beta",)
 
     distribution: Literal["gaussian", "uniform"] = "gaussian"
 

@@ -1,4 +1,4 @@
-"""The weakest strength of any perturbation that fools the classifier, for each image."""
+"""The smallest strength at which a perturbation fools the classifier, per image."""
 
 from __future__ import annotations
 
@@ -6,52 +6,60 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import model_validator
 
-from gtn_bench.description import Mistake, PositiveInt
-from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Norm, Perturbation, SearchWith
+from gtn_bench.config.description import PositiveInt
+from gtn_bench.config.errors import ConfigError
+from gtn_bench.config.threat import Threat
+from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Perturbation, SearchWith
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gtn_bench.classifiers import Classifier
+    from gtn_bench.inference.classifier import Classifier
 
 
 class Search(SearchWith):
-    """The smallest beta at which a perturbation succeeds, for each image: first on a grid, then by bisection.
+    """The smallest beta at which a perturbation succeeds, per image: on a grid first, then by bisection.
 
-    The grid is climbed from its weakest strength, so that a success that a stronger one undoes is found
-    as well, if the grid meets it; between the last failure and the first success `halvings` bisections
-    follow. An image that is misclassified as it is needs no strength at all.
+    The grid is searched from its smallest strength, so that a success that a larger strength undoes is found too, if
+    the grid contains it. Bisection between the last failure and the first success follows. An image that is
+    misclassified without a perturbation has strength zero.
+
+    Attributes:
+        grid: Strengths in ascending order.
+        binary_search_steps: Number of bisection steps.
     """
 
     name = "search"
     source = "the bisection of https://arxiv.org/abs/1712.04248 over strengths"
-    meaning = "smallest strength"
+    beta_meaning = "smallest strength"
 
     grid: tuple[float, ...]
-    halvings: PositiveInt = 6
+    binary_search_steps: PositiveInt = 6
 
     @model_validator(mode="after")
-    def _one_by_one(self) -> Self:
+    def _searchable(self) -> Self:
         if self.of.batch == "all":
-            raise Mistake(f"search expects a perturbation of single images, got '{self.of.name}' on whole batches")
-        if self.of.counts:
-            raise Mistake(f"search expects a beta that can be halved, that of '{self.of.title}' counts; leave it out")
-        if self.of.weakens:
-            raise Mistake(f"search expects a larger beta to be stronger, that of '{self.of.name}' is weaker; invert it")
+            raise ConfigError(
+                f"search requires a perturbation of independent images, '{self.of.name}' perturbs a whole batch"
+            )
+        if self.of.integer_beta:
+            raise ConfigError(f"search requires a continuous beta; '{self.of.title}' takes an integer; leave it out")
+        if self.of.weaker_with_beta:
+            raise ConfigError(f"search requires a larger beta to be stronger; that of '{self.of.name}' is weaker")
         if isinstance(self.of, MinimalPerturbation):
-            raise Mistake(f"search: '{self.of.title}' finds the smallest strength by itself; leave 'search' out")
+            raise ConfigError(f"search: '{self.of.title}' finds the smallest strength by itself; leave 'search' out")
         return self
 
     @property
-    def promise(self) -> tuple[Norm, float] | None:
-        return self._at(self.beta).promise
+    def threat_model(self) -> Threat | None:
+        return self._at(self.beta).threat_model
 
     @property
-    def claim(self) -> tuple[Norm, float] | None:
-        return self._at(self.beta).claim
+    def search_region(self) -> Threat | None:
+        return self._at(self.beta).search_region
 
     def in_pixels(self, std: float) -> Self:
-        scale = std if "beta" in self.of.lengths else 1.0
+        scale = std if "beta" in self.of.pixel_fields else 1.0
         grid = tuple(beta * scale for beta in self.grid)
         return self.model_copy(update={"of": self.of.in_pixels(std), "grid": grid, "beta": self.beta * scale})
 
@@ -63,22 +71,22 @@ class Search(SearchWith):
         best = x.clone()
 
         def attempt(beta: float, rows: Tensor) -> None:
-            """At one strength, on the images of these rows."""
+            """Perturb the images of these rows with one strength and record the successes."""
             x_adv = self._at(beta)(classifier, x[rows].clone(), y[rows].clone(), seeds[rows.cpu()].clone()).clamp(0, 1)
-            fooled = classifier.predict(x_adv) != y[rows]
-            best[rows[fooled]] = x_adv[fooled].to(best)
-            high[rows[fooled]] = beta
-            low[rows[~fooled]] = beta
+            is_adv = classifier.predict(x_adv) != y[rows]
+            best[rows[is_adv]] = x_adv[is_adv].to(best)
+            high[rows[is_adv]] = beta
+            low[rows[~is_adv]] = beta
 
         for beta in self.grid:
             rows = high.isinf().nonzero().squeeze(1)
             if len(rows):
                 attempt(beta, rows)
-        for _ in range(self.halvings):
+        for _ in range(self.binary_search_steps):
             middle = (low + high) / 2
-            open_ = (high.isfinite() & (high > 0)).nonzero().squeeze(1)
-            for beta in middle[open_].unique().tolist():
-                attempt(beta, open_[middle[open_] == beta])
+            bracketed = (high.isfinite() & (high > 0)).nonzero().squeeze(1)
+            for beta in middle[bracketed].unique().tolist():
+                attempt(beta, bracketed[middle[bracketed] == beta])
         return Nearest(best, high)
 
     def _at(self, beta: float) -> Perturbation:

@@ -1,4 +1,4 @@
-"""A learner as the reference study attacked it: in training mode."""
+"""A learner as the reference study attacked it: in train mode."""
 
 from __future__ import annotations
 
@@ -6,36 +6,37 @@ import copy
 
 from torch import Tensor, nn
 
-from gtn_bench.classifiers import Classifier
-from gtn_bench.description import Precision
-from gtn_bench.learners.folding import fold
-from gtn_bench.learners.layers import BatchStatistics
+from gtn_bench.config.description import Precision
+from gtn_bench.inference.classifier import Classifier
+from gtn_bench.inference.folding import fold
+from gtn_bench.models.layers import BatchStatistics
 
 
 class BatchClassifier(Classifier):
-    """A network in training mode: its batch norms subtract the statistics of the batch that they are shown.
+    """A network in train mode, whose batch norms use the statistics of the batch.
 
-    Logits and gradients of an image depend on the images beside it, so they are always handed over 1000 at a time.
+    Logits and gradients of an image depend on the other images of the batch. Batches therefore always hold 1000 images.
     """
 
     batch = 1000
 
     @staticmethod
     def prepare(network: nn.Module, precision: Precision) -> nn.Module:
-        """The weights folded, the batch norms left as they are."""
+        """Return the network with folded weights and unchanged batch norms."""
         network = copy.deepcopy(network)
         if isinstance(network, nn.Sequential):
-            layers = [_Left(layer) if isinstance(layer, BatchStatistics) else layer for layer in network]
+            layers = [_Unfolded(layer) if isinstance(layer, BatchStatistics) else layer for layer in network]
             network = fold(nn.Sequential(*layers))
         return network
 
     def train(self, mode: bool = True) -> BatchClassifier:
+        """Stay in train mode."""
         nn.Module.train(self, True)
         return self
 
 
-class _Left(nn.Module):
-    """A layer that is not folded."""
+class _Unfolded(nn.Module):
+    """A layer that `fold` leaves unchanged."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()

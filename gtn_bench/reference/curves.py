@@ -1,43 +1,55 @@
-"""The curves that the reference study published, and how far curves are from them."""
+"""The curves that the reference study published, and the distance of other curves from them."""
 
 from __future__ import annotations
 
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from gtn_bench.description import Mistake
+from gtn_bench.config.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TEACHERS = ("base_larger", "base_larger3")  # what a teacher has to be called to be drawn beside the study's
+TEACHERS = ("base_larger", "base_larger3")  # labels of the teachers in the study
 SOURCE = '"GTN Robustness Tests", K. Willis, TU Berlin 2021'
 _KEYS = ["teacher", "mode", "perturbation"]
 
 
 def published_curves() -> pd.DataFrame:
-    """Columns teacher, perturbation, mode, beta (of normalised images), accuracy, std."""
+    """Return the published curves.
+
+    Returns:
+        Columns teacher, perturbation, mode, beta (in units of normalized images), accuracy, std.
+    """
     import pandas as pd
 
     path = files("gtn_bench.reference").joinpath("published_curves.csv")
     with path.open(encoding="utf-8") as file:
-        return pd.read_csv(file).rename(columns={"gtn": "teacher", "attack": "perturbation"})
+        table = pd.read_csv(file).rename(columns={"gtn": "teacher", "attack": "perturbation"})
+    return table.replace({"perturbation": {"lbfgs": "lbfgs-penalty"}})  # the study's name for its penalized ascent
 
 
 def check_overlay(dataset: str, units: str, teachers: list[str]) -> None:
-    """Raise `Mistake` unless curves of such a suite can be put beside the published ones."""
+    """Check that the published curves can be drawn beside those of a suite.
+
+    Raises:
+        ConfigError: If the data set, the units or the labels of all teachers differ from the study's.
+    """
     if dataset != "mnist" or units != "normalized":
-        raise Mistake(f"the published curves are of mnist in normalized units, got {dataset} in {units} units")
+        raise ConfigError(f"the published curves are of mnist in normalized units, got {dataset} in {units} units")
     if not set(teachers) & set(TEACHERS):
-        raise Mistake(f"the published curves are of teachers called {' and '.join(TEACHERS)}, got {teachers}")
+        raise ConfigError(f"the published curves are of teachers called {' and '.join(TEACHERS)}, got {teachers}")
 
 
 def beside(curves: pd.DataFrame) -> pd.DataFrame:
-    """The published points that lie in the sweeps of these curves, beside them.
+    """Return the published points within the sweeps of some curves, beside the accuracy of these curves.
 
-    `curves`: columns teacher, mode, perturbation, beta, accuracy, of one architecture or the accepted ones.
-    Between two strengths of theirs the curves are straight lines.
-    Columns teacher, perturbation, mode, beta, published, std, accuracy, difference (accuracy - published).
+    Args:
+        curves: Columns teacher, mode, perturbation, beta, accuracy, of one architecture or of the accepted ones. They
+            are interpolated linearly.
+
+    Returns:
+        Columns teacher, perturbation, mode, beta, published, std, accuracy, difference (accuracy - published).
     """
     import numpy as np
     import pandas as pd
@@ -57,7 +69,11 @@ def beside(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def distances(points: pd.DataFrame) -> pd.DataFrame:
-    """One row for each published curve: mean and largest distance of ours, and the strength of the largest."""
+    """Return mean and largest distance from each published curve, and the strength of the largest.
+
+    Args:
+        points: The table that `beside` returns.
+    """
     import pandas as pd
 
     rows = []

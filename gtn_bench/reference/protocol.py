@@ -1,50 +1,64 @@
-"""How the reference study measured, so that its figures can be reproduced. It is no fair comparison.
+"""The protocol of the reference study, to reproduce its figures. It does not compare modes fairly.
 
-Learners of two modes stay in training mode: their batch norms subtract the means of the 1000 images that they are
-shown together, perturbed as these are. They adapt to a corruption before they are judged, and the gradient of an
-image's loss depends on the images beside it. Learners of the third mode are in evaluation mode. The penalty of
-`lbfgs-penalty` is one norm over all images beside their mean loss.
+Learners of two modes stay in train mode: their batch norms subtract the means of the 1000 perturbed images of a
+batch. They adapt to a corruption before they are evaluated, and the gradient of an image's loss depends on the other
+images. Learners of the third mode are in evaluation mode. The penalty of `lbfgs-penalty` is one norm over all images
+beside their mean loss.
 
-What this protocol knows, `published` in a suite, is listed here; other modes, perturbations and forms of them are
-refused. Numbers of steps and strengths are free, and so are the parameters of modes: the study's learners of `gtn`
-subtracted the means of their last teaching batch (`statistics: teaching`).
+This module lists everything that ``protocol: published`` allows. Other modes, perturbations and forms of them are
+refused. Numbers of steps and strengths are free, and so are the parameters of modes: in the study, learners of `gtn`
+subtracted the means of their last teaching batch (``statistics: teaching``).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from gtn_bench.description import Mistake
+from gtn_bench.config.errors import ConfigError
 from gtn_bench.perturbations.base import MinimalPerturbation, Perturbation
 
-TRAINING_MODE = {"10_gtn": True, "gtn": False, "vanilla": True}  # for each mode, that of its networks
-PERTURBATIONS: dict[str, dict[str, Any]] = {  # and what may not be otherwise
+TRAIN_MODE = {"10_gtn": True, "gtn": False, "vanilla": True}  # by mode, whether its networks are in train mode
+PERTURBATIONS: dict[str, dict[str, Any]] = {  # with the required values of fields
     "noise": {"distribution": "gaussian"},
     "blur": {"truncate": 3.5, "padding": "reflect"},
     "fgsm": {"epsilon": None, "random_start": False, "loss": "cross-entropy"},
-    "lbfgs-penalty": {"penalty": "batch", "step": "sign", "beta_is": "inverse-weight"},
+    "lbfgs-penalty": {"penalty": "batch", "step": "sign", "beta_parameter": "inverse-weight"},
 }
-BATCH = 1000  # images that are looked at together
+BATCH = 1000  # images per batch
 
-NOTE = "published protocol: 10_gtn and vanilla in training mode (statistics of the perturbed batch), gtn in evaluation"
+NOTE = "published protocol: 10_gtn and vanilla in train mode (statistics of the perturbed batch), gtn in evaluation"
 
 
 def check_mode(name: str) -> None:
-    """Raise `Mistake` unless the study had this training mode."""
-    if name not in TRAINING_MODE:
-        raise Mistake(f"protocol 'published' knows the modes {', '.join(TRAINING_MODE)}, got '{name}'")
+    """Check that the study has a mode.
+
+    Raises:
+        ConfigError: If it does not.
+    """
+    if name not in TRAIN_MODE:
+        raise ConfigError(f"protocol 'published' knows the modes {', '.join(TRAIN_MODE)}, got '{name}'")
 
 
 def check_perturbation(perturbation: Perturbation, samples: int) -> None:
-    """Raise `Mistake` unless the study had this perturbation, in this form."""
+    """Check that the study has a perturbation, in this form.
+
+    Args:
+        perturbation: The perturbation.
+        samples: Number of test images.
+
+    Raises:
+        ConfigError: If it does not.
+    """
     if isinstance(perturbation, MinimalPerturbation):
-        raise Mistake(f"protocol 'published' has no search for smallest strengths, got one for '{perturbation.title}'")
+        raise ConfigError(f"protocol 'published' has no search: minimal, got one for '{perturbation.title}'")
     if perturbation.name not in PERTURBATIONS:
         known = ", ".join(PERTURBATIONS)
-        raise Mistake(f"protocol 'published' knows the perturbations {known}, got '{perturbation.title}'")
+        raise ConfigError(f"protocol 'published' knows the perturbations {known}, got '{perturbation.title}'")
     for field, expected in PERTURBATIONS[perturbation.name].items():
         got = getattr(perturbation, field)
         if got != expected:
-            raise Mistake(f"protocol 'published' expects {field}: {expected} of '{perturbation.name}', got {got}")
+            raise ConfigError(f"protocol 'published' expects {field}: {expected} of '{perturbation.name}', got {got}")
     if perturbation.batch == "all" and samples > BATCH:  # one penalty for all images
-        raise Mistake(f"protocol 'published' expects at most {BATCH} samples of '{perturbation.name}', got {samples}")
+        raise ConfigError(
+            f"protocol 'published' expects at most {BATCH} samples of '{perturbation.name}', got {samples}"
+        )

@@ -1,4 +1,4 @@
-"""The page: report.md with its tables and figures, from an output folder."""
+"""The report of a run: report.md with its tables and figures."""
 
 from __future__ import annotations
 
@@ -7,76 +7,127 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import pandas as pd
 
-from gtn_bench import analysis, suite
-from gtn_bench.analysis import Bands
-from gtn_bench.cache import digest, file_digest, fingerprint, make_folder, write_atomically
-from gtn_bench.leaderboard import leaderboard
-from gtn_bench.reference.curves import SOURCE, distances
-from gtn_bench.reference.protocol import NOTE
-from gtn_bench.reporting.tables import acceptance_table, markdown_table, measures_table, published_beside
-from gtn_bench.results import FLAGS, Results
-
-_WHERE = ["teacher", "architecture", "mode", "seed", "perturbation", "beta"]
+from gtn_bench.analysis.acceptance import acceptance, pooled_or_all
+from gtn_bench.analysis.checks import CHECKS
+from gtn_bench.analysis.curves import Bands
+from gtn_bench.analysis.leaderboard import leaderboard
+from gtn_bench.analysis.results import Results
+from gtn_bench.config.labels import ACCEPTED
+from gtn_bench.config.suite import load
+from gtn_bench.reference.curves import SOURCE
+from gtn_bench.reporting import markdown, tables
+from gtn_bench.reporting.drawing import draw, figure_files, with_strips
+from gtn_bench.reporting.sentences import sentence
+from gtn_bench.store.files import make_folder, write_atomically
 
 
 def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
-    """Write `figures/` and `report.md` into the output folder of a run; the path of the page.
+    """Write `figures/` and `report.md` into the output folder of a run.
 
-    Reads the tables, the resolved suite and the example images in the folder and nothing else. The bands of the
-    curves cover each point with 95 %, or all points of a curve at once (`simultaneous`).
+    Reads the tables, the suite and the example images in the folder. Leaves the state of matplotlib as it is.
+
+    Args:
+        folder: The output folder.
+        bands: "pointwise" for bands that cover each point with 95 %, "simultaneous" for bands that cover all points of
+            a curve at once.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        ConfigError: If the folder holds no complete results, or cannot be written to.
     """
-    results = Results(Path(folder))
+    results = Results(folder)
     for needed in (results.folder, results.folder / "figures"):
         make_folder(needed)
     results.check()
-    resolved = suite.load(results.folder / "suite.yaml")
+    suite = load(results.folder / "suite.yaml")
     summary, curves = results.summary, results.curves
     done = summary[summary["status"] == "done"]
-    published = published_beside(curves) if resolved.overlay else None
+    published = tables.published_beside(curves) if suite.overlay else None
     if len(done):
-        _draw(results, bands, published, NOTE if resolved.protocol == "published" else "")
-    alone = analysis.pooled_or_all(curves)
+        draw(results, bands, published)
+    alone = pooled_or_all(curves)
     failed, flagged = summary[summary["status"] == "error"], summary[summary["flags"] != ""]
+    table = markdown.markdown_table
+    distances = ""
+    if published is not None and len(published):
+        distances = table(tables.published_table(results, published))
     context = {
-        "suite": resolved,
+        "suite": suite,
         "bands": bands,
-        "samples": {entry.title: entry.samples for entry in resolved.perturbations},
-        "distances": markdown_table(distances(published)) if published is not None and len(published) else "",
+        "distances": distances,
         "source": SOURCE,
-        "measures": markdown_table(measures_table(results)) if len(done) else "",
-        "leaderboard": markdown_table(leaderboard(summary)) if len(done) and (done["forwards"] > 0).any() else "",
+        "measures": table(tables.measures_table(results)) if len(done) else "",
+        "leaderboard": table(leaderboard(summary)) if len(done) and (done["forwards"] > 0).any() else "",
         "rejected": sorted(set(summary.loc[summary["status"] == "rejected", "architecture"])),
         "provenance": results.provenance,
-        "none_accepted": not analysis.acceptance(summary, results.rule)[suite.ACCEPTED].any(),
-        "overview": markdown_table(analysis.overview(summary, results.rule)) if len(done) else "",
-        "pooled": (curves["architecture"] == suite.ACCEPTED).any(),
+        "none_accepted": not acceptance(summary, results.rule)[ACCEPTED].any(),
+        "overview": table(tables.overview_table(results)) if len(done) else "",
+        "pooled": (curves["architecture"] == ACCEPTED).any(),
         "out_of_reach": _out_of_reach(results),
-        "alone": sorted(set(alone.loc[alone["architecture"] != suite.ACCEPTED, "teacher"])),
-        "acceptance": markdown_table(acceptance_table(results)) if len(failed) < len(summary) else "",
+        "alone": sorted(set(alone.loc[alone["architecture"] != ACCEPTED, "teacher"])),
+        "acceptance": table(tables.acceptance_table(results)) if len(failed) < len(summary) else "",
         "differences": _differences(results),
-        "axes": {name: results.provenance["perturbations"][name] for name in curves["perturbation"].unique()},
-        "examples": _with_strips(results),
+        "sections": _sections(results, {entry.title: entry.samples for entry in suite.perturbations}),
         "cells": len(summary),
-        "checked": int(summary["missed"].count()),
-        "failed": markdown_table(_listed(failed, _WHERE)) if len(failed) else "",
-        "flagged": markdown_table(_listed(flagged, [*_WHERE, "flags"])) if len(flagged) else "",
-        "reasons": {name: reason for name, reason in FLAGS.items() if any(name in flags for flags in flagged["flags"])},
+        "checked": int(summary["missed_adversarial"].count()),
+        "failed": table(tables.cells_table(results, failed)) if len(failed) else "",
+        "failed_count": len(failed),
+        "flagged": table(tables.cells_table(results, flagged, "flags")) if len(flagged) else "",
+        "flagged_count": len(flagged),
+        "checks": ", ".join(f"`{name}`" for name in CHECKS),
+        "reasons": {
+            name: f"{check.text} {check.action}"
+            for name, check in CHECKS.items()
+            if any(name in flags.split("; ") for flags in flagged["flags"])
+        },
         "errors": _last_lines(results.provenance["errors"]),
     }
     return write_page(results.folder, "report.md.j2", context)
 
 
-def _listed(cells: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Those columns, with strengths as the suite has them, however small."""
-    return cells.assign(beta=cells["beta"].map("{:g}".format))[columns]
+def write_page(folder: Path, template: str, context: dict[str, Any]) -> Path:
+    """Write the report.md of a folder.
+
+    Args:
+        folder: The folder.
+        template: Name of a template of this package. Its filters `text`, `alt` and `code` show a value as it is.
+        context: Variables of the template.
+
+    Returns:
+        Path of the report.
+    """
+    text = files("gtn_bench.reporting").joinpath(template).read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {"text": markdown.escape, "alt": markdown.alt, "code": markdown.code}
+    page = folder / "report.md"
+    write_atomically(page, environment.from_string(text).render(context).encode())
+    return page
+
+
+def _sections(results: Results, samples: dict[str, int | None]) -> list[dict[str, Any]]:
+    """Return what the section of each perturbation needs: names, file, meaning of beta, number of images."""
+    names, strips = figure_files(results), with_strips(results)
+    return [
+        {
+            "name": results.display_name(label),
+            "file": names[label],
+            "axis": results.provenance["perturbations"][label],
+            "samples": samples[label],
+            "examples": label in strips,
+        }
+        for label in map(str, results.curves["perturbation"].unique())
+    ]
 
 
 def _out_of_reach(results: Results) -> bool:
-    """Whether no comparison could have been carried by the test, with so few pairs and so many comparisons."""
+    """Return True if no comparison can be significant, with so few pairs and so many comparisons."""
     found = results.comparisons
-    shown = analysis.pooled_or_all(found)
+    shown = pooled_or_all(found)
     if results.rule.controls or shown["ci_low"].isna().all():
         return False
     families = found.groupby("architecture").size()
@@ -84,101 +135,21 @@ def _out_of_reach(results: Results) -> bool:
 
 
 def _differences(results: Results) -> list[str]:
-    """A sentence for each comparison, of a teacher's accepted architectures together or else of each."""
-    found = analysis.pooled_or_all(results.comparisons)
+    """Return a sentence for each comparison of a teacher's accepted architectures together, or else of each."""
+    found = pooled_or_all(results.comparisons)
     several = found["teacher"].nunique() > 1
     lines = []
-    for row in found.to_dict("records"):
+    for record in found.to_dict("records"):
+        row = {str(column): value for column, value in record.items()}
         where = [row["teacher"]] if several else []
-        where += [] if row["architecture"] == suite.ACCEPTED else [row["architecture"]]
-        said = analysis.sentence({str(column): value for column, value in row.items()})
-        lines.append(f"{', '.join(where)}: {said}" if where else said)
+        where += [] if row["architecture"] == ACCEPTED else [row["architecture"]]
+        names = {"perturbation": results.display_name(row["perturbation"]), "mode": row["mode"], "other": row["other"]}
+        text = sentence({**row, **{key: markdown.escape(name) for key, name in names.items()}})
+        lines.append(f"{markdown.escape(', '.join(where))}: {text}" if where else text)
     return lines
 
 
-def write_page(folder: Path, template: str, context: dict[str, Any]) -> Path:
-    """Fill one of the package's templates into the folder's report.md."""
-    text = files("gtn_bench.reporting").joinpath(template).read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
-    )
-    page = folder / "report.md"
-    write_atomically(page, environment.from_string(text).render(context).encode())
-    return page
-
-
-def _draw(results: Results, bands: Bands, published: pd.DataFrame | None, note: str) -> None:
-    """Draw all figures, unless they were drawn from the same tables by the same code already."""
-    folder = results.folder / "figures"
-    tables = [results.folder / name for name in ("curves.csv", "samples.parquet", "examples.safetensors")]
-    tables = [path for path in tables if path.is_file()]  # shared without its large files, a run has its curves
-    about = {key: results.provenance[key] for key in ("perturbations", "examples")}
-    code = [fingerprint(f"gtn_bench.{module}") for module in ("reporting", "analysis", "reference.curves")]
-    how = [bands, note, published.to_csv() if published is not None else ""]
-    drawn_from = digest([code, about, how, *(file_digest(table) for table in tables)])
-    stamp, there = folder / ".drawn-from", {path.name for path in folder.glob("*.[ps][nv]g")}
-    before, *drawn = stamp.read_text().splitlines() if stamp.is_file() else [""]
-    wanted = {f"{name}.{kind}" for name in _figures(results) for kind in ("png", "svg")}
-    for name in (there & {*drawn}) - wanted if results.examples else ():  # of a suite that was another one then
-        (folder / name).unlink()
-    if wanted <= there and before == drawn_from:
-        return
-    from gtn_bench.reporting import figures
-
-    write_atomically(stamp, "\n".join(["", *sorted(wanted.union(drawn))]).encode())  # until all of them are drawn
-    colours = figures.style(list(results.summary["mode"].unique()))
-    strips = _strips(results)
-    for perturbation, part in results.curves.groupby("perturbation", sort=False):
-        name, axis = str(perturbation), about["perturbations"][perturbation]
-        theirs = None
-        if published is not None:
-            theirs = published[published["perturbation"] == name].assign(accuracy=lambda table: table["published"])
-        figure = figures.curves_figure(part, axis, colours, bands=bands, published=theirs, note=note)
-        figures.save(figure, folder / name)
-        if name in strips:
-            figures.save(figures.strip_figure(**strips[name], axis=axis, note=note), folder / f"{name}-examples")
-    for norm in figures.NORMS:
-        figures.save(figures.achieved_figure(results.curves, norm, colours, note=note), folder / f"over-{norm}")
-    write_atomically(stamp, "\n".join([drawn_from, *sorted(wanted)]).encode())
-
-
-def _figures(results: Results) -> set[str]:
-    """Names of all figures: the curves of each perturbation, its examples, all over one axis."""
-    with_examples = {key.split("/")[0] for key in results.examples if key != "clean"}
-    curves = {*results.curves["perturbation"].unique(), "over-l2", "over-linf"}
-    return curves | {f"{name}-examples" for name in with_examples}
-
-
-def _with_strips(results: Results) -> set[str]:
-    """The perturbations of which perturbed images were drawn, now or before the large files were left out."""
-    drawn = (results.folder / "figures").glob("*-examples.png")
-    return {path.stem.removesuffix("-examples") for path in drawn}
-
-
-def _strips(results: Results) -> dict[str, dict[str, Any]]:
-    """For each perturbation the first test image at every strength, as the learners of the examples see it."""
-    if not results.examples:
-        return {}
-    about = results.provenance["examples"]
-    seen = results.select(architecture=about["architecture"], seed=about["seed"], sample=0)
-    seen = seen[seen["teacher"].isin(about["teachers"])]
-    images: dict[str, dict[str, dict[float, Any]]] = {}
-    for key, value in results.examples.items():
-        if key != "clean":
-            perturbation, mode, beta = key.split("/")
-            images.setdefault(perturbation, {}).setdefault(mode, {})[float(beta)] = value[0]
-    return {
-        perturbation: {
-            "clean": results.examples["clean"][0],
-            "perturbed": perturbed,
-            "predictions": seen[seen["perturbation"] == perturbation],
-            "label": int(seen["label"].iloc[0]),
-        }
-        for perturbation, perturbed in images.items()
-    }
-
-
 def _last_lines(errors: list[dict[str, Any]]) -> list[str]:
-    """Each different error once, in one line."""
+    """Return the last line of each different traceback."""
     lines = [error["traceback"].strip().splitlines()[-1].strip() for error in errors]
     return list(dict.fromkeys(lines))

@@ -1,4 +1,4 @@
-"""What a page shows of the tables of a run."""
+"""Tables of the report, for readers: names of perturbations with their details, intervals in brackets."""
 
 from __future__ import annotations
 
@@ -7,34 +7,46 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gtn_bench import analysis
-from gtn_bench.reference.curves import beside
-from gtn_bench.results import Results
+from gtn_bench.analysis.acceptance import acceptance, pooled_or_all
+from gtn_bench.analysis.measures import overview
+from gtn_bench.analysis.results import Results
+from gtn_bench.reference.curves import beside, distances
 
-
-def markdown_table(frame: pd.DataFrame) -> str:
-    """A Markdown table; numbers with three decimals, truth values in words."""
-    text = [[_cell(value) for value in row] for row in frame.astype(object).to_numpy().tolist()]
-    rows = [[str(column) for column in frame.columns], ["---"] * len(frame.columns), *text]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+_KEYS = ["teacher", "architecture", "mode", "seed", "perturbation", "beta"]
 
 
 def published_beside(curves: pd.DataFrame) -> pd.DataFrame:
-    """The study's points beside the curves of a teacher's accepted architectures, or of its only one; else none."""
-    shown = analysis.pooled_or_all(curves)
+    """Return the points of the reference study beside the curves of each teacher.
+
+    Args:
+        curves: Rows of curves.csv. Only teachers with accepted architectures, or with one architecture, count.
+    """
+    shown = pooled_or_all(curves)
     return beside(shown[shown.groupby("teacher")["architecture"].transform("nunique") == 1])
 
 
+def published_table(results: Results, published: pd.DataFrame) -> pd.DataFrame:
+    """Return the distance of the curves from the published ones.
+
+    Args:
+        results: The results.
+        published: The table that `published_beside` returns.
+    """
+    names = {"mean distance": "mean difference", "largest": "largest difference", "at beta": "beta of the largest"}
+    return _displayed(results, distances(published).rename(columns=names))
+
+
+def overview_table(results: Results) -> pd.DataFrame:
+    """Return clean accuracy and mean accuracy over each sweep, one row per teacher and mode."""
+    table = overview(results.summary, results.rule)
+    known = set(results.summary["perturbation"])
+    return table.rename(columns={name: results.display_name(name) for name in table.columns if name in known})
+
+
 def acceptance_table(results: Results) -> pd.DataFrame:
-    """All architectures, and why those that are not accepted are not."""
+    """Return all architectures, with the modes that reject those that are not accepted."""
     rule = results.rule
-    table = analysis.acceptance(results.summary, rule)
+    table = acceptance(results.summary, rule)
     decisive = [mode for mode in table.columns[2:-1] if mode not in rule.controls]
     reasons = []
     for row in table.to_dict("records"):
@@ -46,13 +58,30 @@ def acceptance_table(results: Results) -> pd.DataFrame:
 
 
 def measures_table(results: Results) -> pd.DataFrame:
-    """The measures for people: intervals in brackets."""
-    shown = analysis.pooled_or_all(results.measures)
+    """Return the measures of the pooled accepted architectures, or of each architecture if none is accepted."""
+    shown = pooled_or_all(results.measures)
     rows = shown[["teacher", "architecture", "perturbation", "mode"]].copy()
     rows["area"] = _with_interval(shown, "area", "ci_low", "ci_high")
-    rows["area, given clean-correct"] = [_short(value) for value in shown["area_given_correct"]]
-    rows["beta at half"] = _with_interval(shown, "half_strength", "half_ci_low", "half_ci_high")
-    return rows.sort_values(["teacher", "architecture", "perturbation"], kind="stable", key=_order_of_appearance)
+    rows["area, initially correct"] = [_short(value) for value in shown["area_given_correct"]]
+    rows["beta at half accuracy"] = _with_interval(shown, "half_strength", "half_ci_low", "half_ci_high")
+    keys = ["teacher", "architecture", "perturbation"]
+    return _displayed(results, rows.sort_values(keys, kind="stable", key=_order_of_appearance))
+
+
+def cells_table(results: Results, cells: pd.DataFrame, *more: str) -> pd.DataFrame:
+    """Return the identity of some cells, with strengths as the suite has them, however small.
+
+    Args:
+        results: The results.
+        cells: Rows of the summary.
+        more: Further columns.
+    """
+    return _displayed(results, cells.assign(beta=cells["beta"].map("{:g}".format))[[*_KEYS, *more]])
+
+
+def _displayed(results: Results, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with the display names of its perturbations."""
+    return table.assign(perturbation=[results.display_name(str(name)) for name in table["perturbation"]])
 
 
 def _order_of_appearance(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -60,16 +89,16 @@ def _order_of_appearance(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _short(value: float) -> str:
-    """Three digits; nothing for nan, `beyond` for infinity."""
+    """Return three significant digits; nothing for nan, `not reached` for infinity."""
     if np.isnan(value):
         return ""
-    return "beyond" if np.isinf(value) else f"{float(f'{value:.3g}'):g}"
+    return "not reached" if np.isinf(value) else f"{float(f'{value:.3g}'):g}"
 
 
-def _with_interval(table: pd.DataFrame, *columns: str) -> list[str]:
-    """Of each row the value, and in brackets the ends of its interval, if there are any."""
-    said = []
-    for value, low, high in table[list(columns)].itertuples(index=False):
-        ends = "" if np.isnan(low) else f" [{_short(low)}, {_short(high)}]"
-        said.append(_short(value) + ends)
-    return said
+def _with_interval(table: pd.DataFrame, value: str, low: str, high: str) -> list[str]:
+    """Return the value of each row with its interval in brackets, if it has one."""
+    cells = []
+    for middle, lower, upper in table[[value, low, high]].itertuples(index=False):
+        interval = "" if np.isnan(lower) else f" [{_short(lower)}, {_short(upper)}]"
+        cells.append(_short(middle) + interval)
+    return cells

@@ -1,71 +1,80 @@
-"""Figures of a teacher: its meta-training, its lessons, its rates."""
+"""Figures of a teacher: its meta-training, its curriculum and its rates."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.figure import Figure
 
-from gtn_bench.reporting.figures import Array
+from gtn_bench.reporting.layout import finish, grid
+from gtn_bench.reporting.strips import Array, Tile, tiles_figure
+from gtn_bench.reporting.theme import style, theme
+
+_WIDTH, _HEIGHT = 2.9, 1.9  # inches of a panel
 
 
+@theme()
 def learning_figure(history: dict[str, Any]) -> Figure:
-    """Meta-loss over meta-steps; beside it, where learners were checked, their validation accuracy."""
+    """Draw the meta-loss over meta-steps, and the validation accuracy of learners if it was measured.
+
+    Args:
+        history: The history of a teaching set, as plain data.
+    """
     losses, checks = history["losses"], history["checks"]
-    figure, panels = plt.subplots(
-        1, 2 if checks else 1, figsize=(7.2 if checks else 3.6, 2.6), squeeze=False, layout="constrained"
-    )
-    steps = np.arange(1, len(losses) + 1)
-    panels[0, 0].plot(steps, losses, linewidth=1)
-    panels[0, 0].set(xlabel="meta-step", ylabel="meta-loss", yscale="log")
+    panels = grid(1, 2 if checks else 1, _WIDTH, _HEIGHT)
+    panel = panels.axes[0, 0]
+    panel.plot(np.arange(1, len(losses) + 1), losses, marker="o" if len(losses) < 10 else "", markersize=4)
+    panel.set(ylabel="meta-loss", yscale="log")
     if checks:
-        panel = panels[0, 1]
-        for length, marker in zip(checks[0]["accuracy"], "os", strict=False):
-            values = [check["accuracy"][length] for check in checks]
-            panel.plot([check["meta_step"] for check in checks], values, marker=marker, markersize=4, label=length)
-        panel.set(xlabel="meta-step", ylabel="validation accuracy", ylim=(None, 1.0))
+        panel = panels.axes[0, 1]
+        steps = [check["meta_step"] for check in checks]
+        for inner_steps, line in style(list(checks[0]["accuracy"])).items():
+            values = [check["accuracy"][inner_steps] for check in checks]
+            panel.plot(steps, values, color=line.color, marker=line.marker, markersize=4, label=inner_steps)
+        panel.set(ylabel="validation accuracy", ylim=(None, 1.0))
         panel.legend(title="inner steps", frameon=False)
-    sns.despine(figure)
-    return figure
+    return finish(panels, xlabel="meta-step")
 
 
-def lessons_figure(images: Array, labels: Array, steps: int = 8, classes: int = 10) -> Figure:
-    """Images of some inner steps (a row each) and classes (a column each).
+@theme()
+def curriculum_figure(images: Array, labels: Array, steps: int = 8, classes: int = 10) -> Figure:
+    """Draw the first image of each class in some inner steps: one row per inner step, one column per class.
 
-    images: (T, B, C, H, W) in pixel space. labels: (T, B, K), or (1, B, K) where all steps share them.
+    Args:
+        images: (T, B, C, H, W) in [0, 1].
+        labels: (T, B, K), or (1, B, K) if all inner steps share them.
+        steps: Largest number of inner steps to show.
+        classes: Largest number of classes to show.
     """
     shown = np.unique(np.linspace(0, len(images) - 1, steps).round().astype(int))
     columns = min(classes, labels.shape[2])
-    channels, height, width = images.shape[2:]
-    canvas = np.ones((len(shown) * (height + 2), columns * (width + 2), channels))
+    tiles = []
     for row, step in enumerate(shown):
-        most = labels[min(step, len(labels) - 1)].argmax(1)
+        largest = labels[min(step, len(labels) - 1)].argmax(1)
         for column in range(columns):
-            mine = np.flatnonzero(most == column)
-            if len(mine):
-                top, left = row * (height + 2), column * (width + 2)
-                image = images[step, mine[0]].transpose(1, 2, 0)
-                canvas[top : top + height, left : left + width] = image.clip(0, 1)
-    figure, panel = plt.subplots(figsize=(0.6 * columns + 0.9, 0.6 * len(shown) + 0.6), layout="constrained")
-    panel.imshow(canvas.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    panel.set_xticks(
-        [column * (width + 2) + width / 2 for column in range(columns)], [str(column) for column in range(columns)]
+            places = np.flatnonzero(largest == column)
+            if len(places):
+                tiles.append(Tile(row, column, images[step, places[0]]))
+    return tiles_figure(
+        tiles,
+        [str(step + 1) for step in shown],
+        [str(column) for column in range(columns)],
+        xlabel="class",
+        ylabel="inner step",
     )
-    panel.set_yticks([row * (height + 2) + height / 2 for row in range(len(shown))], [str(step + 1) for step in shown])
-    panel.set(xlabel="label", ylabel="inner step")
-    panel.tick_params(length=0)
-    sns.despine(figure, left=True, bottom=True)
-    return figure
 
 
+@theme()
 def rates_figure(lr: Array, momentum: Array) -> Figure:
-    """Learned rates and momenta over inner steps."""
-    figure, panels = plt.subplots(1, 2, figsize=(7.2, 2.4), layout="constrained")
-    for panel, values, name in zip(panels, (lr, momentum), ("learning rate", "momentum"), strict=True):
-        panel.plot(np.arange(1, len(values) + 1), values, marker="o", markersize=3, linewidth=1)
-        panel.set(xlabel="inner step", ylabel=name)
-    sns.despine(figure)
-    return figure
+    """Draw the learned rates and momenta over inner steps.
+
+    Args:
+        lr: Learning rates (T,).
+        momentum: Momenta (T,).
+    """
+    panels = grid(1, 2, _WIDTH, _HEIGHT)
+    for panel, values, name in zip(panels.axes[0], (lr, momentum), ("learning rate", "momentum"), strict=True):
+        panel.plot(np.arange(1, len(values) + 1), values, marker="o", markersize=3)
+        panel.set(ylabel=name)
+    return finish(panels, xlabel="inner step")

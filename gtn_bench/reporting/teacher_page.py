@@ -1,4 +1,4 @@
-"""A teacher's page: how it learned, what it teaches, how well learners do."""
+"""The report of a teacher: its meta-training, its curriculum and the accuracy of its learners."""
 
 from __future__ import annotations
 
@@ -6,33 +6,43 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from gtn_bench.cache import read_tensors
-from gtn_bench.description import Mistake
+from gtn_bench.analysis.results import read_table
+from gtn_bench.config.errors import ConfigError
+from gtn_bench.config.paths import user_path
+from gtn_bench.reporting.markdown import code, markdown_table
 from gtn_bench.reporting.page import write_page
-from gtn_bench.reporting.tables import markdown_table
-from gtn_bench.teaching import decoded
-from gtn_bench.teaching.zoo import facts
+from gtn_bench.store.files import read_tensors
+from gtn_bench.teaching.encoding import decode_images, facts
 
 
 def teacher_report(folder: str | Path) -> Path:
-    """Write `figures/` and `report.md` into a teacher's folder; the path of the page."""
-    folder = Path(folder)
+    """Write `figures/` and `report.md` into the folder of a teacher.
+
+    Args:
+        folder: The folder. It holds `teacher.safetensors` and `provenance.json`.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        ConfigError: If the folder is not that of a teacher.
+    """
+    folder = user_path(folder)
     for name in ("teacher.safetensors", "provenance.json"):
         if not (folder / name).is_file():
-            raise Mistake(f"{folder}: expects the folder of a teacher, found no {name} in it")
-    facts(folder / "teacher.safetensors")  # says so if it is none
-    tensors, about = read_tensors(folder / "teacher.safetensors")
-    provenance = json.loads((folder / "provenance.json").read_text())
-    accuracy = pd.read_csv(folder / "accuracy.csv") if (folder / "accuracy.csv").is_file() else None
-    _draw(folder / "figures", tensors, about["history"])
+            raise ConfigError(f"{folder}: expects the folder of a teacher, found no {name} in it")
+    facts(folder / "teacher.safetensors")  # raises if the file is not a teaching set
+    tensors, metadata = read_tensors(folder / "teacher.safetensors")
+    provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    table = folder / "accuracy.csv"
+    accuracy = read_table(table) if table.is_file() else None
+    _draw(folder / "figures", tensors, metadata["history"])
     context = {
-        "about": about,
+        "metadata": metadata,
         "provenance": provenance,
         "accuracy": markdown_table(accuracy) if accuracy is not None else "",
-        "architectures": ", ".join(f"`{one['name']}`" for one in about["teacher"]["architecture"]),
-        "checked": bool(about["history"]["checks"]),
+        "architectures": ", ".join(code(architecture["name"]) for architecture in metadata["teacher"]["architecture"]),
+        "validated": bool(metadata["history"]["checks"]),
     }
     return write_page(folder, "teacher.md.j2", context)
 
@@ -41,8 +51,7 @@ def _draw(folder: Path, tensors: dict[str, Any], history: dict[str, Any]) -> Non
     from gtn_bench.reporting import figures, teacher_figures
 
     folder.mkdir(parents=True, exist_ok=True)
-    figures.style([])
-    images = decoded(tensors["images"], tensors["range"])
+    images = decode_images(tensors["images"], tensors["range"])
     figures.save(teacher_figures.learning_figure(history), folder / "learning")
-    figures.save(teacher_figures.lessons_figure(images, tensors["labels"]), folder / "lessons")
+    figures.save(teacher_figures.curriculum_figure(images, tensors["labels"]), folder / "curriculum")
     figures.save(teacher_figures.rates_figure(tensors["lr"], tensors["momentum"]), folder / "rates")

@@ -1,9 +1,8 @@
-"""Teachers: meta-trained generators of synthetic lessons, and the training of learners on them."""
+"""Teachers: sources of synthetic training data, their meta-training, and the differentiable training of learners."""
 
-from gtn_bench.teaching.imitating import ContinuedGTN, RealInitGTN
+from gtn_bench.teaching.initialized import ContinuedGTN, RealInitGTN
 from gtn_bench.teaching.optimizers import OPTIMIZERS, InnerOptimizer
 from gtn_bench.teaching.teachers import (
-    FEW_STEPS,
     CurriculumGTN,
     DatasetDistillation,
     MetaTrained,
@@ -12,7 +11,7 @@ from gtn_bench.teaching.teachers import (
     ShuffledGTN,
     Teacher,
 )
-from gtn_bench.teaching.zoo import Trained, decoded, zoo, zoo_catalogue
+from gtn_bench.teaching.zoo import Trained
 
 TEACHERS: dict[str, type[Teacher]] = {
     cls.name: cls
@@ -28,18 +27,4 @@ TEACHERS: dict[str, type[Teacher]] = {
     )
 }
 
-__all__ = [
-    "FEW_STEPS",
-    "OPTIMIZERS",
-    "TEACHERS",
-    "ContinuedGTN",
-    "CurriculumGTN",
-    "InnerOptimizer",
-    "MetaTrained",
-    "RealInitGTN",
-    "Teacher",
-    "Trained",
-    "decoded",
-    "zoo",
-    "zoo_catalogue",
-]
+__all__ = ["OPTIMIZERS", "TEACHERS", "InnerOptimizer", "MetaTrained", "Teacher"]

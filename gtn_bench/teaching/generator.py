@@ -1,4 +1,4 @@
-"""The generator of a Generative Teaching Network: latents and labels become images.
+"""The generator of a Generative Teaching Network, from latents and labels to images.
 
 Source: Generative Teaching Networks, Such et al. 2019, https://arxiv.org/abs/1912.07768
 """
@@ -11,15 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gtn_bench.datasets import Dataset
-from gtn_bench.learners.derivatives import conv2d
-from gtn_bench.learners.layers import Conv2d, Linear, weight_normalised
+from gtn_bench.data.base import Dataset
+from gtn_bench.models.layers import Conv2d, Linear, weight_normalized
+from gtn_bench.models.second_order import conv2d
 
 
-class LessonNorm(nn.Module):
-    """Batch norm (learned gain and bias) of T batches at once, each by its own statistics.
+class StepwiseBatchNorm(nn.Module):
+    """Batch norm of the batches of T inner steps at once, each with its own statistics.
 
-    x: (T * B, channels, ...), the batches one after another.
+    Args:
+        channels: Number of channels C.
+
+    Attributes:
+        gain: Learned gain of each channel (C,).
+        bias: Learned bias of each channel (C,).
+
+    Shape:
+        Input and output: (T * B, C, ...), the batches one after another. The second argument of `forward` is T.
     """
 
     def __init__(self, channels: int) -> None:
@@ -29,21 +37,27 @@ class LessonNorm(nn.Module):
 
     def forward(self, x: Tensor, steps: int) -> Tensor:
         batches = x.view(steps, -1, x.shape[1], math.prod(x.shape[2:]))
-        centred = batches - batches.mean((1, 3), keepdim=True)
-        var = centred.square().mean((1, 3), keepdim=True)  # torch.var_mean is slow on CPUs
+        centered = batches - batches.mean((1, 3), keepdim=True)
+        var = centered.square().mean((1, 3), keepdim=True)  # torch.var_mean is slow on CPUs
         scale = self.gain.view(-1, 1) * (var + 1e-5).rsqrt()
-        return torch.addcmul(self.bias.view(-1, 1).to(x.dtype), centred, scale.to(x.dtype)).view_as(x)
+        return torch.addcmul(self.bias.view(-1, 1).to(x.dtype), centered, scale.to(x.dtype)).view_as(x)
 
 
 class Generator(nn.Module):
-    """Latents (T, B, Z) and labels (B, K) to images (T, B, C, H, W), H and W being multiples of 4.
+    """Network from latents and labels to images, with separate batch-norm statistics for each inner step.
 
-    Batch norms use the statistics of each inner step's batch. The images are painted in
-    normalised units, within two deviations of the mean, and leave in pixel space.
+    Pixels are within two standard deviations of the mean of the training pixels, per channel.
+
+    Args:
+        latent_size: Length Z of a latent.
+        dataset: The data set. Height and width of its images are multiples of 4.
+
+    Shape:
+        Input: latents (T, B, Z), and label probabilities (B, K). Output: images (T, B, C, H, W) in pixel values.
     """
 
-    mean: Tensor
-    std: Tensor
+    mean: Tensor  # (C, 1, 1)
+    std: Tensor  # (C, 1, 1)
 
     def __init__(self, latent_size: int, dataset: Dataset) -> None:
         super().__init__()
@@ -51,11 +65,11 @@ class Generator(nn.Module):
         self.quarter = (height // 4, width // 4)
         features = 128 * math.prod(self.quarter)
         self.expand = Linear(latent_size + dataset.num_classes, 1024)
-        self.expand_norm = LessonNorm(1024)
+        self.expand_norm = StepwiseBatchNorm(1024)
         self.project = Linear(1024, features)
-        self.project_norm = LessonNorm(features)
+        self.project_norm = StepwiseBatchNorm(features)
         self.refine = UpsamplingConv2d(128, 64)
-        self.refine_norm = LessonNorm(64)
+        self.refine_norm = StepwiseBatchNorm(64)
         self.paint = UpsamplingConv2d(64, channels, bias=True)
         self.register_buffer("mean", torch.tensor(dataset.mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(dataset.std).view(-1, 1, 1))
@@ -72,18 +86,26 @@ class Generator(nn.Module):
 
 
 class UpsamplingConv2d(Conv2d):
-    """Twice the size by nearest neighbour, one reflected pixel around, convolution 3x3.
+    """Nearest-neighbor upsampling by 2, reflection padding of 1 pixel and a 3x3 convolution, in one operation.
 
-    Every 2x2 quad of the result sees 3x3 pixels of x, each half of it only 2x2 of them: so this
-    is computed as four convolutions 2x2 on x itself, one for each place in the quad.
+    Each output pixel depends on 2x2 input pixels, at an offset that is the same for all outputs with the same parity of
+    row and column. The layer is therefore computed as four 2x2 convolutions of the input, one per parity.
+
+    Args:
+        inputs: Number of input channels.
+        outputs: Number of output channels.
+        bias: Whether to add a learned bias.
+
+    Shape:
+        Input: (B, inputs, H, W). Output: (B, outputs, 2 * H, 2 * W).
     """
 
     def __init__(self, inputs: int, outputs: int, bias: bool = False) -> None:
         super().__init__(inputs, outputs, 3, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = weight_normalised(self.weight, self.gain)
-        # An even row adds the kernel's rows (0 | 1 + 2) to two rows of x, an odd one (0 + 1 | 2).
+        weight = weight_normalized(self.weight, self.gain)
+        # Kernel rows 0 and 1 + 2 apply to two successive rows of x for even output rows, 0 + 1 and 2 for odd ones.
         halves = weight.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
         kernels = torch.einsum("pai,qbj,kcij->pqkcab", halves, halves, weight).flatten(0, 2)
         y = conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernels.to(x.dtype), 1, 0)

@@ -1,4 +1,4 @@
-"""The inner loop: a learner's training as a pure, differentiable function of its lesson."""
+"""The inner loop: the training of a learner as a pure, differentiable function of its curriculum."""
 
 from __future__ import annotations
 
@@ -10,38 +10,54 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from gtn_bench.teaching.lessons import Lesson, Lessons
+from gtn_bench.teaching.curricula import Curriculum, CurriculumModule
 from gtn_bench.teaching.optimizers import InnerOptimizer
 
 Tensors = dict[str, Tensor]
 
 
 class State(NamedTuple):
-    """All that changes while a learner trains."""
+    """State of a learner in training. All tensors are stored by name.
+
+    Attributes:
+        params: Parameters.
+        memory: State of the inner optimizer.
+        buffers: Constants and batch-norm statistics. Every step replaces the statistics without reading them.
+    """
 
     params: Tensors
-    memory: Tensors  # of the inner optimiser
-    buffers: Tensors  # constants, and batch-norm statistics, which every step replaces without reading them
+    memory: Tensors
+    buffers: Tensors
 
     def leaves(self) -> State:
-        """The same numbers cut from their history; parameters and memory collect gradients from here on."""
+        """Return the state detached from the autograd graph. Parameters and memory require gradients."""
         params, memory = ({name: _leaf(value) for name, value in part.items()} for part in self[:2])
         return State(params, memory, {name: value.detach() for name, value in self.buffers.items()})
 
     def tensors(self) -> list[Tensor]:
-        """What the next step depends on."""
+        """Return the tensors that the next step depends on: parameters and memory."""
         return [*self.params.values(), *self.memory.values()]
 
 
-class Exam(NamedTuple):
-    """Real batches that the learner is judged on, one after each inner step."""
+class MetaBatch(NamedTuple):
+    """Real images on which the loss of the learner is computed, one batch after each of T inner steps.
 
-    images: Tensor  # (T, B, C, H, W)
-    labels: Tensor  # (T, B) int64
+    Attributes:
+        images: Images (T, B, C, H, W) in [0, 1].
+        labels: Labels (T, B) int64.
+    """
+
+    images: Tensor
+    labels: Tensor
 
 
 def initial_state(learner: nn.Module, optimizer: InnerOptimizer) -> State:
-    """The learner as it stands, at rest."""
+    """Return the state of a learner before its first inner step.
+
+    Args:
+        learner: The learner. Its parameters and buffers are the initial ones.
+        optimizer: The inner optimizer.
+    """
     params = {name: value.detach() for name, value in learner.named_parameters()}
     buffers = {name: value.detach().clone() for name, value in learner.named_buffers()}
     return State(params, optimizer.start(params), buffers)
@@ -58,103 +74,147 @@ def inner_step(
     *,
     create_graph: bool,
 ) -> State:
-    """One step of training on images (B, C, H, W) and label probabilities (B, K)."""
+    """Return the state after one step of training.
+
+    Args:
+        learner: The learner, in train mode. Its own parameters and buffers are not used.
+        optimizer: The inner optimizer.
+        state: The state before the step. It is not modified.
+        images: Images (B, C, H, W).
+        labels: Label probabilities (B, K).
+        lr: Learning rate, a scalar.
+        momentum: Momentum, a scalar.
+        create_graph: Whether the step is differentiable.
+    """
     params = {name: value if value.requires_grad else _leaf(value) for name, value in state.params.items()}
     tensors = {**params, **state.buffers}
     loss = cross_entropy(functional_call(learner, tensors, (images,)), labels)
     grads = torch.autograd.grad(loss, list(params.values()), create_graph=create_graph)
-    buffers = {name: tensors[name] for name in state.buffers}  # functional_call leaves the new statistics here
+    buffers = {name: tensors[name] for name in state.buffers}  # functional_call stores new statistics here
     params, memory = optimizer(params, state.memory, dict(zip(params, grads, strict=True)), lr, momentum)
     return State(params, memory, buffers)
 
 
-def trajectory(learner: nn.Module, optimizer: InnerOptimizer, lesson: Lesson) -> Iterator[State]:
-    """The learner after every inner step of the lesson. No graph is kept."""
+def trajectory(learner: nn.Module, optimizer: InnerOptimizer, curriculum: Curriculum) -> Iterator[State]:
+    """Yield the state after each inner step of a curriculum, without an autograd graph.
+
+    Args:
+        learner: The learner, in train mode.
+        optimizer: The inner optimizer.
+        curriculum: The training data of T inner steps.
+    """
     state = initial_state(learner, optimizer)
-    for step in zip(*lesson, strict=True):
+    for step in zip(*curriculum, strict=True):
         state = inner_step(learner, optimizer, state, *step, create_graph=False).leaves()
         yield state
 
 
 def unroll(
     learner: nn.Module,
-    examinee: nn.Module,
+    evaluated: nn.Module,
     optimizer: InnerOptimizer,
     state: State,
-    lesson: Lesson,
-    exam: Exam,
+    curriculum: Curriculum,
+    meta_batch: MetaBatch,
     *,
     create_graph: bool,
 ) -> tuple[State, Tensor]:
-    """Train over the lesson, examining after every step; the last state and the sum of the exam losses.
+    """Train a learner on a curriculum, and compute its loss on real images after each inner step.
 
-    `learner` trains in training mode. `examinee` is the same network as it is judged: in training
-    mode the real batch's own statistics are used, in evaluation mode those of the last teaching batch.
+    Args:
+        learner: The learner, in train mode.
+        evaluated: The same network for the real images. In train mode its batch norms use the statistics of the real
+            batch. In evaluation mode they use those of the last teaching batch.
+        optimizer: The inner optimizer.
+        state: The state before the first step. It is not modified.
+        curriculum: The training data of T inner steps.
+        meta_batch: The real images of T inner steps.
+        create_graph: Whether state and losses are differentiable.
+
+    Returns:
+        The last state, and the sum of the T losses, a scalar.
     """
     losses = []
-    for step, real_images, real_labels in zip(zip(*lesson, strict=True), *exam, strict=True):
+    for step, real_images, real_labels in zip(zip(*curriculum, strict=True), *meta_batch, strict=True):
         state = inner_step(learner, optimizer, state, *step, create_graph=create_graph)
-        logits = functional_call(examinee, {**state.params, **state.buffers}, (real_images,))
+        logits = functional_call(evaluated, {**state.params, **state.buffers}, (real_images,))
         losses.append(cross_entropy(logits, real_labels))
     return state, torch.stack(losses).sum()
 
 
 def meta_gradient(
-    lessons: Lessons,
+    module: CurriculumModule,
     learner: nn.Module,
-    examinee: nn.Module,
+    evaluated: nn.Module,
     optimizer: InnerOptimizer,
-    exam: Exam,
+    meta_batch: MetaBatch,
     *,
     block_size: int,
     precision: torch.dtype | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Mean exam loss over the inner loop, and its gradient for every parameter of the lessons.
+    """Return the mean loss on real images over the inner loop, and its gradient for every parameter of the curriculum.
 
-    The loop is as long as the exam. Only one block of inner steps, lessons included, is held as a
-    graph at a time: a first pass keeps the states at the block boundaries, a second goes through
-    the blocks backwards and pulls the gradient through each. With one block this is the plain
-    unroll; with sqrt(T) blocks memory grows as sqrt(T), for one more forward pass. All block sizes
-    give the same gradient. With bfloat16 as `precision` images and activations are kept in it;
-    parameters, updates, losses and gradients stay as they are.
+    Only one block of inner steps has an autograd graph at a time. A first pass stores the states at the starts of the
+    blocks. A second pass visits the blocks in reverse order and backpropagates through each. One block is the plain
+    unroll. With sqrt(T) blocks, memory grows as sqrt(T), at the cost of one more forward pass. The gradient does not
+    depend on the block size.
+
+    Args:
+        module: The curriculum. It has at least as many inner steps as the meta-batch.
+        learner: The learner, in train mode.
+        evaluated: The same network for the real images. See `unroll`.
+        optimizer: The inner optimizer.
+        meta_batch: The real images of T inner steps.
+        block_size: Inner steps per block.
+        precision: Type of images and activations; None for that of the parameters. Parameters, updates, losses and
+            gradients keep theirs.
+
+    Returns:
+        The loss, a scalar, and a gradient for each of ``module.parameters()``.
     """
-    teachers = list(lessons.parameters())
-    total = len(exam.labels)
+    parameters = list(module.parameters())
+    total = len(meta_batch.labels)
     blocks = [slice(start, min(start + block_size, total)) for start in range(0, total, block_size)]
     if precision:
-        exam = Exam(exam.images.to(precision), exam.labels)
+        meta_batch = MetaBatch(meta_batch.images.to(precision), meta_batch.labels)
 
     states = [initial_state(learner, optimizer)]
     for block in blocks[:-1]:
         with torch.no_grad():
-            lesson = lessons(block, precision)
+            curriculum = module(block, precision)
         state = states[-1]
-        for step in zip(*lesson, strict=True):
+        for step in zip(*curriculum, strict=True):
             state = inner_step(learner, optimizer, state, *step, create_graph=False).leaves()
         states.append(state)
 
-    loss = lessons.log_lr.new_zeros(())
-    gradient = [torch.zeros_like(value) for value in teachers]
+    loss = module.log_lr.new_zeros(())
+    gradient = [torch.zeros_like(value) for value in parameters]
     cotangents: Sequence[Tensor] | None = None
     for block, start in zip(reversed(blocks), reversed(states), strict=True):
         start = start.leaves()
-        lesson, block_exam = lessons(block, precision), Exam(*(part[block] for part in exam))
-        end, losses = unroll(learner, examinee, optimizer, start, lesson, block_exam, create_graph=True)
+        curriculum, block_batch = module(block, precision), MetaBatch(*(part[block] for part in meta_batch))
+        end, losses = unroll(learner, evaluated, optimizer, start, curriculum, block_batch, create_graph=True)
         loss = loss + losses.detach() / total
-        # A scalar whose gradient is the block's vector-Jacobian product.
-        pulled_back = losses / total
+        # The gradient of this scalar is the vector-Jacobian product of the block.
+        scalar = losses / total
         for out, cotangent in zip(end.tensors(), cotangents, strict=True) if cotangents else ():
-            pulled_back = pulled_back + (out * cotangent).sum()
-        pulled = torch.autograd.grad(
-            pulled_back, [*teachers, *start.tensors()], allow_unused=True, materialize_grads=True
-        )
-        gradient = [old + new for old, new in zip(gradient, pulled[: len(teachers)], strict=True)]
-        cotangents = pulled[len(teachers) :]
+            scalar = scalar + (out * cotangent).sum()
+        grads = torch.autograd.grad(scalar, [*parameters, *start.tensors()], allow_unused=True, materialize_grads=True)
+        gradient = [old + new for old, new in zip(gradient, grads[: len(parameters)], strict=True)]
+        cotangents = grads[len(parameters) :]
     return loss, gradient
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy, in float32 at least."""
+    """Return the mean cross-entropy, computed in float32 or a wider type.
+
+    Args:
+        logits: Logits (B, K).
+        labels: Classes (B,) or class probabilities (B, K).
+
+    Returns:
+        The loss, a scalar.
+    """
     return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
 
 

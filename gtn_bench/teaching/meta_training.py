@@ -1,209 +1,219 @@
-"""The outer loop: Adam on the lessons, by the loss of fresh learners on real images.
+"""Meta-training: Adam on a curriculum, by the loss of freshly initialized learners on real images.
 
-Every random draw of meta-step n comes from the teacher's seed and n alone, so that a run that was
-interrupted continues from its checkpoint bit for bit.
+All random draws of meta-step n depend on the seed and on n alone. An interrupted meta-training continues from its
+checkpoint with bit-identical results.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gtn_bench.cache import digest, fingerprint, installed, read_tensors, seed_for, write_tensors
-from gtn_bench.datasets import Dataset, Split
-from gtn_bench.description import Failure, Mistake
-from gtn_bench.learners.layers import differentiable_statistics, estimate_statistics
-from gtn_bench.teaching.inner_loop import Exam, meta_gradient, trajectory
-from gtn_bench.teaching.teachers import FEW_STEPS
+from gtn_bench.config.errors import ConfigError, DivergenceError
+from gtn_bench.data.base import Split, SplitName
+from gtn_bench.models.layers import differentiable_statistics, estimate_statistics
+from gtn_bench.store.files import read_tensors, write_tensors
+from gtn_bench.store.hashing import seed_for
+from gtn_bench.store.keys import code_digest, installed
+from gtn_bench.teaching.curricula import CurriculumModule
+from gtn_bench.teaching.history import FEW_STEPS, History, Monitor, ValidationPoint
+from gtn_bench.teaching.inner_loop import MetaBatch, meta_gradient, trajectory
+from gtn_bench.teaching.optimizers import InnerOptimizer
 from gtn_bench.teaching.teaching_set import TeachingSet
 
-if TYPE_CHECKING:
-    from gtn_bench.teaching.lessons import Lessons
-    from gtn_bench.teaching.teachers import MetaTrained
-
-EXPLODED = 10.0  # a learning rate that no inner loop survives
+LARGEST_RATE = 10.0  # no inner loop is stable at a larger learning rate
 
 
-class Diverged(Failure):
-    """The meta-loss or its gradient is no longer finite, or a learned rate or momentum has left where it means one."""
+class MetaTraining(NamedTuple):
+    """The parameters of a meta-training.
+
+    Attributes:
+        name: Name of the teacher, for messages.
+        sample_learner: Returns a freshly initialized network for a seed.
+        optimizer: The inner optimizer.
+        inner_steps: Inner steps of the curriculum.
+        horizon: Returns the number of inner steps of a meta-step; the first meta-step is 0.
+        meta_steps: Number of meta-steps.
+        learners: Learners per meta-step.
+        meta_batch_size: Real images per inner step on which a learner is evaluated.
+        statistics: Batch-norm statistics of that evaluation: of the real batch, or of the last teaching batch.
+        lr: Learning rate of the generator's weights.
+        curriculum_lr: Learning rate of everything else.
+        block_size: Inner steps held as a graph at a time; None for the square root of their number.
+        precision: Type of images and activations; None for float32.
+    """
+
+    name: str
+    sample_learner: Callable[[int], nn.Module]
+    optimizer: InnerOptimizer
+    inner_steps: int
+    horizon: Callable[[int], int]
+    meta_steps: int
+    learners: int
+    meta_batch_size: int
+    statistics: Literal["real", "teaching"]
+    lr: float
+    curriculum_lr: float
+    block_size: int | None
+    precision: torch.dtype | None
 
 
-class Check(NamedTuple):
-    """How well a fresh learner does on validation images, by the number of inner steps it was taught."""
+def meta_train(
+    training: MetaTraining,
+    module: CurriculumModule,
+    splits: dict[SplitName, Split],
+    *,
+    seed: int,
+    metadata: dict[str, Any],
+    monitor: Monitor,
+) -> TeachingSet:
+    """Meta-train a curriculum.
 
-    meta_step: int
-    accuracy: dict[int, float]
+    In a group of processes each one unrolls its share of the learners of a meta-step, and the gradients are summed.
+    The first process writes the checkpoint, which all of them read.
 
+    Args:
+        training: The parameters.
+        module: The freshly initialized curriculum, on its device.
+        splits: The data set, on the same device.
+        seed: Seed of all random draws.
+        metadata: Data set and teacher as plain data; identifies the checkpoint.
+        monitor: Checkpoints, validation, processes.
 
-@dataclass
-class History:
-    """What has happened so far: the meta-loss of every step, the checks in between, the code that did it."""
-
-    losses: list[float] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
-    made_by: list[dict[str, str]] = field(default_factory=list)  # more than one if it was continued by other code
-
-    def plain(self) -> dict[str, Any]:
-        checks = [{"meta_step": step, "accuracy": accuracy} for step, accuracy in self.checks]
-        return {"losses": self.losses, "checks": checks, "made_by": self.made_by}
-
-    @staticmethod
-    def of(plain: dict[str, Any]) -> History:
-        checks = [
-            Check(check["meta_step"], {int(steps): value for steps, value in check["accuracy"].items()})
-            for check in plain["checks"]
-        ]
-        return History(list(plain["losses"]), checks, list(plain["made_by"]))
-
-
-class Watch(NamedTuple):
-    """What is done beside the meta-training, and by how many processes; it changes nothing in the teacher."""
-
-    checkpoint: Path | None = None  # file to continue from and to write
-    checkpoint_every: int = 10  # meta-steps
-    check_every: int = 0  # meta-steps; 0: never
-    progress: Callable[[History], None] = lambda _: None
-    rank: int = 0  # of this process
-    ranks: int = 1  # processes that share the learners of a meta-step
-
-
-def meta_train(spec: MetaTrained, dataset: Dataset, splits: dict[Any, Split], device: str, watch: Watch) -> TeachingSet:
-    """The teaching set of a teacher after all its meta-steps.
-
-    In a group of processes every one unrolls its share of the learners of a meta-step, and their
-    gradients are added up; the first one writes the checkpoint, which all of them read.
+    Returns:
+        The teaching set after all meta-steps.
 
     Raises:
-        Diverged: with the meta-step. The last checkpoint stays.
-        Mistake: if the checkpoint is another teacher's, or the learners cannot be shared evenly.
+        DivergenceError: With the meta-step. The last checkpoint stays.
+        ConfigError: If the checkpoint belongs to another teacher, or the processes cannot share the learners evenly.
     """
-    if spec.learners % watch.ranks:
-        raise Mistake(
-            f"teacher '{spec.name}': {watch.ranks} processes cannot share {spec.learners} learners per meta-step "
-            f"evenly; set learners to a multiple of {watch.ranks}"
+    if training.learners % monitor.ranks:
+        raise ConfigError(
+            f"teacher '{training.name}': {monitor.ranks} processes cannot share {training.learners} learners per "
+            f"meta-step evenly; set learners to a multiple of {monitor.ranks}"
         )
-    seed = seed_for("teacher", dataset.identity(), spec.content())
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        lessons = spec.lessons(dataset, splits["train"]).to(device)
-    adam = _adam(spec, lessons)
-    about = {"dataset": dataset.identity(), "teacher": spec.content()}
-    history = _resume(watch.checkpoint, about, lessons, adam)
-    _agree(len(history.losses), watch, device)
+    adam = _adam(training, module)
+    history = _resume(monitor.checkpoint, metadata, module, adam)
+    _agree(len(history.losses), monitor, module.log_lr.device)
     if not history.losses:
-        lessons.begin(torch.Generator().manual_seed(seed_for("begin", seed)))
-        if watch.ranks > 1:  # which may round differently on their way, and share gradients from here on
-            for tensor in lessons.state_dict().values():
+        module.prepare(torch.Generator().manual_seed(seed_for("begin", seed)))
+        if monitor.ranks > 1:  # processes round differently; from here on they share gradients
+            for tensor in module.state_dict().values():
                 torch.distributed.broadcast(tensor, 0)
 
-    for step in range(len(history.losses), spec.meta_steps):
+    for step in range(len(history.losses), training.meta_steps):
         for group in adam.param_groups:
-            group["lr"] = group["base_lr"] * (0.1 + 0.45 * (1 + math.cos(math.pi * step / spec.meta_steps)))
-        loss = backward(spec, lessons, dataset, splits["train"], seed, step, watch.rank, watch.ranks)
-        if not math.isfinite(loss):
-            raise Diverged(f"teacher '{spec.name}': the meta-loss is {loss} at meta-step {step}{_kept(watch)}")
-        if not all(bool(value.grad.isfinite().all()) for value in lessons.parameters() if value.grad is not None):
-            raise Diverged(f"teacher '{spec.name}': the meta-gradient is not finite at meta-step {step}{_kept(watch)}")
+            group["lr"] = group["base_lr"] * (0.1 + 0.45 * (1 + math.cos(math.pi * step / training.meta_steps)))
+        loss = backward(training, module, splits["train"], seed, step, monitor.rank, monitor.ranks)
+        _check_finite(training, module, loss, step, monitor)
         adam.step()
-        rate = lessons.log_lr.detach().exp().max().item()
-        if not rate < EXPLODED:
-            raise Diverged(f"teacher '{spec.name}': a learning rate is {rate:g} at meta-step {step}{_kept(watch)}")
-        momentum = lessons.log_momentum.detach().exp().max().item()
-        if not momentum < spec.inner_optimizer.momentum_below:
-            limit = f"not below {spec.inner_optimizer.momentum_below:g}"
-            what = f"a momentum of {spec.inner_optimizer.name} is {momentum:g}, {limit}, at meta-step {step}"
-            raise Diverged(f"teacher '{spec.name}': {what}{_kept(watch)}")
+        _check_rates(training, module, step, monitor)
         history.losses.append(loss)
         done = step + 1
-        if watch.check_every and (done % watch.check_every == 0 or done == spec.meta_steps):
-            history.checks.append(Check(done, examine(spec, lessons, dataset, splits, seed_for("check", seed, done))))
-        if watch.checkpoint and watch.rank == 0 and (done % watch.checkpoint_every == 0 or done == spec.meta_steps):
-            _keep(watch.checkpoint, about, lessons, adam, history)
-        watch.progress(history)
+        if monitor.check_every and (done % monitor.check_every == 0 or done == training.meta_steps):
+            accuracy = validate_learner(training, module, splits, seed_for("check", seed, done))
+            history.checks.append(ValidationPoint(done, accuracy))
+        last = done == training.meta_steps
+        if monitor.checkpoint and monitor.rank == 0 and (done % monitor.checkpoint_every == 0 or last):
+            _save_checkpoint(monitor.checkpoint, metadata, module, adam, history)
+        monitor.progress(history)
 
-    lessons.redraw(torch.Generator().manual_seed(seed_for("export", seed)))
+    module.redraw(torch.Generator().manual_seed(seed_for("export", seed)))
     with torch.no_grad():
-        return TeachingSet(lessons(slice(None)), spec.inner_optimizer, {**about, "history": history.plain()})
+        return TeachingSet(module(slice(None)), training.optimizer, {**metadata, "history": history.to_dict()})
 
 
 def backward(
-    spec: MetaTrained, lessons: Lessons, dataset: Dataset, train: Split, seed: int, step: int, rank: int, ranks: int
+    training: MetaTraining, module: CurriculumModule, train: Split, seed: int, step: int, rank: int, ranks: int
 ) -> float:
-    """The meta-loss of one meta-step, a mean over its learners; the gradient is left with the parameters."""
-    horizon = spec.horizon(step)
-    device = lessons.log_lr.device
+    """Compute the meta-gradient of one meta-step and store it in the parameters of the curriculum.
+
+    Args:
+        training: The parameters.
+        module: The curriculum.
+        train: The real training images.
+        seed: Seed of the meta-training.
+        step: The meta-step, from 0.
+        rank: Rank of this process.
+        ranks: Number of processes.
+
+    Returns:
+        The meta-loss: the mean over the learners of the meta-step.
+    """
+    horizon = training.horizon(step)
+    device = module.log_lr.device
     total = torch.zeros((), device=device)
-    sums = [torch.zeros_like(value) for value in lessons.parameters()]
-    for number in range(rank, spec.learners, ranks):
-        lessons.redraw(torch.Generator().manual_seed(seed_for("lessons", seed, step, number)))
-        learner = fresh_learner(spec, dataset, seed_for("fresh learner", seed, step, number)).to(device).train()
-        examinee = learner
-        if spec.statistics == "teaching":
-            examinee = copy.deepcopy(differentiable_statistics(learner)).eval()
-        draw = torch.Generator().manual_seed(seed_for("exam", seed, step, number))
-        exam = draw_exam(train, (horizon, spec.exam_size), draw)
+    sums = [torch.zeros_like(value) for value in module.parameters()]
+    for number in range(rank, training.learners, ranks):
+        module.redraw(torch.Generator().manual_seed(seed_for("curriculum", seed, step, number)))
+        learner = training.sample_learner(seed_for("fresh learner", seed, step, number)).to(device).train()
+        evaluated = learner
+        if training.statistics == "teaching":
+            evaluated = copy.deepcopy(differentiable_statistics(learner)).eval()
+        generator = torch.Generator().manual_seed(seed_for("meta batch", seed, step, number))
         loss, gradient = meta_gradient(
-            lessons,
+            module,
             learner,
-            examinee,
-            spec.inner_optimizer,
-            exam,
-            block_size=spec.block_size or math.ceil(math.sqrt(horizon)),
-            precision=None if spec.precision == "float32" else torch.bfloat16,
+            evaluated,
+            training.optimizer,
+            draw_meta_batch(train, (horizon, training.meta_batch_size), generator),
+            block_size=training.block_size or math.ceil(math.sqrt(horizon)),
+            precision=training.precision,
         )
-        total += loss / spec.learners
+        total += loss / training.learners
         for added, part in zip(sums, gradient, strict=True):
-            added += part / spec.learners
+            added += part / training.learners
     if ranks > 1:
         for value in (total, *sums):
             torch.distributed.all_reduce(value)
-    for parameter, grad in zip(lessons.parameters(), sums, strict=True):
+    for parameter, grad in zip(module.parameters(), sums, strict=True):
         parameter.grad = grad
     return total.item()
 
 
-def fresh_learner(spec: MetaTrained, dataset: Dataset, seed: int) -> nn.Module:
-    """A network of one of the teacher's architectures and widths, drawn from the seed."""
-    draw = random.Random(seed)
-    architecture = draw.choice(spec.architecture)
-    if spec.widths:
-        architecture = architecture.widened(math.exp(draw.uniform(*map(math.log, spec.widths))))
-    return architecture(dataset, seed)
-
-
-def draw_exam(train: Split, shape: tuple[int, int], draw: torch.Generator) -> Exam:
-    """Real batches (T, B), drawn with replacement."""
-    index = torch.randint(len(train), shape, generator=draw)
+def draw_meta_batch(train: Split, shape: tuple[int, int], generator: torch.Generator) -> MetaBatch:
+    """Draw real batches (T, B) with replacement."""
+    index = torch.randint(len(train), shape, generator=generator)
     images, labels = train[index.flatten().to(train.labels.device)]
-    return Exam(images.unflatten(0, shape), labels.unflatten(0, shape))
+    return MetaBatch(images.unflatten(0, shape), labels.unflatten(0, shape))
 
 
-def examine(
-    spec: MetaTrained, lessons: Lessons, dataset: Dataset, splits: dict[Any, Split], seed: int, samples: int = 2000
+def validate_learner(
+    training: MetaTraining,
+    module: CurriculumModule,
+    splits: dict[SplitName, Split],
+    seed: int,
+    samples: int = 2000,
 ) -> dict[int, float]:
-    """Validation accuracy of one fresh learner after ten inner steps and after all of them.
+    """Train one fresh learner on the curriculum and measure its validation accuracy.
 
-    Its statistics are the teacher's: re-estimated on real images, or those of the last teaching batch.
+    Args:
+        training: The parameters; `statistics` selects the batch-norm statistics of the learner.
+        module: The curriculum.
+        splits: The data set.
+        seed: Seed of the learner.
+        samples: At most this many images for the statistics and for the accuracy.
+
+    Returns:
+        Accuracy after ten inner steps and after all of them, by the number of inner steps.
     """
-    network = fresh_learner(spec, dataset, seed).to(lessons.log_lr.device).train()
-    lessons.redraw(torch.Generator().manual_seed(seed))
+    network = training.sample_learner(seed).to(module.log_lr.device).train()
+    module.redraw(torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        lesson = lessons(slice(None))
+        curriculum = module(slice(None))
     accuracy = {}
-    for step, state in enumerate(trajectory(network, spec.inner_optimizer, lesson), start=1):
-        if step in (FEW_STEPS, spec.inner_steps):
+    for step, state in enumerate(trajectory(network, training.optimizer, curriculum), start=1):
+        if step in (FEW_STEPS, training.inner_steps):
             tensors = state.params | state.buffers
-            if spec.statistics == "real":
+            if training.statistics == "real":
                 tensors |= estimate_statistics(network, tensors, splits["train"], samples)
             accuracy[step] = _accuracy(network, tensors, splits["validation"], samples)
             network.train()
@@ -212,48 +222,78 @@ def examine(
 
 @torch.no_grad()
 def _accuracy(network: nn.Module, tensors: dict[str, Tensor], split: Split, samples: int) -> float:
-    """Of the network in evaluation mode, on the first so many images."""
+    """Return the accuracy of a network in evaluation mode on the first images of a split."""
     network.eval()
-    right = 0
+    correct = 0
     total = min(samples, len(split))
     for index in torch.arange(total, device=split.labels.device).split(500):
         x, y = split[index]
-        right += int((functional_call(network, tensors, (x,)).argmax(1) == y).sum())
-    return right / total
+        correct += int((functional_call(network, tensors, (x,)).argmax(1) == y).sum())
+    return correct / total
 
 
-def _adam(spec: MetaTrained, lessons: Lessons) -> torch.optim.Adam:
-    """The generator's weights at one rate, all else at another."""
-    weights = [value for name, value in lessons.named_parameters() if name.startswith("generator.")]
-    others = [value for name, value in lessons.named_parameters() if not name.startswith("generator.")]
-    rates = ((weights, spec.lr), (others, spec.curriculum_lr))
+def _adam(training: MetaTraining, module: CurriculumModule) -> torch.optim.Adam:
+    """Return Adam with one learning rate for the generator's weights and one for everything else."""
+    weights = [value for name, value in module.named_parameters() if name.startswith("generator.")]
+    others = [value for name, value in module.named_parameters() if not name.startswith("generator.")]
+    rates = ((weights, training.lr), (others, training.curriculum_lr))
     groups = [{"params": params, "lr": lr, "base_lr": lr} for params, lr in rates if params]
     return torch.optim.Adam(groups, betas=(0.9, 0.999), eps=1e-8)
 
 
-def _keep(path: Path, about: dict[str, Any], lessons: Lessons, adam: torch.optim.Adam, history: History) -> None:
-    """Everything that the next meta-step depends on, in one file that appears whole or not at all."""
-    tensors = {f"lessons.{name}": value for name, value in lessons.state_dict().items()}
-    for name, parameter in lessons.named_parameters():
+def _check_finite(training: MetaTraining, module: CurriculumModule, loss: float, step: int, monitor: Monitor) -> None:
+    """Raise `DivergenceError` if the meta-loss or the meta-gradient is not finite."""
+    where = f"at meta-step {step}{_last_checkpoint(monitor)}"
+    if not math.isfinite(loss):
+        raise DivergenceError(f"teacher '{training.name}': the meta-loss is {loss} {where}")
+    if not all(bool(value.grad.isfinite().all()) for value in module.parameters() if value.grad is not None):
+        raise DivergenceError(f"teacher '{training.name}': the meta-gradient is not finite {where}")
+
+
+def _check_rates(training: MetaTraining, module: CurriculumModule, step: int, monitor: Monitor) -> None:
+    """Raise `DivergenceError` if a learned rate or momentum left its valid range."""
+    where = f"at meta-step {step}{_last_checkpoint(monitor)}"
+    rate = module.log_lr.detach().exp().max().item()
+    if not rate < LARGEST_RATE:
+        raise DivergenceError(f"teacher '{training.name}': a learning rate is {rate:g} {where}")
+    momentum = module.log_momentum.detach().exp().max().item()
+    optimizer = training.optimizer
+    if not momentum < optimizer.momentum_below:
+        what = f"a momentum of {optimizer.name} is {momentum:g}, not below {optimizer.momentum_below:g}"
+        raise DivergenceError(f"teacher '{training.name}': {what}, {where}")
+
+
+def _last_checkpoint(monitor: Monitor) -> str:
+    path = monitor.checkpoint
+    return f"; the last checkpoint is {path}" if path and path.exists() else ""
+
+
+def _save_checkpoint(
+    path: Path, metadata: dict[str, Any], module: CurriculumModule, adam: torch.optim.Adam, history: History
+) -> None:
+    """Write everything that the next meta-step depends on to one file, atomically."""
+    tensors = {f"curriculum.{name}": value for name, value in module.state_dict().items()}
+    for name, parameter in module.named_parameters():
         tensors |= {f"adam.{what}.{name}": value for what, value in adam.state[parameter].items()}
-    write_tensors(path, tensors, {**about, "history": history.plain()})
+    write_tensors(path, tensors, {**metadata, "history": history.to_dict()})
 
 
-def _resume(path: Path | None, about: dict[str, Any], lessons: Lessons, adam: torch.optim.Adam) -> History:
-    """Take up what `_keep` left, if it left anything."""
+def _resume(path: Path | None, metadata: dict[str, Any], module: CurriculumModule, adam: torch.optim.Adam) -> History:
+    """Load a checkpoint into the curriculum and the optimizer, if there is one; return the history so far."""
     made_by = {name: installed(name) for name in ("gtn-bench", "torch")}
-    made_by |= {"code": digest([fingerprint(f"gtn_bench.{part}") for part in ("learners", "teaching")])}
+    made_by |= {"code": code_digest("gtn_bench.teaching.meta_training")}
     if not path or not path.exists():
         return History(made_by=[made_by])
     try:
         tensors, found = read_tensors(path, framework="pt")
-        history = History.of(found.pop("history"))
+        history = History.from_dict(found.pop("history"))
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise Mistake(f"{path} is not a checkpoint ({type(error).__name__}); remove it to begin again") from None
-    if found != about:
-        raise Mistake(f"{path} is the checkpoint of another teacher; remove it, or choose another folder")
-    lessons.load_state_dict({name[8:]: value for name, value in tensors.items() if name.startswith("lessons.")})
-    for name, parameter in lessons.named_parameters():
+        raise ConfigError(f"{path} is not a checkpoint ({type(error).__name__}); remove it to start over") from None
+    if found != metadata:
+        raise ConfigError(f"{path} is the checkpoint of another teacher; remove it, or choose another folder")
+    prefix = "curriculum."
+    module.load_state_dict({name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)})
+    for name, parameter in module.named_parameters():
         for what in ("step", "exp_avg", "exp_avg_sq"):
             value = tensors[f"adam.{what}.{name}"]
             adam.state[parameter][what] = value if what == "step" else value.to(parameter.device)
@@ -262,14 +302,10 @@ def _resume(path: Path | None, about: dict[str, Any], lessons: Lessons, adam: to
     return history
 
 
-def _agree(steps: int, watch: Watch, device: str) -> None:
-    """Raise `Mistake` unless all processes begin at the same meta-step."""
-    if watch.ranks > 1:
+def _agree(steps: int, monitor: Monitor, device: torch.device) -> None:
+    """Raise `ConfigError` unless all processes start at the same meta-step."""
+    if monitor.ranks > 1:
         both = torch.tensor([steps, -steps], device=device)
         torch.distributed.all_reduce(both, torch.distributed.ReduceOp.MAX)
         if both[0] != -both[1]:
-            raise Mistake(f"{watch.checkpoint} is not the same file for all processes; they need a common folder")
-
-
-def _kept(watch: Watch) -> str:
-    return f"; the last checkpoint is {watch.checkpoint}" if watch.checkpoint and watch.checkpoint.exists() else ""
+            raise ConfigError(f"{monitor.checkpoint} differs between processes; all processes need a common folder")

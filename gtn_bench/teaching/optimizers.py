@@ -1,7 +1,7 @@
-"""Inner optimisers: how a learner moves, as pure functions that are differentiable in everything.
+"""Inner optimizers: update rules of learners as pure functions, differentiable with respect to all arguments.
 
-Each takes the learning rate and the momentum of its inner step, which a teacher may learn, and
-hands its memory on as tensors `<what>.<parameter>`.
+Each takes the learning rate and the momentum of the inner step, which a teacher may learn. The memory of an optimizer
+is a dictionary of tensors with names such as ``velocity.<parameter>``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from gtn_bench.description import Description, PositiveFloat
+from gtn_bench.config.description import Description, PositiveFloat
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,27 +19,44 @@ if TYPE_CHECKING:
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
-# Under each root, so that its derivative exists where a gradient is zero.
+# Added under each square root, so that the derivative exists where a gradient is zero.
 _ROOT = 1e-20
 
 
 class InnerOptimizer(Description):
-    """A rule for one training step. Calling it returns the new parameters and the new memory."""
+    """Update rule of one inner step.
 
-    momentum_below: ClassVar[float] = float("inf")  # where the rule is no longer one, if a teacher learns to get there
+    Attributes:
+        momentum_below: Upper bound, excluded, of the momenta for which the rule is defined.
+    """
+
+    momentum_below: ClassVar[float] = float("inf")
 
     def start(self, params: Tensors) -> Tensors:
-        """The memory of a learner at rest."""
+        """Return the memory before the first inner step.
+
+        Args:
+            params: Parameters by name.
+        """
         raise NotImplementedError
 
     def __call__(
         self, params: Tensors, memory: Tensors, grads: Tensors, lr: Tensor, momentum: Tensor
     ) -> tuple[Tensors, Tensors]:
+        """Return the parameters and the memory after one inner step.
+
+        Args:
+            params: Parameters by name.
+            memory: The memory before the step.
+            grads: Gradients by name.
+            lr: Learning rate, a scalar.
+            momentum: Momentum, a scalar.
+        """
         raise NotImplementedError
 
 
 class SGD(InnerOptimizer):
-    """Gradient descent with momentum: v <- momentum v + g; p <- p - lr v."""
+    """Gradient descent with momentum: ``v = momentum * v + g; p = p - lr * v``."""
 
     name = "sgd"
     source = "torch.optim.SGD"
@@ -55,7 +72,12 @@ class SGD(InnerOptimizer):
 
 
 class RMSProp(InnerOptimizer):
-    """Gradients over the root of their mean square: s <- alpha s + (1 - alpha) g^2; then SGD on g / sqrt(s)."""
+    """RMSProp: ``s = alpha * s + (1 - alpha) * g^2``, then SGD on ``g / (sqrt(s) + eps)``.
+
+    Attributes:
+        alpha: Decay of the mean of squared gradients.
+        eps: Added to the root of that mean.
+    """
 
     name = "rmsprop"
     source = "torch.optim.RMSprop"
@@ -68,55 +90,62 @@ class RMSProp(InnerOptimizer):
     def __call__(
         self, params: Tensors, memory: Tensors, grads: Tensors, lr: Tensor, momentum: Tensor
     ) -> tuple[Tensors, Tensors]:
-        moved: Tensors = {}
-        kept: Tensors = {}
+        new_params: Tensors = {}
+        new_memory: Tensors = {}
         for name, value in params.items():
             square = self.alpha * memory[f"square.{name}"] + (1 - self.alpha) * grads[name] ** 2
             velocity = momentum * memory[f"velocity.{name}"] + grads[name] / ((square + _ROOT).sqrt() + self.eps)
-            kept |= {f"square.{name}": square, f"velocity.{name}": velocity}
-            moved[name] = value - lr * velocity
-        return moved, kept
+            new_memory |= {f"square.{name}": square, f"velocity.{name}": velocity}
+            new_params[name] = value - lr * velocity
+        return new_params, new_memory
 
 
 class Adam(InnerOptimizer):
-    """Adam, its first decay being the momentum of the inner step."""
+    """Adam, with the momentum of the inner step as beta1.
+
+    Attributes:
+        beta2: Decay of the mean of squared gradients.
+        eps: Added to the root of that mean.
+    """
 
     name = "adam"
     source = "https://arxiv.org/abs/1412.6980"
-    momentum_below: ClassVar[float] = 1.0  # a share in a mean
+    momentum_below: ClassVar[float] = 1.0
     beta2: Decay = 0.999
     eps: PositiveFloat = 1e-8
 
     def start(self, params: Tensors) -> Tensors:
         one = next(iter(params.values())).new_ones(())
-        remaining = {"remaining.first": one, "remaining.second": one.clone()}  # products of the decays so far
+        remaining = {"remaining.first": one, "remaining.second": one.clone()}  # beta^t, for the bias correction
         return remaining | _zeros("first", params) | _zeros("second", params)
 
     def __call__(
         self, params: Tensors, memory: Tensors, grads: Tensors, lr: Tensor, momentum: Tensor
     ) -> tuple[Tensors, Tensors]:
-        kept = {
+        new_memory = {
             "remaining.first": memory["remaining.first"] * momentum,
             "remaining.second": memory["remaining.second"] * self.beta2,
         }
-        moved: Tensors = {}
+        new_params: Tensors = {}
         for name, value in params.items():
             first = momentum * memory[f"first.{name}"] + (1 - momentum) * grads[name]
             second = self.beta2 * memory[f"second.{name}"] + (1 - self.beta2) * grads[name] ** 2
-            kept |= {f"first.{name}": first, f"second.{name}": second}
-            root = (second / (1 - kept["remaining.second"]) + _ROOT).sqrt()
-            moved[name] = value - lr * first / (1 - kept["remaining.first"]) / (root + self.eps)
-        return moved, kept
+            new_memory |= {f"first.{name}": first, f"second.{name}": second}
+            root = (second / (1 - new_memory["remaining.second"]) + _ROOT).sqrt()
+            new_params[name] = value - lr * first / (1 - new_memory["remaining.first"]) / (root + self.eps)
+        return new_params, new_memory
 
 
 class Muon(Adam):
-    """Weights along their momentum made orthogonal, as far in every direction; gains and biases by Adam.
+    """Muon: orthogonalized momentum for weights, Adam for gains and biases.
 
-    Directions in which a layer's inputs hardly differ, and its gradients are small, are learned as fast as others: a
-    learner whose features are averaged over all positions has little else. The step of a weight (out, ...) of n inputs,
-    a kernel's pixels among them, is lr sqrt(max(1, out / n)), about lr / sqrt(2) of the size it was drawn with,
-    whatever the layer; so one rate serves many architectures. `adam_factor` is the rate of gains and biases as a share
-    of it.
+    The update of a weight matrix has equal singular values, so that directions with small gradients are learned as fast
+    as others. A learner with global average pooling depends on such directions. The update of a weight with M outputs
+    and N inputs, pixels of the kernel included, has a spectral norm of about ``lr * sqrt(max(1, M / N))``. Relative to
+    the initial weights it is about ``lr / sqrt(2)`` for every layer, so that one learning rate fits many architectures.
+
+    Attributes:
+        adam_factor: Learning rate of gains and biases, relative to that of weights.
     """
 
     name = "muon"
@@ -133,32 +162,38 @@ class Muon(Adam):
         self, params: Tensors, memory: Tensors, grads: Tensors, lr: Tensor, momentum: Tensor
     ) -> tuple[Tensors, Tensors]:
         weights, others = _by_dimension(params)
-        moved, kept = super().__call__(others, memory, grads, self.adam_factor * lr, momentum)
+        new_params, new_memory = super().__call__(others, memory, grads, self.adam_factor * lr, momentum)
         for name, value in weights.items():
             first = momentum * memory[f"first.{name}"] + (1 - momentum) * grads[name]
-            ahead = momentum * first + (1 - momentum) * grads[name]  # Nesterov's
-            direction = orthogonal(ahead.flatten(1))
+            nesterov = momentum * first + (1 - momentum) * grads[name]
+            direction = orthogonal(nesterov.flatten(1))
             rows, columns = direction.shape
-            kept[f"first.{name}"] = first
-            moved[name] = value - lr * max(1, rows / columns) ** 0.5 * direction.view_as(value)
-        return {name: moved[name] for name in params}, kept
+            new_memory[f"first.{name}"] = first
+            new_params[name] = value - lr * max(1, rows / columns) ** 0.5 * direction.view_as(value)
+        return {name: new_params[name] for name in params}, new_memory
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """U V^T of a matrix U S V^T (m, n), roughly: singular values above 1 % of its norm end between 0.7 and 1.2.
+    """Return an approximation of ``U @ V.T`` for a matrix with the singular value decomposition ``U @ S @ V.T``.
 
-    Five Newton-Schulz steps X <- (a + b X X^T + c (X X^T)^2) X with Muon's coefficients, worked out for the smaller
-    of the two Gram matrices.
+    Five Newton-Schulz iterations ``X = (a * I + b * X @ X.T + c * (X @ X.T)^2) @ X`` with the coefficients of Muon,
+    computed on the smaller of the two Gram matrices.
+
+    Args:
+        matrix: The matrix (m, n).
+
+    Returns:
+        A matrix (m, n). Singular values above 1 % of the norm of the input become values between 0.7 and 1.2.
     """
     x = matrix / ((matrix**2).sum() + _ROOT).sqrt()
     if len(x) > x.shape[1]:
         x = x.T
     gram = x @ x.T
-    whole = one = matrix.new_ones(len(x)).diag()
+    product = identity = matrix.new_ones(len(x)).diag()
     for _ in range(5):
-        factor = 3.4445 * one - 4.7750 * gram + 2.0315 * gram @ gram
-        gram, whole = factor @ gram @ factor, factor @ whole
-    x = whole @ x
+        factor = 3.4445 * identity - 4.7750 * gram + 2.0315 * gram @ gram
+        gram, product = factor @ gram @ factor, factor @ product
+    x = product @ x
     return x if x.shape == matrix.shape else x.T
 
 
@@ -166,10 +201,10 @@ OPTIMIZERS: dict[str, type[InnerOptimizer]] = {cls.name: cls for cls in (SGD, RM
 
 
 def _by_dimension(params: Tensors) -> tuple[Tensors, Tensors]:
-    """Weights, which have more than one; gains and biases."""
+    """Split parameters into weights, with at least two dimensions, and gains and biases."""
     weights = {name: value for name, value in params.items() if value.ndim > 1}
     return weights, {name: value for name, value in params.items() if name not in weights}
 
 
-def _zeros(what: str, params: Tensors) -> Tensors:
-    return {f"{what}.{name}": value.new_zeros(value.shape) for name, value in params.items()}
+def _zeros(prefix: str, params: Tensors) -> Tensors:
+    return {f"{prefix}.{name}": value.new_zeros(value.shape) for name, value in params.items()}

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from gtn_bench.datasets import Dataset, Split
-from gtn_bench.description import Description, Mistake, PositiveFloat, PositiveInt, Precision, choose
-from gtn_bench.learners import LEARNERS, Architecture
+from gtn_bench.config.description import Description, PositiveFloat, PositiveInt, Precision, choose
+from gtn_bench.config.errors import ConfigError
+from gtn_bench.data.base import Dataset, Split, SplitName
+from gtn_bench.models import ARCHITECTURES, Architecture
+from gtn_bench.store.hashing import seed_for
+from gtn_bench.teaching.history import Monitor
 from gtn_bench.teaching.optimizers import OPTIMIZERS, SGD, InnerOptimizer
 
 if TYPE_CHECKING:
-    from gtn_bench.teaching.lessons import Lessons
-    from gtn_bench.teaching.meta_training import Watch
+    from torch import nn
+
+    from gtn_bench.teaching.curricula import CurriculumModule
     from gtn_bench.teaching.teaching_set import TeachingSet
-
-
-FEW_STEPS = 10  # inner steps after which the reference study looks at learners, besides all of them
 
 
 def _architectures(entry: object) -> object:
     entries = entry if isinstance(entry, list | tuple) else [entry]
-    return tuple(choose(LEARNERS, "architecture", one) for one in entries)
+    return tuple(choose(ARCHITECTURES, "architecture", one) for one in entries)
 
 
 Architectures = Annotated[
@@ -36,42 +39,69 @@ WidthRange = Annotated[tuple[PositiveFloat, PositiveFloat], Field(strict=False)]
 
 
 class Teacher(Description):
-    """A way to come by lessons. Calling it returns the teaching set."""
+    """A source of synthetic training data. Calling it returns the teaching set."""
 
     @property
     def inner_steps_taught(self) -> int | None:
-        """Inner steps of its lessons; None while that is not known."""
+        """Number of inner steps of the curriculum; None while it is unknown."""
         return None
 
     @property
     def work(self) -> int:
-        """Meta-steps that calling it takes, for progress."""
+        """Number of meta-steps that calling the teacher takes, for progress bars."""
         return 0
 
     def check(self, dataset: Dataset) -> None:
-        """Raise `Mistake` if the teacher cannot teach this data set."""
+        """Check that the teacher can teach a data set.
+
+        Raises:
+            ConfigError: If it cannot.
+        """
 
     def __call__(
-        self, dataset: Dataset, splits: dict[Any, Split], *, device: str, watch: Watch | None = None
+        self, dataset: Dataset, splits: dict[SplitName, Split], *, device: str, monitor: Monitor | None = None
     ) -> TeachingSet:
+        """Return the teaching set.
+
+        Args:
+            dataset: The data set to teach.
+            splits: Its splits, on the device.
+            device: The device.
+            monitor: Checkpoints, validation and processes of the meta-training.
+        """
         raise NotImplementedError
 
 
 class MetaTrained(Teacher):
-    """A teacher that is meta-trained, on fresh learners' losses on real images.
+    """A teacher that is meta-trained by the loss of fresh learners on real images.
 
-    Every meta-step teaches `learners` freshly initialised networks and lowers their loss on real
-    batches of `exam_size`, taken after each inner step, by Adam with cosine decay to a tenth of its
-    rate. The defaults are the reference study's; `lr` moves the generator's weights,
-    `curriculum_lr` all else: latents, rates, momenta, labels, pixels.
+    Every meta-step trains `learners` freshly initialized networks on the curriculum. Their loss on real batches after
+    each inner step is minimized by Adam with cosine decay to a tenth of its learning rate. The defaults are those of
+    the reference study.
 
-    Each network is drawn from the architectures of the list, with its widths multiplied by a factor
-    drawn from `widths` (log-uniform). `statistics` says what its batch norms subtract while it is
-    examined: the means of the `real` batch, or those of the last `teaching` batch (the study's way).
-    With `growth`, only `growth_from` inner steps are taught at first and all of them after that many
-    meta-steps, which makes the early meta-steps cheap; the larger `growth_power`, the longer they stay
-    few. `bfloat16` keeps images and activations in half the memory, and is faster where processors
-    have it.
+    Attributes:
+        architecture: Architectures from which every learner's is drawn.
+        widths: Range of a factor on the widths of every learner, drawn log-uniformly; None for none.
+        inner_steps: Inner steps of the curriculum.
+        batch_size: Images per inner step.
+        labels: `fixed` one-hot labels, or `learned` ones.
+        inner_optimizer: The optimizer of the learners.
+        inner_lr: Initial learning rate of every inner step.
+        inner_momentum: Initial momentum of every inner step.
+        meta_batch_size: Real images per inner step on which a learner is evaluated.
+        statistics: Batch-norm statistics of that evaluation: those of the `real` batch, or those of the last `teaching`
+            batch as in the reference study.
+        learners: Learners per meta-step.
+        meta_steps: Number of meta-steps.
+        lr: Learning rate of the generator's weights.
+        curriculum_lr: Learning rate of latents, rates, momenta, labels and pixels.
+        growth: Number of first meta-steps that unroll fewer inner steps; 0 for none.
+        growth_from: Inner steps of the first meta-step, if `growth` is set.
+        growth_power: Exponent of the growth; the larger it is, the longer there are few inner steps.
+        precision: Type of images and activations. bfloat16 halves their memory.
+        block_size: Inner steps held as a graph at a time; None for the square root of their number. It changes memory
+            and time, not the result.
+        seed: Seed of the meta-training.
     """
 
     architecture: Architectures
@@ -82,7 +112,7 @@ class MetaTrained(Teacher):
     inner_optimizer: AnyOptimizer = SGD()
     inner_lr: PositiveFloat = 0.02
     inner_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    exam_size: PositiveInt = 128
+    meta_batch_size: PositiveInt = 128
     statistics: Literal["real", "teaching"] = "real"
     learners: PositiveInt = 1
     meta_steps: PositiveInt = 2000
@@ -92,7 +122,7 @@ class MetaTrained(Teacher):
     growth_from: PositiveInt = 10
     growth_power: PositiveFloat = 1.0
     precision: Precision = "float32"
-    block_size: PositiveInt | None = None  # inner steps held as a graph at a time; None: square root
+    block_size: PositiveInt | None = None
     seed: int = 0
 
     @property
@@ -104,35 +134,52 @@ class MetaTrained(Teacher):
         return self.meta_steps
 
     def horizon(self, meta_step: int) -> int:
-        """Inner steps that are taught in a meta-step, the first being 0."""
+        """Return the number of inner steps that a meta-step unrolls. The first meta-step is 0."""
         if meta_step >= self.growth:
             return self.inner_steps
         grown = (meta_step / self.growth) ** self.growth_power
         return math.ceil(self.growth_from + (self.inner_steps - self.growth_from) * grown)
 
+    def sample_learner(self, dataset: Dataset, seed: int) -> nn.Module:
+        """Return a freshly initialized network of a random architecture and width.
+
+        Args:
+            dataset: The data set whose image shape the network has.
+            seed: Seed of the draw and of the initial weights.
+        """
+        draw = random.Random(seed)
+        architecture = draw.choice(self.architecture)
+        if self.widths:
+            architecture = architecture.widened(math.exp(draw.uniform(*map(math.log, self.widths))))
+        return architecture(dataset, seed)
+
+    def idle_fields(self) -> Mapping[str, str]:
+        return {} if self.growth else dict.fromkeys(("growth_from", "growth_power"), "growth is 0")
+
     def content(self) -> dict[str, Any]:
-        """Without the size of blocks, which changes what is remembered and not what is learned."""
         content = self.identity()
-        del content["block_size"]
+        del content["block_size"]  # changes memory and time, not the result
         return content
 
     def check(self, dataset: Dataset) -> None:
         for architecture in self.architecture:
             architecture.check(dataset)
+            if self.widths:
+                architecture.widened(self.widths[0])  # refused if it has no widths
         if self.widths and self.widths[0] > self.widths[1]:
-            raise Mistake(f"teacher '{self.name}' expects widths as [smallest, largest], got {list(self.widths)}")
+            raise ConfigError(f"teacher '{self.name}' expects widths as [smallest, largest], got {list(self.widths)}")
         if self.growth >= self.meta_steps:
-            raise Mistake(
+            raise ConfigError(
                 f"teacher '{self.name}' expects growth to end before the last of its {self.meta_steps} meta-steps, "
                 f"got {self.growth}"
             )
         if self.growth and self.growth_from >= self.inner_steps:
-            raise Mistake(
+            raise ConfigError(
                 f"teacher '{self.name}' expects growth_from below its {self.inner_steps} inner steps, "
                 f"got {self.growth_from}"
             )
         if self.batch_size < dataset.num_classes:
-            raise Mistake(
+            raise ConfigError(
                 f"teacher '{self.name}' needs a batch_size of at least one image per class "
                 f"({dataset.num_classes}), got {self.batch_size}"
             )
@@ -140,19 +187,46 @@ class MetaTrained(Teacher):
     def parts(self) -> tuple[Description, ...]:
         return (*self.architecture, self.inner_optimizer)
 
-    def lessons(self, dataset: Dataset, train: Split) -> Lessons:
-        """The module that is meta-trained, freshly initialised."""
+    def curriculum_module(self, dataset: Dataset, train: Split) -> CurriculumModule:
+        """Return the module to meta-train, freshly initialized with torch's global random generator.
+
+        Args:
+            dataset: The data set to teach.
+            train: Its training split.
+        """
         raise NotImplementedError
 
     def __call__(
-        self, dataset: Dataset, splits: dict[Any, Split], *, device: str, watch: Watch | None = None
+        self, dataset: Dataset, splits: dict[SplitName, Split], *, device: str, monitor: Monitor | None = None
     ) -> TeachingSet:
-        from gtn_bench.teaching.meta_training import Watch, meta_train
+        import torch
 
-        return meta_train(self, dataset, splits, device, watch or Watch())
+        from gtn_bench.teaching.meta_training import MetaTraining, meta_train
+
+        training = MetaTraining(
+            name=self.name,
+            sample_learner=lambda seed: self.sample_learner(dataset, seed),
+            optimizer=self.inner_optimizer,
+            inner_steps=self.inner_steps,
+            horizon=self.horizon,
+            meta_steps=self.meta_steps,
+            learners=self.learners,
+            meta_batch_size=self.meta_batch_size,
+            statistics=self.statistics,
+            lr=self.lr,
+            curriculum_lr=self.curriculum_lr,
+            block_size=self.block_size,
+            precision=None if self.precision == "float32" else torch.bfloat16,
+        )
+        metadata = {"dataset": dataset.identity(), "teacher": self.content()}
+        seed = seed_for("teacher", dataset.identity(), self.content())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = self.curriculum_module(dataset, splits["train"]).to(device)
+        return meta_train(training, module, splits, seed=seed, metadata=metadata, monitor=monitor or Monitor())
 
     def _options(self) -> dict[str, Any]:
-        """What every kind of lessons needs to know."""
+        """Return the arguments that all curriculum modules share."""
         return {
             "inner_steps": self.inner_steps,
             "batch_size": self.batch_size,
@@ -163,7 +237,11 @@ class MetaTrained(Teacher):
 
 
 class CurriculumGTN(MetaTrained):
-    """A Generative Teaching Network that learns its curriculum: generator, latents, rates, momenta."""
+    """A Generative Teaching Network that learns its curriculum: generator, latents, rates, momenta.
+
+    Attributes:
+        latent_size: Size of the latent vector of an image.
+    """
 
     name = "cgtn"
     source = "https://arxiv.org/abs/1912.07768"
@@ -173,23 +251,23 @@ class CurriculumGTN(MetaTrained):
         super().check(dataset)
         height, width = dataset.input_shape[1:]
         if height % 4 or width % 4:
-            raise Mistake(
-                f"teacher '{self.name}' paints images with sides that are multiples of 4, got {height}x{width}"
+            raise ConfigError(
+                f"teacher '{self.name}' generates images with sides that are multiples of 4, got {height}x{width}"
             )
 
-    def lessons(self, dataset: Dataset, train: Split) -> Lessons:
-        from gtn_bench.teaching.lessons import Curriculum
+    def curriculum_module(self, dataset: Dataset, train: Split) -> CurriculumModule:
+        from gtn_bench.teaching.curricula import LatentCurriculum
 
-        return Curriculum(dataset, latent_size=self.latent_size, **self._options())
+        return LatentCurriculum(dataset, latent_size=self.latent_size, **self._options())
 
 
 class ShuffledGTN(CurriculumGTN):
-    """The curriculum GTN without its order: in meta-training every learner meets the batches in another one."""
+    """A curriculum GTN without an order: in meta-training every learner meets the batches in another random order."""
 
     name = "shuffled-cgtn"
 
-    def lessons(self, dataset: Dataset, train: Split) -> Lessons:
-        from gtn_bench.teaching.lessons import ShuffledCurriculum
+    def curriculum_module(self, dataset: Dataset, train: Split) -> CurriculumModule:
+        from gtn_bench.teaching.curricula import ShuffledCurriculum
 
         return ShuffledCurriculum(dataset, latent_size=self.latent_size, **self._options())
 
@@ -199,32 +277,38 @@ class PlainGTN(CurriculumGTN):
 
     name = "gtn"
 
-    def lessons(self, dataset: Dataset, train: Split) -> Lessons:
-        from gtn_bench.teaching.lessons import FreshNoise
+    def curriculum_module(self, dataset: Dataset, train: Split) -> CurriculumModule:
+        from gtn_bench.teaching.curricula import FreshNoiseCurriculum
 
-        return FreshNoise(dataset, latent_size=self.latent_size, **self._options())
+        return FreshNoiseCurriculum(dataset, latent_size=self.latent_size, **self._options())
 
 
 class DatasetDistillation(MetaTrained):
-    """Images learned as they are, without a generator."""
+    """Images whose pixels are learned directly, without a generator."""
 
     name = "distillation"
     source = "https://arxiv.org/abs/1811.10959"
 
-    def lessons(self, dataset: Dataset, train: Split) -> Lessons:
-        from gtn_bench.teaching.lessons import Pixels
+    def idle_fields(self) -> Mapping[str, str]:
+        return {**super().idle_fields(), "lr": "it has no generator"}
 
-        return Pixels(dataset, **self._options())
+    def curriculum_module(self, dataset: Dataset, train: Split) -> CurriculumModule:
+        from gtn_bench.teaching.curricula import PixelCurriculum
+
+        return PixelCurriculum(dataset, **self._options())
 
 
 class RealData(MetaTrained):
-    """A control: real training images, of which only the learning rates and momenta are learned."""
+    """A control: real training images, with learned learning rates and momenta."""
 
     name = "real-data"
     source = "https://arxiv.org/abs/1912.07768"
     labels: Literal["fixed"] = "fixed"
 
-    def lessons(self, dataset: Dataset, train: Split) -> Lessons:
-        from gtn_bench.teaching.lessons import RealImages
+    def idle_fields(self) -> Mapping[str, str]:
+        return {**super().idle_fields(), "lr": "it has no generator"}
 
-        return RealImages(dataset, train, **self._options())
+    def curriculum_module(self, dataset: Dataset, train: Split) -> CurriculumModule:
+        from gtn_bench.teaching.curricula import RealImageCurriculum
+
+        return RealImageCurriculum(dataset, train, **self._options())

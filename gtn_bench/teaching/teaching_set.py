@@ -1,7 +1,6 @@
-"""The teaching set: what learners need of a teacher, as one file.
+"""The teaching set: the curriculum of a teacher and its inner optimizer, as one file.
 
-Images are kept as bytes: 256 levels between the darkest and the brightest pixel of the set. For a
-curriculum of 64 steps with 128 MNIST images each that is 6.4 MB.
+A curriculum of 64 inner steps with 128 MNIST images each takes 6.4 MB.
 """
 
 from __future__ import annotations
@@ -13,29 +12,41 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from gtn_bench.cache import read_tensors, write_tensors
-from gtn_bench.description import Failure, Mistake, choose
-from gtn_bench.teaching.lessons import Lesson
+from gtn_bench.config.description import choose
+from gtn_bench.config.errors import ConfigError, RunError
+from gtn_bench.store.files import read_tensors, write_tensors
+from gtn_bench.teaching.curricula import Curriculum
+from gtn_bench.teaching.encoding import decode_images
 from gtn_bench.teaching.optimizers import OPTIMIZERS, InnerOptimizer
-from gtn_bench.teaching.zoo import decoded
 
 
 @dataclass(frozen=True)
 class TeachingSet:
-    """A lesson, the rule that learners follow it with, and where it comes from (plain data)."""
+    """A curriculum with everything that a learner needs to train on it.
 
-    lesson: Lesson
+    Attributes:
+        curriculum: Images, labels, learning rates and momenta of all inner steps.
+        optimizer: The inner optimizer.
+        metadata: Data set, teacher and history, as plain data.
+    """
+
+    curriculum: Curriculum
     optimizer: InnerOptimizer
-    about: dict[str, Any]
+    metadata: dict[str, Any]
 
     def to(self, device: str) -> TeachingSet:
-        return TeachingSet(Lesson(*(part.to(device) for part in self.lesson)), self.optimizer, self.about)
+        """Return the teaching set on a device."""
+        return TeachingSet(Curriculum(*(part.to(device) for part in self.curriculum)), self.optimizer, self.metadata)
 
     def save(self, path: Path) -> None:
-        """A safetensors file: images as bytes, labels once if all steps share them."""
-        images, labels, lr, momentum = self.lesson
-        if not all(bool(part.isfinite().all()) for part in self.lesson):
-            raise Failure(f"{path}: a teaching set needs finite images, labels, rates and momenta")
+        """Write a safetensors file: images as bytes, labels once if all inner steps share them.
+
+        Raises:
+            RunError: If a tensor is not finite.
+        """
+        images, labels, lr, momentum = self.curriculum
+        if not all(bool(part.isfinite().all()) for part in self.curriculum):
+            raise RunError(f"{path}: a teaching set needs finite images, labels, rates and momenta")
         low, high = images.min(), images.max()
         step = (high - low).clamp_min(1e-12) / 255
         shared = labels[:1] if torch.equal(labels, labels[:1].expand_as(labels)) else labels
@@ -46,26 +57,30 @@ class TeachingSet:
             "lr": lr,
             "momentum": momentum,
         }
-        write_tensors(path, tensors, {**self.about, "optimizer": self.optimizer.identity()})
+        write_tensors(path, tensors, {**self.metadata, "optimizer": self.optimizer.identity()})
 
     @staticmethod
     def load(path: Path) -> TeachingSet:
-        """What `save` wrote; saved again it is the same file. Raises `Mistake` if the file is no teaching set."""
+        """Load the file that `save` has written, on the CPU. Saving the result again gives the same file.
+
+        Raises:
+            ConfigError: If the file is not a teaching set.
+        """
         try:
-            tensors, about = read_tensors(path, framework="pt")
-            # Cloned, since products of matrices round by where they lie in memory, and NumPy aligns less than torch.
-            images = torch.from_numpy(decoded(tensors["images"].numpy(), tensors["range"].numpy())).clone()
+            tensors, metadata = read_tensors(path, framework="pt")
+            # Cloned: NumPy aligns memory less than torch, and the alignment decides how matrix products round.
+            images = torch.from_numpy(decode_images(tensors["images"].numpy(), tensors["range"].numpy())).clone()
             labels = tensors["labels"].expand(len(images), *tensors["labels"].shape[1:])
-            optimizer = choose(OPTIMIZERS, "optimizer", about.pop("optimizer"))
-            lesson = Lesson(images, labels, tensors["lr"], tensors["momentum"])
-            if {len(part) for part in lesson} != {len(images)} or labels.shape[1] != images.shape[1]:
-                raise ValueError("its parts differ in length")
-            if [part.ndim for part in lesson] != [5, 3, 1, 1]:
-                raise ValueError("its parts have other dimensions")
-            if not all(part.is_floating_point() for part in lesson):
-                raise ValueError("it holds integers where real numbers are due")
-            if not all(bool(part.isfinite().all()) for part in lesson):
-                raise ValueError("it holds numbers that are not finite")
+            optimizer = choose(OPTIMIZERS, "optimizer", metadata.pop("optimizer"))
+            curriculum = Curriculum(images, labels, tensors["lr"], tensors["momentum"])
+            if {len(part) for part in curriculum} != {len(images)} or labels.shape[1] != images.shape[1]:
+                raise ValueError("its tensors differ in length")
+            if [part.ndim for part in curriculum] != [5, 3, 1, 1]:
+                raise ValueError("its tensors have the wrong number of dimensions")
+            if not all(part.is_floating_point() for part in curriculum):
+                raise ValueError("it holds integers where floating-point numbers are expected")
+            if not all(bool(part.isfinite().all()) for part in curriculum):
+                raise ValueError("it holds non-finite numbers")
         except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, OSError, RuntimeError) as error:
-            raise Mistake(f"{path} is not a teaching set ({type(error).__name__}: {error})") from None
-        return TeachingSet(lesson, optimizer, about)
+            raise ConfigError(f"{path} is not a teaching set ({type(error).__name__}: {error})") from None
+        return TeachingSet(curriculum, optimizer, metadata)

@@ -1,0 +1,202 @@
+"""The results in an output folder, read back when they are accessed. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError
+
+from gtn_bench.analysis.acceptance import AcceptanceRule
+from gtn_bench.analysis.tables import COMPARISON_COLUMNS, IDENTITY, MEASURE_COLUMNS, SUMMARY_COLUMNS, read_csv
+from gtn_bench.config.errors import ConfigError, did_you_mean, shown
+from gtn_bench.config.paths import user_path
+from gtn_bench.store.files import read_tensors
+
+_RERUN = "run the suite again; cached parts are not computed again"
+
+
+class Results:
+    """The results of a run, read from its output folder when they are accessed.
+
+    Args:
+        folder: The output folder.
+
+    Attributes:
+        folder: The output folder.
+
+    Raises:
+        ConfigError: If the folder holds no results.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = user_path(folder)
+        if not (self.folder / "summary.csv").is_file():
+            raise ConfigError(f"{self.folder}: expects the output folder of a run, found no summary.csv in it")
+
+    def __repr__(self) -> str:
+        return f"Results({str(self.folder)!r})"
+
+    def check(self) -> None:
+        """Check that the run has finished and that the summary is complete.
+
+        Raises:
+            ConfigError: If it is not.
+        """
+        count = self.provenance.get("cells", len(self.summary))
+        if count != len(self.summary):
+            raise ConfigError(
+                f"{self.folder}: expects {count} cells in summary.csv, found {len(self.summary)}; {_RERUN}"
+            )
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """One row per cell, columns `SUMMARY_COLUMNS`."""
+        summary = read_table(self.folder / "summary.csv")
+        flags = [flags if isinstance(flags, str) else "" for flags in summary["flags"]]
+        return summary.reindex(columns=SUMMARY_COLUMNS).assign(flags=flags)
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """One row per curve point, columns `CURVE_COLUMNS`."""
+        return read_table(self.folder / "curves.csv")
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """One row per pair of modes under a perturbation, columns `COMPARISON_COLUMNS`."""
+        path = self.folder / "comparisons.csv"
+        return read_table(path) if path.is_file() else pd.DataFrame(columns=COMPARISON_COLUMNS)
+
+    @cached_property
+    def measures(self) -> pd.DataFrame:
+        """One row per mode under a perturbation, columns `MEASURE_COLUMNS`."""
+        path = self.folder / "measures.csv"
+        return read_table(path) if path.is_file() else pd.DataFrame(columns=MEASURE_COLUMNS)
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """One row per cell and test image."""
+        return self.select()
+
+    def select(self, **where: Any) -> pd.DataFrame:
+        """Return the samples with the given values, without reading the others.
+
+        Args:
+            where: Columns and their values: ``select(perturbation="fgsm", seed=0)``.
+
+        Returns:
+            One row per cell and test image; none if no finished cell has these values together.
+
+        Raises:
+            ConfigError: If there is no such column, if no cell has such a name in it, or if the samples are missing or
+                damaged.
+        """
+        path = self.folder / "samples.parquet"
+        if not path.is_file():
+            raise ConfigError(f"{self.folder}: the folder has no samples.parquet")
+        with _reading(path), path.open("rb") as file:  # pandas and pyarrow would read a path with a colon as a URL
+            schema = pq.read_schema(file)
+        filters = []
+        for column, value in where.items():
+            if column not in schema.names:
+                raise ConfigError(
+                    f"{self.folder}: samples have no column '{column}'{did_you_mean(column, schema.names)}"
+                )
+            filters.append((column, "==", self._value(column, value, schema.field(column).type)))
+        with _reading(path), path.open("rb") as file:
+            return pd.read_parquet(file, filters=filters or None)
+
+    def _value(self, column: str, value: object, kind: pa.DataType) -> str | float:
+        """Return a value as a built-in one; raise `ConfigError` if a column of samples cannot have it."""
+        expected, number = "a number", None if isinstance(value, bool) else value
+        if pa.types.is_dictionary(kind):
+            known = [str(name) for name in self.summary[column].unique()]
+            if isinstance(value, str) and value not in known:
+                raise ConfigError(f"{self.folder}: no {column} is called {shown(value)}{did_you_mean(value, known)}")
+            if isinstance(value, str):
+                return value
+            expected = "a text"
+        elif pa.types.is_boolean(kind):
+            if isinstance(value, bool | np.bool_):
+                return bool(value)
+            expected = "True or False"
+        elif isinstance(number, Integral):
+            if abs(int(number)) < 2**63:
+                return int(number)
+            expected = "an integer of at most 64 bits"
+        elif isinstance(number, Real):
+            return float(number)
+        raise ConfigError(f"{self.folder}: column '{column}' of the samples expects {expected}, got {shown(value)}")
+
+    @cached_property
+    def errors(self) -> list[dict[str, Any]]:
+        """The cells that failed: values of the columns `IDENTITY`, and the last line of the traceback as `error`."""
+        return [
+            {
+                **{column: record[column] for column in IDENTITY},
+                "error": record["traceback"].strip().splitlines()[-1].strip(),
+            }
+            for record in self.provenance["errors"]
+        ]
+
+    @property
+    def rule(self) -> AcceptanceRule:
+        """The rule that accepts architectures."""
+        return AcceptanceRule(float(self.provenance["acceptance"]), tuple(self.provenance.get("controls", ())))
+
+    def display_name(self, perturbation: str) -> str:
+        """Return the label of a perturbation with the parameter that its name leaves open: ``fgsm, 30 steps``.
+
+        Args:
+            perturbation: The label.
+        """
+        detail = self.provenance.get("details", {}).get(perturbation)
+        return f"{perturbation}, {detail}" if detail else perturbation
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Versions, machine, keys, the meaning of every beta, and the traceback of every failed cell."""
+        with _reading(self.folder / "provenance.json") as path:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return content
+
+    @cached_property
+    def examples(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Images (k, C, H, W): `clean`, and ``<perturbation>/<mode>/<beta>``; empty if the folder has none."""
+        if not (self.folder / "examples.safetensors").is_file():
+            return {}
+        with _reading(self.folder / "examples.safetensors") as path:
+            return read_tensors(path)[0]
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table of an output folder.
+
+    Args:
+        path: The CSV file.
+
+    Raises:
+        ConfigError: If the file is missing, damaged, or of another schema version.
+    """
+    with _reading(path):
+        return read_csv(path)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Path]:
+    """Raise `ConfigError` if a file is missing or damaged."""
+    try:
+        yield path
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise ConfigError(f"{path}: cannot be read ({reason}); {_RERUN}") from None

@@ -1,0 +1,1 @@
+"""Configuration: descriptions, suites, strict YAML, threat models, errors."""

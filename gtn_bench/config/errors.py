@@ -1,0 +1,95 @@
+"""Error types of the package, and what their messages have in common."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """Invalid usage, suite or input. The message has one line for each problem."""
+
+
+class RunError(RuntimeError):
+    """A requested computation failed. The message is one line."""
+
+
+class DivergenceError(RunError):
+    """Meta-training diverged: a non-finite loss or gradient, or a learned rate or momentum out of range."""
+
+
+class InvalidPerturbationError(RuntimeError):
+    """A perturbation returned something other than a batch of finite images."""
+
+
+class ViewMismatchError(RuntimeError):
+    """The view of a classifier for an attack library computes other logits or gradients than the classifier."""
+
+
+def shown(value: object) -> str:
+    """Return a value as an error message shows it: its repr, in one line and not too long.
+
+    Args:
+        value: What was given.
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to print integers of thousands of digits
+        return "an integer of thousands of digits"
+    if "\n" in text:  # an array
+        text = " ".join(text.split())
+    return text if len(text) <= 500 else f"{text[:200]}... ({len(text)} characters)"
+
+
+def listed(values: Sequence[Any], text: Callable[[Any], str] = shown) -> str:
+    """Return the first values as text: ``"-0.1, 'x' and 3 more"``.
+
+    Args:
+        values: What was given.
+        text: The text of a value.
+    """
+    more = f" and {len(values) - 5} more" if len(values) > 5 else ""
+    return ", ".join(map(text, values[:5])) + more
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return the suggestion that ends an error message about an unknown name.
+
+    Args:
+        name: The unknown name.
+        known: All valid names.
+
+    Returns:
+        ``"; did you mean 'x'?"`` for the most similar name, else ``"; known: a, b"`` if there are at most 12 names,
+        else an empty string.
+    """
+    known = sorted(known)
+    folded = {other.casefold(): other for other in known}
+    near = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean '{folded[near[0]]}'?"
+    return f"; known: {', '.join(known)}" if 0 < len(known) <= 12 else ""
+
+
+def join(path: str, *parts: object) -> str:
+    """Return a place in a file as text: ``join("perturbations", 0, "beta")`` is ``"perturbations[0].beta"``.
+
+    Args:
+        path: The place to start from; empty for the file.
+        parts: Keys and positions that lead to the place.
+    """
+    for part in parts:
+        key = str(part) if len(str(part)) <= 100 and str(part).isprintable() else shown(str(part))
+        path += f"[{part}]" if isinstance(part, int) else f".{key}" if path else key
+    return path
+
+
+def at_place(error: ConfigError, place: str) -> list[str]:
+    """Return the lines of an error, each with the place in the file that it concerns.
+
+    Args:
+        error: The error. Its lines may already begin with a place inside of this one.
+        place: The place.
+    """
+    return [line if line.startswith(place) else f"{place}: {line}" for line in str(error).splitlines()]

@@ -1,0 +1,79 @@
+"""Sweeps: the strengths of a perturbation, as a list or evenly spaced."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from gtn_bench.config.errors import did_you_mean, listed, shown
+
+_MAX_COUNT = 10_000  # of evenly spaced strengths
+
+
+def sweep(value: object) -> object:
+    """Return strengths in ascending order.
+
+    Args:
+        value: A list of numbers, or ``{linspace: [first, last, count]}`` or ``{geomspace: [first, last, count]}``.
+
+    Returns:
+        Tuple of floats, each once.
+
+    Raises:
+        ValueError: If the value is none of these, is empty, or repeats a strength.
+    """
+    if isinstance(value, dict):
+        value = _spaced(value)
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"expects a list of strengths, or a linspace or geomspace, got {shown(value)}")
+    if not value:
+        raise ValueError("expects at least one strength, got an empty sweep")
+    wrong = [beta for beta in value if not _is_strength(beta)]
+    if wrong:
+        raise ValueError(f"expects finite strengths of at least 0, got {listed(wrong)}")
+    betas = sorted(float(beta) for beta in value)
+    if twice := repeated(betas):
+        raise ValueError(f"expects each strength once, got {listed(twice, '{:g}'.format)} again")
+    return tuple(betas)
+
+
+def _is_strength(beta: object) -> bool:
+    return isinstance(beta, int | float) and not isinstance(beta, bool) and 0 <= beta <= sys.float_info.max
+
+
+def repeated(values: Iterable[Any]) -> list[Any]:
+    """Return the values that occur more than once, each once.
+
+    Args:
+        values: The values; an unhashable one hides all repetitions.
+    """
+    try:
+        return [value for value, count in Counter(values).items() if count > 1]
+    except TypeError:  # a list or a mapping, whose type is wrong anyway
+        return []
+
+
+def _spaced(value: dict[str, Any]) -> list[float]:
+    spaces: dict[str, Callable[..., Any]] = {"linspace": np.linspace, "geomspace": np.geomspace}
+    if len(value) != 1 or next(iter(value)) not in spaces:
+        wrong = next((key for key in value if key not in spaces), "two kinds of space")
+        raise ValueError(f"does not know the sweep {shown(wrong)}{did_you_mean(wrong, spaces)}")
+    kind, numbers = next(iter(value.items()))
+    match numbers:
+        case [int() | float() as first, int() | float() as last, int(count)] if count >= 1 and count is not True:
+            pass
+        case _:
+            raise ValueError(f"expects {kind}: [first, last, count], got {shown(numbers)}")
+    if not (0 <= first <= sys.float_info.max and 0 <= last <= sys.float_info.max):
+        raise ValueError(f"expects finite strengths of at least 0, got {kind}: {shown(numbers)}")
+    if count > _MAX_COUNT:
+        raise ValueError(f"expects at most {_MAX_COUNT} strengths, got {kind}: {shown(numbers)}")
+    if kind == "geomspace" and min(first, last) <= 0:
+        raise ValueError(f"expects geomspace between strengths greater than 0, got {shown(numbers)}")
+    return [float(f"{beta:.12g}") for beta in spaces[kind](first, last, count)]  # 0.4, not 0.4000000000000001

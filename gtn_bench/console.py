@@ -1,0 +1,169 @@
+"""Terminal output: messages, tables, progress bars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gtn_bench.config.labels import ACCEPTED, NO_TEACHER
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.progress import Progress
+
+    from gtn_bench.analysis.results import Results
+    from gtn_bench.teaching.history import History
+
+# Names and paths are printed as they are: "[x]" and ":x:" have no meaning.
+_output = Console(markup=False, emoji=False, highlight=False)
+_errors = Console(markup=False, emoji=False, highlight=False, stderr=True)
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    _output.print(printable(text), soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print a line in red."""
+    _output.print(printable(text), style="red", soft_wrap=True)
+
+
+def complain(text: str, prefix: str = "") -> None:
+    """Print a line to standard error.
+
+    Args:
+        text: The line.
+        prefix: A word in red that precedes it.
+    """
+    line = Text.assemble((prefix, "red"), " " if prefix else "", printable(text))
+    _errors.print(line, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Return text without the bytes of file names that are not UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def show_table(frame: pd.DataFrame) -> None:
+    """Print a table, numbers with four decimals.
+
+    Args:
+        frame: The table.
+    """
+    table = Table(*frame.columns, box=None, pad_edge=False)
+    for row in frame.astype(object).to_numpy().tolist():
+        table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row))
+    _output.print(table)
+
+
+def show_catalog(rows: list[dict[str, str]]) -> None:
+    """Print the rows of a catalog; one line per library attack.
+
+    Args:
+        rows: Rows of `gtn_bench.planning.catalog`, of the zoo or of the shipped files.
+    """
+    for row in rows:
+        fields = dict(row)
+        name, summary = fields.pop("name"), fields.pop("summary")
+        if fields.get("library") and not summary:
+            line = f"{fields['access']}, norm {fields['norm']}, beta: {fields['beta']}, {fields['source']}"
+            _output.print(Text.assemble(f"    {name}  ", (line, "dim")), soft_wrap=True)
+            continue
+        _output.print(Text.assemble((name, "bold"), f"  {summary}"), soft_wrap=True)
+        for what, value in fields.items():
+            if value and value != "-":
+                _output.print(Text.assemble("    ", (f"{what}:", "dim"), f" {value}"), soft_wrap=True)
+
+
+def show_overview(results: Results) -> None:
+    """Print clean accuracy and mean accuracy over each sweep, one column per mode.
+
+    Args:
+        results: The results of a run.
+    """
+    from gtn_bench.analysis.measures import overview
+
+    table = overview(results.summary, results.rule)
+    for (teacher, architecture), part in table.groupby(["teacher", "architecture"], sort=False):
+        what = "accepted architectures" if architecture == ACCEPTED else str(architecture)
+        title = what if teacher == NO_TEACHER else f"{what}, teacher {teacher}"
+        shown = Table("mean accuracy", *part["mode"], title=title, box=None, pad_edge=False)
+        shown.title_justify = "left"
+        for measure in part.columns[3:]:
+            name = "clean" if measure == "clean accuracy" else f"over {results.display_name(str(measure))}"
+            shown.add_row(name, *(f"{value:.3f}" for value in part[measure]))
+        _output.print(shown)
+
+
+def show_validation(history: History, bars: Progress) -> None:
+    """Print the last meta-loss and the last validation above progress bars.
+
+    Args:
+        history: The history of a meta-training.
+        bars: The progress bars.
+    """
+    point = history.checks[-1]
+    accuracies = ", ".join(f"{value:.3f} after {steps}" for steps, value in point.accuracy.items())
+    loss = f"meta-step {point.meta_step}: meta-loss {history.losses[-1]:.3f}"
+    bars.console.print(f"{loss}, validation accuracy {accuracies} inner steps")
+
+
+def progress_bars(*, quiet: bool = False) -> Progress:
+    """Return progress bars that show parts done, elapsed and remaining time.
+
+    Args:
+        quiet: Whether to show nothing.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("elapsed"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+    )
+    return Progress(*columns, console=_errors, disable=quiet)
+
+
+def stage_reporter(bars: Progress) -> Callable[[str, int, int], None]:
+    """Return a progress callback that shows one bar per stage.
+
+    Args:
+        bars: The progress bars.
+    """
+    tasks: dict[str, Any] = {}
+
+    def report(stage: str, done: int, total: int) -> None:
+        if total == 0:
+            return
+        if stage not in tasks:
+            for task in tasks.values():
+                bars.stop_task(task)
+            tasks[stage] = bars.add_task(stage, total=total, completed=done)
+        bars.update(tasks[stage], completed=done)
+
+    return report
+
+
+def count(counts: Mapping[str, int]) -> str:
+    """Return counts as text: ``2 teachers, 1 learner``.
+
+    Args:
+        counts: Numbers by plural name.
+    """
+    return ", ".join(f"{number} {what if number != 1 else what[:-1]}" for what, number in counts.items())

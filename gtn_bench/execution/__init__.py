@@ -1,0 +1,1 @@
+"""Running a plan: scheduling, tasks, tables, the output folder."""

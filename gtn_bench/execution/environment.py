@@ -1,0 +1,96 @@
+"""The machine that computes: device, processor, versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+from ctypes.util import find_library
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from gtn_bench.analysis.tables import SCHEMA_VERSION
+from gtn_bench.config.errors import ConfigError
+from gtn_bench.planning.cells import Plan
+from gtn_bench.reference.protocol import NOTE
+from gtn_bench.store.keys import installed
+
+Device = Literal["auto", "cpu", "cuda"]
+
+# Libraries choose the kernels of matrix products, and with them the rounding, by these instructions.
+INSTRUCTIONS = "avx2", "avx512f", "avx512_bf16", "amx_bf16", "sve", "bf16", "i8mm"
+
+
+def choose_device(device: Device) -> str:
+    """Return `cpu` or `cuda`.
+
+    Args:
+        device: "auto" for a GPU if there is one.
+
+    Raises:
+        ConfigError: If a GPU is requested and there is none.
+    """
+    if device == "cpu" or (device == "auto" and find_library("cuda") is None):  # torch takes seconds to import
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
+        raise ConfigError("device 'cuda' is not available here; use 'cpu' or 'auto'")
+    return "cpu"
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Describe the hardware. Results are bitwise reproducible on identical hardware and versions."""
+    name, flags = _processor()
+    return {
+        "system": platform.system(),
+        "processor": name,
+        "instructions": [platform.machine(), *(instruction for instruction in INSTRUCTIONS if instruction in flags)],
+        "cores": os.cpu_count(),
+        "device": _device_name(device),
+    }
+
+
+def provenance(plan: Plan, device: str) -> dict[str, Any]:
+    """Describe the origin of results: the plan, versions, hardware, and the meaning of every beta.
+
+    Args:
+        plan: The plan of the run.
+        device: The device.
+    """
+    packages = ("gtn-bench", "torch", "torchvision", "numpy", "scipy", *plan.packages)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "suite": plan.suite.name,
+        "cells": len(plan.cells),
+        "acceptance": plan.suite.acceptance,
+        "controls": [control.title for control in plan.suite.controls],
+        "protocol": plan.suite.protocol,
+        "note": NOTE if plan.suite.protocol == "published" else "",
+        "versions": {"python": platform.python_version(), **{name: installed(name) for name in packages}},
+        "machine": machine(device),
+        "perturbations": plan.axes,
+        "details": plan.details,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _processor() -> tuple[str, list[str]]:
+    """Return the name of the processor and its features, as far as Linux reports them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine(), []
+    info = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    name = info.get("model name") or platform.processor() or platform.machine()
+    return name, info.get("flags", info.get("Features", "")).split()
+
+
+def _device_name(device: str) -> str:
+    if device == "cpu":
+        return "cpu"
+    import torch
+
+    return torch.cuda.get_device_name()

@@ -1,0 +1,216 @@
+"""Scheduling: runs the tasks of a plan that the cache does not hold, in parallel processes."""
+
+from __future__ import annotations
+
+import functools
+import traceback
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from gtn_bench.analysis.acceptance import AcceptanceRule, accept
+from gtn_bench.analysis.tables import LEARNER
+from gtn_bench.config.errors import ConfigError
+from gtn_bench.config.labels import ACCEPTED, NO_TEACHER
+from gtn_bench.execution.collect import Finished, learner_identity
+from gtn_bench.planning.cells import Cell, Learner, Plan
+from gtn_bench.planning.keys import Keys
+from gtn_bench.store.cache import Context
+from gtn_bench.store.files import read_tensors
+
+Progress = Callable[[str, int, int], None]  # stage, finished parts, all parts
+Task = Callable[..., dict[str, str] | None]  # returns the errors of failed parts, by key
+
+
+class Job(NamedTuple):
+    """A call of a task.
+
+    Attributes:
+        task: The task.
+        keys: Keys of the results that the task stores.
+        arguments: Arguments of the task after the context.
+    """
+
+    task: Task
+    keys: list[str]
+    arguments: tuple[object, ...]
+
+
+class Scheduler:
+    """Runs the tasks of a plan stage by stage and collects their errors.
+
+    Args:
+        context: Cache and device.
+        workers: Number of processes.
+        progress: Called with the name of a stage, the number of its finished parts and of all its parts.
+    """
+
+    def __init__(self, context: Context, workers: int, progress: Progress) -> None:
+        self.context = context
+        self.workers = workers
+        self.progress = progress
+        self._finished = Finished({}, {})
+
+    def run(self, plan: Plan, keys: Keys, rule: AcceptanceRule) -> Finished:
+        """Run all tasks of a plan: teachers, learners, clean accuracies if needed, cells.
+
+        Args:
+            plan: The plan.
+            keys: Its content keys.
+            rule: When an architecture is accepted. With ``attack: accepted`` the learners of others are not attacked.
+
+        Returns:
+            What failed and what was rejected.
+        """
+        self._finished = Finished({}, {})
+        self._meta_train(plan, keys)
+        self._train(plan, keys)
+        if plan.suite.attack == "accepted":
+            self._select(plan, keys, rule)
+        self._evaluate(plan, keys)
+        return self._finished
+
+    def _meta_train(self, plan: Plan, keys: Keys) -> None:
+        """Meta-train teachers one after another, each with all threads."""
+        total = sum(taught_by.teacher.work for taught_by in plan.teachers)
+        done = 0
+        for taught_by in plan.teachers:
+            key = keys.teachers[taught_by.label]
+            if not self.context.store.holds("teachers", key):
+                from gtn_bench.execution import tasks
+
+                report = functools.partial(self._report_teacher, done, total)
+                self._finished.failures.update(
+                    catch_errors(tasks.meta_train, [key], self.context, key, taught_by, report)
+                )
+            done += taught_by.teacher.work
+            self.progress("meta-steps", done, total)
+
+    def _train(self, plan: Plan, keys: Keys) -> None:
+        """Train learners in parallel. Those that share a trajectory are trained in one pass."""
+        trajectories: dict[tuple[Hashable, str | None], dict[str, Learner]] = defaultdict(dict)
+        for learner, (key, *teacher_key) in keys.learners.items():
+            if not self._finished.failure(tuple(teacher_key)) and not self.context.store.holds("learners", key):
+                trajectories[learner.trajectory, teacher_key[0] if teacher_key else None][key] = learner
+        jobs = []
+        if trajectories:
+            from gtn_bench.execution import tasks
+
+            tasks.splits(plan.dataset, self.context.device)  # downloads once, before the processes start
+            jobs = [
+                Job(tasks.train_learners, list(group), (group, teacher_key))
+                for (_, teacher_key), group in trajectories.items()
+            ]
+        self._run_parallel("learners", jobs, len({key for key, *_ in keys.learners.values()}))
+
+    def _select(self, plan: Plan, keys: Keys, rule: AcceptanceRule) -> None:
+        """Reject the learners of architectures that are not accepted."""
+        trained = {
+            learner: clean
+            for learner, clean in keys.clean.items()
+            if not self._finished.failure(keys.learners[learner])
+        }
+        jobs = []
+        for learner, (key, cell) in trained.items():
+            if not self.context.store.holds("clean", key):
+                from gtn_bench.execution import tasks
+
+                jobs.append(Job(tasks.evaluate_clean, [key], (key, keys.learners[learner][0], cell)))
+        self._run_parallel("clean accuracies", jobs, len(trained))
+        correct: dict[Learner, np.ndarray[Any, Any]] = {}
+        rows = []
+        for learner, (key, _) in trained.items():
+            if error := self._finished.failures.get(key):
+                self._finished.failures[keys.learners[learner][0]] = error
+            else:
+                correct[learner] = read_tensors(self.context.store.path("clean", key))[0]["correct"]
+                rows.append((*learner_identity(learner), correct[learner].mean()))
+        modes = list(dict.fromkeys(learner.mode_label for learner in keys.learners))
+        table = accept(pd.DataFrame(rows, columns=[*LEARNER, "clean_accuracy"]), modes, rule)
+        accepted = table.loc[table[ACCEPTED], ["teacher", "architecture"]].itertuples(index=False, name=None)
+        pairs = set(accepted)
+        pairs |= {(NO_TEACHER, architecture) for _, architecture in pairs}
+        self._finished.rejected.update(
+            (learner, mask)
+            for learner, mask in correct.items()
+            if (learner.teacher_label, learner.architecture_label) not in pairs
+        )
+
+    def _evaluate(self, plan: Plan, keys: Keys) -> None:
+        """Evaluate cells in parallel, one sweep of one learner at a time."""
+        sweeps: dict[tuple[str, str], dict[str, Cell]] = defaultdict(dict)
+        attacked = 0
+        for cell, cell_keys in zip(plan.cells, keys.cells, strict=True):
+            if cell.learner in self._finished.rejected:
+                continue
+            attacked += 1
+            if not self._finished.failure(cell_keys) and not self.context.store.holds("cells", cell_keys[0]):
+                sweeps[cell_keys[1], cell.perturbation_label][cell_keys[0]] = cell
+        jobs = []
+        if sweeps:
+            from gtn_bench.execution import tasks
+
+            jobs = [
+                Job(tasks.evaluate_sweep, list(group), (learner_key, group))
+                for (learner_key, _), group in sweeps.items()
+            ]
+        self._run_parallel("cells", jobs, attacked)
+
+    def _report_teacher(self, before: int, total: int, step: int) -> None:
+        self.progress("meta-steps", before + step, total)
+
+    def _run_parallel(self, stage: str, jobs: Sequence[Job], total: int) -> None:
+        """Run jobs in parallel processes, each in one thread."""
+        done = total - sum(len(job.keys) for job in jobs)
+        self.progress(stage, done, total)
+        if not jobs:
+            return
+        import joblib
+
+        calls = (joblib.delayed(run_task)(job.task, job.keys, self.context, *job.arguments) for job in jobs)
+        with warnings.catch_warnings():  # joblib replaces workers whose memory has grown; no result is lost
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"(joblib\.externals\.)?loky\.")
+            results = joblib.Parallel(self.workers, return_as="generator_unordered", batch_size=1)(calls)
+            for keys, failures in results:
+                self._finished.failures.update(failures)
+                done += len(keys)
+                self.progress(stage, done, total)
+
+
+def run_task(task: Task, keys: list[str], *arguments: object) -> tuple[list[str], dict[str, str]]:
+    """Run a task in one thread.
+
+    Args:
+        task: The task.
+        keys: Keys of its results.
+        arguments: Its arguments.
+
+    Returns:
+        The keys, and the tracebacks of those that failed.
+    """
+    import torch
+
+    from gtn_bench.execution.memory import release_memory, reuse_memory
+
+    reuse_memory()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return keys, catch_errors(task, keys, *arguments)
+    finally:
+        torch.set_num_threads(threads)
+        release_memory()
+
+
+def catch_errors(task: Task, keys: list[str], *arguments: Any) -> dict[str, str]:
+    """Run a task and return its errors, by key. A `ConfigError` propagates: the user can correct it."""
+    try:
+        return task(*arguments) or {}
+    except ConfigError:
+        raise
+    except Exception:
+        return dict.fromkeys(keys, traceback.format_exc())

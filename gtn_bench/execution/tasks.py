@@ -1,0 +1,164 @@
+"""The tasks of a run: meta-train a teacher, train learners, evaluate clean images, evaluate a sweep.
+
+Each task takes a `Context` and stores its results under the keys that it is given. Tasks run in any process, in any
+order that respects their inputs.
+"""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from gtn_bench.config.description import Precision
+from gtn_bench.data.base import Dataset, Split, SplitName
+from gtn_bench.evaluation import evaluate as evaluation
+from gtn_bench.execution.memory import release_memory, reuse_memory
+from gtn_bench.inference.classifier import Classifier
+from gtn_bench.modes.training import train
+from gtn_bench.perturbations.base import MinimalPerturbation
+from gtn_bench.planning.cells import Cell, Learner, TaughtBy
+from gtn_bench.reference.batch_classifier import BatchClassifier
+from gtn_bench.store.cache import Context
+from gtn_bench.teaching.history import History, Monitor
+from gtn_bench.teaching.teaching_set import TeachingSet
+
+
+@functools.lru_cache(maxsize=2)
+def splits(dataset: Dataset, device: str) -> dict[SplitName, Split]:
+    """Return the splits of a data set on a device, loaded once per process."""
+    return {name: split.to(device) for name, split in dataset().items()}
+
+
+def meta_train(context: Context, key: str, taught_by: TaughtBy, progress: Callable[[int], None]) -> None:
+    """Store a teaching set. An interrupted meta-training continues from its checkpoint.
+
+    Args:
+        context: Cache and device.
+        key: Key of the teaching set.
+        taught_by: The teacher and its data set.
+        progress: Called with the number of meta-steps done.
+    """
+    if context.device == "cpu":
+        reuse_memory()
+    dataset = taught_by.dataset
+    checkpoint = context.store.path("checkpoints", key)
+
+    def report(history: History) -> None:
+        progress(len(history.losses))
+
+    monitor = Monitor(checkpoint=checkpoint, progress=report)
+    taught = taught_by.teacher(dataset, splits(dataset, context.device), device=context.device, monitor=monitor)
+    taught.save(context.store.path("teachers", key))
+    checkpoint.unlink(missing_ok=True)
+    release_memory()
+
+
+def train_learners(context: Context, learners: Mapping[str, Learner], teacher_key: str | None) -> dict[str, str]:
+    """Store the state dicts of the learners of one trajectory, trained in one pass.
+
+    Args:
+        context: Cache and device.
+        learners: The learners, by key.
+        teacher_key: Key of the teaching set, if they need one.
+
+    Returns:
+        The error of each learner that diverged, by key. Such a learner is not stored.
+    """
+    first = next(iter(learners.values()))
+    network = first.architecture(first.dataset, first.initial_seed).to(context.device)
+    split = splits(first.dataset, context.device)["train"]
+    taught = None
+    if teacher_key:
+        taught = TeachingSet.load(context.store.path("teachers", teacher_key)).to(context.device)
+    modes = [learner.mode for learner in learners.values()]
+    states = train(modes, network, first.dataset, split, taught, seed=first.training_seed)
+    failures = {}
+    for (key, learner), state in zip(learners.items(), states, strict=True):
+        if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+            failures[key] = "DivergenceError: the learner has diverged, its tensors are not finite"
+            continue
+        metadata = {
+            "dataset": learner.dataset.identity(),
+            "teacher": learner.taught_by.teacher.identity() if learner.taught_by else None,
+            "architecture": learner.architecture.identity(),
+            "mode": learner.mode.identity(),
+            "seed": learner.seed,
+        }
+        context.store.save("learners", key, state, metadata)
+    return failures
+
+
+def evaluate_clean(context: Context, key: str, learner_key: str, cell: Cell) -> None:
+    """Store the mask of clean test images that the learner of a cell classifies correctly."""
+    _, y = splits(cell.learner.dataset, context.device)["test"][: cell.samples]
+    prediction = _clean_prediction(context, learner_key, cell.learner, cell.samples, cell.in_train_mode)
+    context.store.save("clean", key, {"correct": prediction == y}, {})
+
+
+def evaluate_sweep(context: Context, learner_key: str, cells: Mapping[str, Cell]) -> dict[str, str]:
+    """Store the results of the cells of a sweep: one perturbation of one learner.
+
+    Args:
+        context: Cache and device.
+        learner_key: Key of the learner.
+        cells: The cells, by key.
+
+    Returns:
+        The traceback of each cell that failed, by key. The others are not affected.
+    """
+    first = next(iter(cells.values()))
+    learner, samples, perturbation = first.learner, first.samples, first.perturbation
+    classifier = _classifier(context, learner_key, learner, "float32", first.in_train_mode)
+    attacked = _classifier(context, learner_key, learner, first.precision, first.in_train_mode)
+    x, y = splits(learner.dataset, context.device)["test"][:samples]
+    prediction = _clean_prediction(context, learner_key, learner, samples, first.in_train_mode)
+    zero_gradient = torch.zeros_like(prediction, dtype=torch.bool)
+    if perturbation.uses_gradient:
+        zero_gradient = evaluation.zero_gradient(attacked, x, y, batch=perturbation.batch)
+    clean = evaluation.CleanResult(prediction, zero_gradient)
+    seeds = first.noise_seed + torch.arange(samples)
+
+    def save_result(key: str, result: evaluation.AttackResult) -> None:
+        tensors = {name: getattr(result, name) for name in (*evaluation.MEASURED, "examples")}
+        tensors["clean"] = x[: evaluation.EXAMPLES]
+        cost = {name: getattr(result, name) for name in evaluation.Cost._fields}
+        context.store.save("cells", key, tensors, {"shares": result.shares, "cost": cost})
+
+    searches = [cell.perturbation for cell in cells.values() if isinstance(cell.perturbation, MinimalPerturbation)]
+    if searches:  # one search answers for all cells, or fails for all of them
+        results = evaluation.evaluate_sweep(searches, classifier, clean, x, y, seeds)
+        for key, result in zip(cells, results, strict=True):
+            save_result(key, result)
+        return {}
+    failures = {}
+    for key, cell in cells.items():
+        try:
+            save_result(key, evaluation.evaluate(cell.perturbation, classifier, clean, x, y, seeds, attacked=attacked))
+        except Exception:
+            failures[key] = traceback.format_exc()
+    return failures
+
+
+# Sweeps of one learner that run in the same process share these.
+
+
+@functools.lru_cache(maxsize=2)
+def _classifier(
+    context: Context, learner_key: str, learner: Learner, precision: Precision, in_train_mode: bool
+) -> Classifier:
+    network = learner.architecture(learner.dataset, learner.initial_seed).to(context.device)
+    network.load_state_dict(context.store.load("learners", learner_key)[0])
+    kind = BatchClassifier if in_train_mode else Classifier
+    return kind(network, learner.dataset.input_shape, learner.dataset.num_classes, precision)
+
+
+@functools.lru_cache(maxsize=2)
+def _clean_prediction(
+    context: Context, learner_key: str, learner: Learner, samples: int, in_train_mode: bool
+) -> Tensor:
+    x, _ = splits(learner.dataset, context.device)["test"][:samples]
+    return evaluation.predict(_classifier(context, learner_key, learner, "float32", in_train_mode), x)

@@ -1,0 +1,1 @@
+"""Attacks of ART, foolbox and torchattacks, by their names."""

@@ -1,0 +1,398 @@
+"""The interface of library attacks: one attack class of ART, foolbox or torchattacks, by its name."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+from pydantic import model_validator
+
+from gtn_bench.config.description import PositiveInt
+from gtn_bench.config.errors import ConfigError, did_you_mean
+from gtn_bench.config.threat import Norm, Threat
+from gtn_bench.data.base import Dataset
+from gtn_bench.perturbations.base import Batch, Perturbation, Target, attack_labels
+from gtn_bench.perturbations.libraries.rng import isolated
+from gtn_bench.perturbations.libraries.signatures import (
+    Value,
+    accepts_float,
+    canonical_value,
+    check_value,
+    parse_norm,
+    plain_value,
+    requires_integer,
+    takes_integers,
+)
+from gtn_bench.perturbations.libraries.trial import Trial, describe, run_trial, sandbox, trial_classifier
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gtn_bench.inference.classifier import Classifier
+
+RADIUS = "radius"  # beta of a minimal-norm attack
+Access = Literal["white", "black", "none"]
+
+
+class Known(NamedTuple):
+    """Facts about an attack class that its library does not state in a machine-readable way.
+
+    Attributes:
+        beta_parameter: The parameter that beta sets by default; `radius` for a minimal-norm attack.
+        norm: The norm of the ball or of the search, unless `norm_parameter` sets it; None if there is neither.
+        access: `white` if it follows gradients, `black` if it queries outputs, `none` if it ignores the classifier.
+        budget: Parameters that limit the queries of a black-box attack. A suite must set one of them.
+        target: The default goal; some attacks know no other.
+        norm_parameter: The parameter that sets the norm, if the attack has it.
+        choices: All allowed values of a parameter, by its name.
+        channels: Required number of image channels; None for any number.
+        square: Whether it requires square images; the name of a Boolean parameter if it does where that is true.
+        min_classes: Smallest number of classes.
+        min_classes_if: Smallest number of classes for a value of a parameter or of `target`, by that value.
+        probabilities: Whether it requires a classifier that returns probabilities.
+        package: An optional package without which the attack does not exist; an empty string if there is none.
+        trial: Whether `check` runs it. False if two images take seconds, or if compilation takes minutes.
+    """
+
+    beta_parameter: str
+    norm: Norm | None = None
+    access: Access = "white"
+    budget: tuple[str, ...] = ()
+    target: Target = "untargeted"
+    norm_parameter: str = "norm"
+    choices: Mapping[str, tuple[Value, ...]] = {}
+    channels: int | None = None
+    square: bool | str = False
+    min_classes: int = 2
+    min_classes_if: Mapping[str, int] = {}
+    probabilities: bool = False
+    package: str = ""
+    trial: bool = True
+
+    @property
+    def minimal_norm(self) -> bool:
+        """True for a minimal-norm attack."""
+        return self.beta_parameter == RADIUS
+
+
+class LibraryAttack(Perturbation):
+    """An attack class of another library, by its name: `foolbox.LinfPGD`.
+
+    Random attacks draw random numbers for a whole batch, so their results depend on `batch_size`.
+
+    Attributes:
+        namespace: The module in which attack classes are looked up, and nowhere else.
+        base_class: Base class of the attacks, as "module:class".
+        handled: Constructor parameters that this package sets.
+        known: Facts by name of the attack class.
+        others: Classes that do not attack image classifiers, with the reason.
+        trial_budget: Largest values, in the trial run, of the attributes of attack objects that limit their work.
+        attack: Name of the attack class.
+        beta_parameter: The parameter that beta sets. With `radius` beta sets none: the attack is a minimal-norm attack,
+            and an image counts as adversarial if its distance is at most beta.
+        norm: Norm of the ball, or of the minimal-norm search.
+        target: `untargeted`, or `next` for the class after the label.
+        params: The other parameters of the attack. Missing ones are filled in with the library's defaults, so that the
+            resolved suite contains all of them.
+        batch_size: Images per call.
+    """
+
+    beta_meaning = "parameter of the attack"
+    changes_every_image = True
+    namespace: ClassVar[str]
+    base_class: ClassVar[str]
+    handled: ClassVar[tuple[str, ...]]
+    known: ClassVar[Mapping[str, Known]]
+    others: ClassVar[Mapping[str, str]]
+    trial_budget: ClassVar[Mapping[str, float]] = {}
+
+    attack: str
+    beta_parameter: str = ""
+    norm: Norm | None = None
+    target: Target = "untargeted"
+    params: dict[str, Value] = {}
+    batch_size: PositiveInt = 128
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}.{self.attack}"
+
+    @property
+    def minimal_norm(self) -> bool:
+        """True if beta is the radius of a minimal-norm attack."""
+        return self.beta_parameter == RADIUS
+
+    def axis_label(self, unit: str = "pixel value") -> str:
+        if self.minimal_norm:
+            return f"{self.norm} distance found by {self.title}"
+        return f"{self.beta_parameter} of {self.title}"
+
+    @property
+    def uses_gradient(self) -> bool:  # type: ignore[override]
+        return self.attack not in self.known or self.known[self.attack].access == "white"
+
+    @property
+    def batch(self) -> Batch:
+        return self.batch_size
+
+    @property
+    def threat_model(self) -> Threat | None:
+        """The ball whose radius a parameter sets, if its norm is known."""
+        known = self.known.get(self.attack)
+        if known is None or known.minimal_norm or self.norm is None:
+            return None
+        radius = self.beta if self.beta_parameter == known.beta_parameter else self.params.get(known.beta_parameter)
+        return Threat(self.norm, float(radius)) if isinstance(radius, int | float) else None
+
+    @property
+    def search_region(self) -> Threat | None:
+        """The threat model; None for noise, which makes no queries, and for targeted attacks."""
+        known = self.known.get(self.attack)
+        return self.threat_model if known and known.access != "none" and self.target == "untargeted" else None
+
+    @property
+    def integer_beta(self) -> bool:
+        driven = self.parameters().get(self.beta_parameter)
+        return driven is not None and takes_integers(driven)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_from_the_table(cls, fields: Any) -> Any:
+        """Fill in omitted fields from the table of known attacks."""
+        if not isinstance(fields, dict):
+            return fields
+        if norm := parse_norm(fields.get("norm")):
+            fields = {**fields, "norm": norm}
+        if fields.get("attack") not in cls.known:
+            return fields
+        known = cls.known[fields["attack"]]
+        filled = {"beta_parameter": known.beta_parameter, "target": known.target, **fields}
+        given = fields.get("params")
+        stated = given.get(known.norm_parameter) if isinstance(given, dict) else None
+        norm = parse_norm(stated) if stated is not None else known.norm
+        return {"norm": norm, **filled} if norm else filled
+
+    @model_validator(mode="after")
+    def _known_and_complete(self) -> LibraryAttack:
+        """Check the parameters, put them in the spelling of the library, and fill in the defaults."""
+        who = f"attack '{self.title}'"
+        accepted = self.parameters()
+        settable = [*accepted, RADIUS]
+        known = self.known.get(self.attack, Known(""))
+        for name in self.params:
+            if name not in accepted:
+                raise ConfigError(f"{who} has no parameter '{name}'{self._instead(name, accepted)}")
+        if not self.beta_parameter:
+            raise ConfigError(f"{who}: needs beta_parameter, the parameter that beta sets, or '{RADIUS}'")
+        if self.beta_parameter not in settable:
+            raise ConfigError(
+                f"{who} has no parameter '{self.beta_parameter}'{did_you_mean(self.beta_parameter, settable)}"
+            )
+        if self.beta_parameter in self.params:
+            raise ConfigError(f"{who}: '{self.beta_parameter}' is set by beta and cannot be set in params")
+        for name, value in self.params.items():
+            choices = known.choices.get(name, ())
+            self.params[name] = canonical_value(value, accepted[name], choices)
+            check_value(f"{who}: '{name}'", self.params[name], accepted[name], choices)
+        if self.minimal_norm and self.norm is None:
+            raise ConfigError(f"{who}: needs norm, the norm that it minimizes")
+        if known.budget and not {*self.params, self.beta_parameter} & {*known.budget}:
+            defaults = ", ".join(f"{name}: {accepted[name].default}" for name in known.budget)
+            raise ConfigError(f"{who} is a black-box attack: set a query budget in params (by default {defaults})")
+        for name, parameter in accepted.items():
+            if name in self.params or name == self.beta_parameter:
+                continue
+            if parameter.default is parameter.empty:
+                raise ConfigError(f"{who} needs the parameter '{name}'")
+            with contextlib.suppress(ValueError):
+                self.params[name] = plain_value(parameter.default)
+        stated = parse_norm(self.params.get(known.norm_parameter))
+        if known.norm and stated and self.norm not in (None, stated):
+            raise ConfigError(
+                f"{who}: norm '{self.norm}' contradicts its parameter '{known.norm_parameter}', which is "
+                f"{self.params[known.norm_parameter]}; leave norm out and set '{known.norm_parameter}' in params"
+            )
+        return self
+
+    def _instead(self, name: str, accepted: Iterable[str]) -> str:
+        """Return the end of the message about an unknown parameter."""
+        elsewhere = {"targeted": "; set target: next, beside params", "batch_size": "; set it beside params"}
+        if name not in self.handled:
+            return did_you_mean(name, accepted)
+        return elsewhere.get(name, "; gtn-bench sets it")
+
+    def check(self, dataset: Dataset) -> None:
+        """Construct the attack and run it on two images, so that errors of the library appear before training.
+
+        The classifier is untrained. Attacks that differ in their strength alone run once.
+
+        Args:
+            dataset: The data set, which determines the shape of images and the number of classes.
+
+        Raises:
+            ConfigError: If the attack does not apply to the data set, refuses its parameters, or fails.
+        """
+        known = self.known.get(self.attack, Known(""))
+        self._check_requirements(known, dataset)
+        if self._is_identity:
+            return
+        classifier = trial_classifier(dataset.input_shape, dataset.num_classes)
+        try:
+            with sandbox():
+                self.make(classifier, seed=0)
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"attack '{self.title}' refuses its parameters: {describe(error)}") from None
+        if known.trial:
+            content = {key: value for key, value in self.identity().items() if key != "beta"}
+            run_trial(Trial(json.dumps(content, sort_keys=True), dataset.input_shape, dataset.num_classes, self))
+
+    def _check_requirements(self, known: Known, dataset: Dataset) -> None:
+        """Check what the attack requires of a data set.
+
+        Args:
+            known: Facts about the attack class.
+            dataset: The data set.
+
+        Raises:
+            ConfigError: If the data set does not have it.
+        """
+        channels, height, width = dataset.input_shape
+        who, whose = f"attack '{self.title}'", f"data set '{dataset.name}'"
+        if known.channels not in (None, channels):
+            raise ConfigError(f"{who} requires images of {known.channels} channels, {whose} has {channels}")
+        if height != width and (known.square is True or self.params.get(str(known.square))):
+            setting = f" with {known.square}: true" if isinstance(known.square, str) else ""
+            raise ConfigError(f"{who}{setting} requires square images, those of {whose} are {height} x {width}")
+        if dataset.num_classes < known.min_classes:
+            raise ConfigError(f"{who} requires at least {known.min_classes} classes, {whose} has {dataset.num_classes}")
+        for name, value in {**self.params, "target": self.target}.items():
+            least = known.min_classes_if.get(value, 2) if isinstance(value, str) else 2
+            if dataset.num_classes < least:
+                raise ConfigError(
+                    f"{who} with {name}: {value} requires at least {least} classes, {whose} has {dataset.num_classes}"
+                )
+
+    def make(self, classifier: Classifier, seed: int) -> Any:
+        """Construct the library's attack object, with its view of the classifier.
+
+        Args:
+            classifier: The classifier under attack.
+            seed: Seed for attacks that take one.
+
+        Returns:
+            The attack object.
+
+        Raises:
+            ConfigError: If the attack does not support the target, or lacks a parameter.
+        """
+        raise NotImplementedError
+
+    def inner_attacks(self, made: Any) -> Iterable[Any]:
+        """Return the attack objects that an ensemble of attacks contains.
+
+        Args:
+            made: The object that `make` returned.
+        """
+        return ()
+
+    def generate(self, made: Any, classifier: Classifier, x: Tensor, label: Tensor) -> Tensor:
+        """Run the attack.
+
+        Args:
+            made: The object that `make` returned.
+            classifier: The classifier under attack.
+            x: Images (N, C, H, W) in [0, 1].
+            label: Classes (N,) int64: the true ones, or the classes to reach if the attack is targeted.
+
+        Returns:
+            Images (N, C, H, W).
+        """
+        raise NotImplementedError
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        if self._is_identity:
+            return x
+        with isolated(seeds):
+            made = self.make(classifier, int(seeds[0]))
+            return self.generate(made, classifier, x, attack_labels(y, classifier.num_classes, self.target))
+
+    @property
+    def _is_identity(self) -> bool:
+        """True if the ball has radius zero, which some libraries refuse."""
+        return self.threat_model is not None and self.threat_model.epsilon == 0
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's parameters that the suite sets, beta among them.
+
+        Returns:
+            Values by the names of parameters. Lists become tuples.
+
+        Raises:
+            ConfigError: If beta sets an integer parameter and is not an integer.
+        """
+        params = {name: tuple(value) if isinstance(value, list) else value for name, value in self.params.items()}
+        if self.beta_parameter not in self._signature():  # the radius, or a parameter of the call
+            return params
+        driven, whole = self.parameters()[self.beta_parameter], self.beta == int(self.beta)
+        if requires_integer(driven) and not whole:
+            raise ConfigError(f"attack '{self.title}': '{self.beta_parameter}' expects integers, got {self.beta:g}")
+        return {**params, self.beta_parameter: int(self.beta) if whole and not accepts_float(driven) else self.beta}
+
+    def attack_class(self) -> Any:
+        """Return the class from the library's attack namespace.
+
+        Raises:
+            ConfigError: If the namespace has no class of this name, or the class does not attack image classifiers.
+        """
+        if self.attack in self.others:
+            raise ConfigError(f"attack '{self.title}' does not apply: {self.others[self.attack]}")
+        attacks = attack_classes(type(self))
+        package = self.known[self.attack].package if self.attack in self.known else ""
+        if self.attack not in attacks and package:
+            raise ConfigError(
+                f"attack '{self.title}' needs the package '{package}'; install it with: pip install {package}"
+            )
+        if self.attack not in attacks:
+            short = next((name for name in attacks if "".join(filter(str.isupper, name)) == self.attack), self.attack)
+            titles = [f"{self.name}.{name}" for name in attacks]
+            raise ConfigError(f"unknown attack '{self.title}'{did_you_mean(f'{self.name}.{short}', titles)}")
+        return attacks[self.attack]
+
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """Return the parameters that a suite may set, by name."""
+        return {name: parameter for name, parameter in self._signature().items() if name not in self.handled}
+
+    def _signature(self) -> dict[str, inspect.Parameter]:
+        """Return the parameters of the constructor, by name."""
+        parameters = inspect.signature(self.attack_class().__init__).parameters
+        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        return {name: p for name, p in parameters.items() if name != "self" and p.kind in named}
+
+
+@functools.cache
+def attack_classes(library: type[LibraryAttack]) -> dict[str, Any]:
+    """Return all attack classes in the namespace of a library, by name.
+
+    Args:
+        library: The class of the library.
+
+    Raises:
+        ConfigError: If the library is not installed.
+    """
+    module, _, parent = library.base_class.partition(":")
+    try:
+        found = vars(importlib.import_module(library.namespace))
+        base = getattr(importlib.import_module(module), parent)
+    except ImportError as error:
+        raise ConfigError(
+            f"attacks '{library.name}.<Class>' need an installed {library.packages[0]}: {error}"
+        ) from None
+    classes = {name: cls for name, cls in found.items() if inspect.isclass(cls) and issubclass(cls, base)}
+    return {name: cls for name, cls in sorted(classes.items()) if not inspect.isabstract(cls)}

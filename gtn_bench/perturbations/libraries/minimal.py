@@ -1,0 +1,49 @@
+"""Minimal-norm attacks of the libraries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import SerializeAsAny
+
+from gtn_bench.config.threat import Threat
+from gtn_bench.perturbations.base import Nearest, SearchWith, attack_labels, lp_norm
+from gtn_bench.perturbations.libraries.base import LibraryAttack
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gtn_bench.inference.classifier import Classifier
+
+
+class Radius(SearchWith):
+    """The result of a minimal-norm attack: an image counts as adversarial if its distance is at most beta.
+
+    Attributes:
+        of: The attack.
+    """
+
+    name = "radius"
+    beta_meaning = "radius"
+    expected_to_succeed = True
+    of: SerializeAsAny[LibraryAttack]
+
+    @property
+    def threat_model(self) -> Threat | None:
+        return Threat(self.of.norm, self.beta) if self.of.norm else None
+
+    @property
+    def search_region(self) -> Threat | None:
+        return self.threat_model if self.of.target == "untargeted" else None
+
+    def nearest(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Nearest:
+        import torch
+
+        assert self.of.norm is not None
+        label = attack_labels(y, classifier.num_classes, self.of.target)
+        x_adv = self.of(classifier, x.clone(), y, seeds).detach().to(x).clamp(0, 1)
+        untargeted = self.of.target == "untargeted"
+        is_adv, is_adv_clean = ((classifier.predict(images) != label) == untargeted for images in (x_adv, x))
+        x_adv = x_adv.where((is_adv & ~is_adv_clean).view(-1, 1, 1, 1), x)
+        strength = lp_norm(x_adv - x, self.of.norm)
+        return Nearest(x_adv, strength.where(is_adv | is_adv_clean, torch.inf))

@@ -1,0 +1,125 @@
+"""Attacks of torchattacks, as `torchattacks.<Class>`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from gtn_bench.config.errors import ConfigError
+from gtn_bench.perturbations.libraries.base import RADIUS, Known, LibraryAttack
+from gtn_bench.perturbations.libraries.signatures import Value
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gtn_bench.inference.classifier import Classifier
+
+_NORMS: dict[str, tuple[Value, ...]] = {"norm": ("Linf", "L2")}  # FAB also documents L1, but fails with it
+_NOISES: dict[str, tuple[Value, ...]] = {"noise_type": ("guassian", "uniform")}
+_RATIO = {"dlr": 3}  # a loss of the three largest logits
+
+
+class ViaTorchattacks(LibraryAttack):
+    """Any attack of torchattacks."""
+
+    name = "torchattacks"
+    source = "https://github.com/Harry24k/adversarial-attacks-pytorch"
+    packages = ("torchattacks",)
+    namespace = "torchattacks"
+    base_class = "torchattacks.attack:Attack"
+    handled = ("model", "n_classes", "seed", "verbose")  # without a seed AutoAttack would use the time of day
+    known = {
+        "APGD": Known("eps", "linf", choices=_NORMS | {"loss": ("ce", "dlr")}, min_classes_if=_RATIO),
+        "APGDT": Known("eps", "linf", choices=_NORMS, min_classes=4),
+        "AutoAttack": Known(
+            *("eps", "linf"),
+            choices=_NORMS | {"version": ("standard", "plus", "rand")},
+            min_classes_if={"standard": 4, "plus": 4, "rand": 3},
+        ),
+        "BIM": Known("eps", "linf"),
+        "CW": Known(RADIUS, "l2"),
+        "DIFGSM": Known("eps", "linf", square=True),
+        "DeepFool": Known(RADIUS, "l2"),
+        "EADEN": Known(RADIUS, "l1"),
+        "EADL1": Known(RADIUS, "l1"),
+        "EOTPGD": Known("eps", "linf"),
+        "FAB": Known("eps", "linf", choices=_NORMS),
+        "FFGSM": Known("eps", "linf"),
+        "FGSM": Known("eps", "linf"),
+        "GN": Known("std", None, "none"),
+        "JSMA": Known("gamma", min_classes_if={"untargeted": 10}),  # its target is (label + 1) % 10
+        "Jitter": Known("eps", "linf"),
+        "MIFGSM": Known("eps", "linf"),
+        "NIFGSM": Known("eps", "linf"),
+        "OnePixel": Known("pixels", None, "black", ("steps", "popsize")),
+        "PGD": Known("eps", "linf"),
+        "PGDL2": Known("eps", "l2"),
+        "PGDRS": Known("eps", "linf", choices=_NOISES),
+        "PGDRSL2": Known("eps", "l2", choices=_NOISES),
+        "PIFGSM": Known("max_epsilon", "linf", channels=3),
+        "PIFGSMPP": Known("max_epsilon", "linf", channels=3),
+        "Pixle": Known(
+            *("restarts", None, "black", ("restarts", "max_iterations")),
+            choices={
+                "pixel_mapping": ("random", "similarity", "similarity_random", "distance", "distance_random"),
+            },
+            square=True,
+        ),
+        "RFGSM": Known("eps", "linf"),
+        "SINIFGSM": Known("eps", "linf"),
+        "SPSA": Known("eps", "linf", "black", ("nb_iter", "nb_sample")),
+        "SparseFool": Known(RADIUS, "l1"),
+        "Square": Known("eps", "linf", "black", ("n_queries",), choices=_NORMS | {"loss": ("margin", "ce")}),
+        "TIFGSM": Known(
+            "eps", "linf", choices={"kernel_name": ("gaussian", "linear", "uniform")}, channels=3, square=True
+        ),
+        "TPGD": Known("eps", "linf"),
+        "UPGD": Known("eps", "linf", choices={"loss": ("ce", "margin", "dlr")}, min_classes_if=_RATIO),
+        "VMIFGSM": Known("eps", "linf"),
+        "VNIFGSM": Known("eps", "linf"),
+    }
+    others = {
+        "Attack": "it is the base class of the others",
+        "LGV": "it trains the classifier further, to attack another one",
+        "MultiAttack": "it is a list of other attacks",
+        "VANILA": "it returns the images as they are",
+    }
+
+    trial_budget = {
+        **{"steps": 2, "n_restarts": 1, "eot_iter": 2, "binary_search_steps": 2, "n_queries": 10, "restarts": 2},
+        **{"nb_iter": 2, "num_iter_set": 2, "N": 2, "m": 2, "n_target_classes": 2},
+        "max_iterations": 10,  # EADEN and EADL1 require as many
+        "max_patches": 2,  # max_iterations of Pixle
+        "gamma": 0.001,  # share of the pixels that JSMA changes
+    }
+
+    def make(self, classifier: Classifier, seed: int) -> Any:
+        from gtn_bench.inference.views import as_torchattacks
+
+        own = {"n_classes": classifier.num_classes, "seed": seed % 2**32, "verbose": False}
+        own = {key: value for key, value in own.items() if key in self._signature()}
+        attack = self.attack_class()(as_torchattacks(classifier), **self.settings(), **own)
+        if self.target != "untargeted":
+            if "targeted" not in attack.supported_mode:
+                raise ConfigError(f"attack '{self.title}' has no targeted mode; leave target out")
+            attack.set_mode_targeted_by_label(quiet=True)
+        return attack
+
+    def inner_attacks(self, made: Any) -> Iterable[Any]:
+        return made._autoattack.attacks if self.attack == "AutoAttack" else ()
+
+    def generate(self, made: Any, classifier: Classifier, x: Tensor, label: Tensor) -> Tensor:
+        found: Tensor = made(x, label)
+        return found
+
+    def _signature(self) -> dict[str, inspect.Parameter]:
+        """Return the parameters of the constructor, with types from the docstring: ``steps (int): number of steps``."""
+        types = dict(re.findall(r"^\s*(\w+) ?\(([^)]*)\) ?:", self.attack_class().__doc__ or "", re.MULTILINE))
+        return {
+            name: parameter.replace(annotation=types[name])
+            if name in types and type(parameter.default) in (int, tuple)  # other defaults tell the type
+            else parameter
+            for name, parameter in super()._signature().items()
+        }

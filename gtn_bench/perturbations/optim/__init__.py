@@ -1,0 +1,1 @@
+"""Optimizers that attacks use: box-constrained L-BFGS."""

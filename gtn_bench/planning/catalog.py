@@ -1,0 +1,81 @@
+"""The catalog: everything that a suite can name, table by table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gtn_bench.config.description import Description, lookup, plugin_names
+from gtn_bench.data import DATASETS
+from gtn_bench.models import ARCHITECTURES
+from gtn_bench.modes import MODES
+from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
+from gtn_bench.teaching import OPTIMIZERS, TEACHERS
+
+TABLES: dict[str, tuple[str, Mapping[str, type[Description]]]] = {
+    "datasets": ("dataset", DATASETS),
+    "teachers": ("teacher", TEACHERS),
+    "optimizers": ("optimizer", OPTIMIZERS),
+    "architectures": ("architecture", ARCHITECTURES),
+    "modes": ("mode", MODES),
+    "perturbations": ("perturbation", PERTURBATIONS),
+}
+
+
+_SET_ELSEWHERE = ("beta", "attack")  # by the sweep and the name of an entry
+
+
+def _with_default(cls: type[Description], field: str) -> str:
+    """Return a parameter as a suite writes it: with its default, or the name alone if it is required."""
+    info = cls.model_fields[field]
+    if info.is_required() or info.default_factory:
+        return field
+    default = info.default.name if isinstance(info.default, Description) else info.default
+    shown = {None: "null", True: "true", False: "false"}.get(default) if isinstance(default, bool | None) else default
+    return f"{field}: {list(shown) if isinstance(shown, tuple) else shown}"
+
+
+def _beta(cls: type[Perturbation]) -> str:
+    """Return the meaning of beta with its unit."""
+    return f"{cls.beta_meaning}, pixel value" if "beta" in cls.pixel_fields else cls.beta_meaning
+
+
+def catalog(table: str) -> list[dict[str, str]]:
+    """List the content of a table.
+
+    Args:
+        table: A key of `TABLES`.
+
+    Returns:
+        One row per description, plug-ins included: name, summary, parameters, source; for perturbations also library,
+        norm, access and the meaning of beta.
+    """
+    kind, known = TABLES[table]
+    plugins = {name: lookup(known, kind, name) for name in plugin_names(kind)}
+    rows = []
+    for name, cls in {**known, **plugins}.items():
+        row = {"name": f"{name}.<Class>" if issubclass(cls, LibraryAttack) else name, "summary": cls.summary()}
+        if issubclass(cls, LibraryAttack):
+            row |= {"library": cls.packages[0], "beta": cls.beta_meaning}
+        elif issubclass(cls, Perturbation):
+            access = "white box" if cls.uses_gradient else "-"
+            norm = ", ".join(cls.norms) or "-"
+            row |= {"library": "gtn-bench", "norm": norm, "access": access, "beta": _beta(cls)}
+        row["parameters"] = ", ".join(
+            _with_default(cls, field) for field in cls.model_fields if field not in _SET_ELSEWHERE
+        )
+        rows.append({**row, "source": cls.source})
+        if issubclass(cls, LibraryAttack):
+            rows += [
+                {
+                    "name": f"{name}.{attack}",
+                    "summary": "",
+                    "library": cls.packages[0],
+                    "norm": known.norm or "-",
+                    "access": "-" if known.access == "none" else f"{known.access} box",
+                    "beta": f"{known.norm} radius" if known.minimal_norm else known.beta_parameter,
+                    "parameters": "its own",
+                    "source": cls.source,
+                }
+                for attack, known in cls.known.items()
+            ]
+    return rows

@@ -1,0 +1,204 @@
+"""The parts of a plan: teachers, learners and cells, each with the key and the seeds of its content."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+
+from gtn_bench.config.description import Description, Precision, Protocol
+from gtn_bench.config.labels import NO_TEACHER
+from gtn_bench.config.suite import Suite
+from gtn_bench.data.base import Dataset
+from gtn_bench.models import Architecture
+from gtn_bench.modes.base import Mode
+from gtn_bench.modes.gtn import GTN
+from gtn_bench.perturbations.base import Perturbation
+from gtn_bench.reference import protocol as reference
+from gtn_bench.store.hashing import seed_for
+from gtn_bench.store.keys import key_for
+from gtn_bench.teaching.teachers import Teacher
+
+
+@dataclass(frozen=True)
+class TaughtBy:
+    """A teacher on a data set, with its label.
+
+    Attributes:
+        label: Name of the teacher in results.
+        teacher: The teacher.
+        dataset: The data set that it teaches.
+    """
+
+    label: str
+    teacher: Teacher
+    dataset: Dataset
+
+    def key(self, device: str) -> str:
+        """Return the key of the teaching set."""
+        content = {"dataset": self.dataset.identity(), "teacher": self.teacher.content()}
+        return key_for(content, code=_modules(self.dataset, self.teacher), device=device)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """One network to train: an architecture in a mode, from one seed.
+
+    Attributes:
+        dataset: The data set.
+        taught_by: The teacher, if the mode needs one.
+        architecture_label: Name of the architecture in results.
+        architecture: The architecture.
+        mode_label: Name of the mode in results.
+        mode: The mode.
+        seed: The seed in the suite.
+    """
+
+    dataset: Dataset
+    taught_by: TaughtBy | None
+    architecture_label: str
+    architecture: Architecture
+    mode_label: str
+    mode: Mode
+    seed: int
+
+    @property
+    def teacher_label(self) -> str:
+        """Name of the teacher in results; `NO_TEACHER` without one."""
+        return self.taught_by.label if self.taught_by else NO_TEACHER
+
+    @property
+    def initial_seed(self) -> int:
+        """Seed of the initial weights: the same for all modes and teachers, so that learners can be paired."""
+        return seed_for("initial weights", self.dataset.identity(), self.architecture.identity(), self.seed)
+
+    @property
+    def training_seed(self) -> int:
+        """Seed of the random draws of the training."""
+        return seed_for("training", self.dataset.identity(), self.mode.content(), self.seed)
+
+    @property
+    def trajectory(self) -> Hashable:
+        """Identity of the training pass. Learners that differ only in their number of inner steps share it."""
+        if isinstance(self.mode, GTN) and self.mode.follows_curriculum:
+            return (self.taught_by, self.architecture, self.seed, self.mode.lr_factor)
+        return self
+
+    def key(self, device: str) -> str:
+        """Return the key of the state dict."""
+        content = {
+            "dataset": self.dataset.identity(),
+            "teacher": self.taught_by.key(device) if self.taught_by else None,
+            "architecture": self.architecture.identity(),
+            "mode": self.mode.content(),
+            "seed": self.seed,
+            "seeds": [self.initial_seed, self.training_seed],
+        }
+        code = {"gtn_bench.modes.training"} | _modules(self.dataset, self.architecture, self.mode)
+        return key_for(content, code=code, device=device)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One learner under one perturbation at one strength: a row of the summary.
+
+    Attributes:
+        learner: The learner.
+        perturbation_label: Name of the perturbation in results.
+        perturbation: The perturbation, with all its fields in pixel values.
+        beta: The strength, in the units of the suite.
+        samples: Number of test images, the first ones of the split.
+        precision: Precision in which the perturbation sees the learner.
+        protocol: How the learner is measured.
+    """
+
+    learner: Learner
+    perturbation_label: str
+    perturbation: Perturbation
+    beta: float
+    samples: int
+    precision: Precision
+    protocol: Protocol
+
+    @property
+    def noise_seed(self) -> int:
+        """Seed of all randomness of the perturbation: the same for all learners of a seed and for all strengths.
+
+        Modes therefore meet the same noise and can be paired, and a sweep scales one draw.
+        """
+        content = self.perturbation.rng_identity()
+        return seed_for("perturbation", self.learner.dataset.identity(), content, self.learner.seed)
+
+    @property
+    def in_train_mode(self) -> bool:
+        """True if the batch norms of the learner use the statistics of the evaluated batch."""
+        return self.protocol == "published" and reference.TRAIN_MODE[self.learner.mode.name]
+
+    def key(self, device: str, learner_key: str) -> str:
+        """Return the key of the cell's result."""
+        content = {
+            "learner": learner_key,
+            "perturbation": self.perturbation.identity(),
+            "samples": self.samples,
+            "precision": self.precision,
+            "batch_statistics": self.in_train_mode,
+            "seeds": [self.learner.seed, self.noise_seed],
+        }
+        code = self._code(_modules(self.perturbation))
+        return key_for(content, code=code, packages=self.perturbation.packages, device=device)
+
+    def clean_key(self, device: str, learner_key: str) -> str:
+        """Return the key of the learner's predictions on clean images."""
+        content = {"learner": learner_key, "samples": self.samples, "batch_statistics": self.in_train_mode}
+        return key_for(content, code=self._code(()), device=device)
+
+    def _code(self, modules: Iterable[str]) -> set[str]:
+        classifier = "gtn_bench.inference.classifier"
+        if self.in_train_mode:
+            classifier = "gtn_bench.reference.batch_classifier"
+        return {"gtn_bench.evaluation.evaluate", classifier, *modules}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a suite, in the order of its file, and the suite with every default written out."""
+
+    suite: Suite
+    cells: tuple[Cell, ...]
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data set of all cells."""
+        return self.cells[0].learner.dataset
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Installed packages that the perturbations depend on."""
+        return tuple(sorted({package for cell in self.cells for package in cell.perturbation.packages}))
+
+    @property
+    def axes(self) -> dict[str, str]:
+        """Label of the beta axis, by perturbation."""
+        unit = {"pixel": "pixel value", "normalized": "normalized value"}[self.suite.units]
+        return {cell.perturbation_label: cell.perturbation.axis_label(unit) for cell in self.cells}
+
+    @property
+    def details(self) -> dict[str, str]:
+        """The parameter that figures and tables show beside the label, by perturbation; empty for most."""
+        return {cell.perturbation_label: cell.perturbation.detail for cell in self.cells}
+
+    @property
+    def learners(self) -> tuple[Learner, ...]:
+        """All learners, each once."""
+        return tuple(dict.fromkeys(cell.learner for cell in self.cells))
+
+    @property
+    def teachers(self) -> tuple[TaughtBy, ...]:
+        """All teachers, each once."""
+        return tuple(dict.fromkeys(learner.taught_by for learner in self.learners if learner.taught_by))
+
+
+def _modules(*descriptions: Description) -> set[str]:
+    """Return the modules of the classes of descriptions, of their parts and of their bases, plug-ins included."""
+    whole = [part for description in descriptions for part in (description, *description.parts())]
+    bases = {base for part in whole for base in type(part).__mro__ if issubclass(base, Description)}
+    return {base.__module__ for base in bases - {Description}}

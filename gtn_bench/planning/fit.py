@@ -1,0 +1,95 @@
+"""Checks that the parts of a suite fit the data set and each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from gtn_bench.config.errors import ConfigError, at_place
+from gtn_bench.config.suite import Suite
+from gtn_bench.data import Dataset
+from gtn_bench.perturbations import Perturbation
+from gtn_bench.perturbations.base import SearchWith
+from gtn_bench.planning.resolving import Resolved
+from gtn_bench.reference import protocol as reference
+from gtn_bench.reference.curves import check_overlay
+
+
+def check_fit(suite: Suite, resolved: Resolved) -> Iterator[str]:
+    """Yield a line ``place: problem`` for everything in a suite that does not fit.
+
+    Args:
+        suite: The suite, or the valid parts of an invalid one.
+        resolved: The descriptions that its names mean. Without a data set nothing is checked.
+    """
+    if resolved.dataset is None:
+        return
+    yield from _check_teachers_and_modes(suite, resolved.dataset, resolved)
+    yield from _check_perturbations(suite, resolved.dataset, resolved)
+    if suite.protocol == "published" or suite.overlay:
+        yield from _check_reference(suite, resolved.dataset, resolved)
+
+
+def _check_teachers_and_modes(suite: Suite, dataset: Dataset, resolved: Resolved) -> Iterator[str]:
+    for place, teacher in resolved.teachers.items():
+        yield from _problems(place, teacher.check, dataset)
+    for place, mode in resolved.modes.items():
+        if mode.needs_teacher and not suite.teachers and "teachers" not in suite.unread:
+            yield f"{place}: mode '{mode.name}' needs a teacher, the suite has none"
+        for taught_by in resolved.teachers.values() if mode.needs_teacher else [None]:
+            yield from _problems(place, mode.check, dataset, taught_by)
+    all_modes = len(resolved.modes) == len(suite.modes) + len(suite.controls)
+    all_modes = all_modes and not suite.unread & {"modes", "controls"}
+    if suite.teachers and all_modes and not any(mode.needs_teacher for mode in resolved.modes.values()):
+        yield "teachers: no mode of the suite learns from a teacher"
+    for place, architecture in resolved.architectures.items():
+        yield from _problems(place, architecture.check, dataset)
+
+
+def _check_perturbations(suite: Suite, dataset: Dataset, resolved: Resolved) -> Iterator[str]:
+    for place, entry in zip(suite.places("perturbations"), suite.perturbations, strict=True):
+        sweep = resolved.sweeps.get(place, [])
+        middle = len(sweep) // 2  # a library attack is tried once per sweep: at its middle strength
+        for perturbation in (*sweep[middle:], *sweep[:middle]):
+            yield from _problems(place, perturbation.check, dataset)
+        if (entry.samples or 0) > dataset.sizes[2]:
+            yield f"{place}.samples: data set '{dataset.name}' has {dataset.sizes[2]} test images, got {entry.samples}"
+    if suite.units == "normalized" and len(dataset.std) > 1:
+        yield f"units: 'normalized' needs images of one channel, data set '{dataset.name}' has {len(dataset.std)}"
+    if len(resolved.sweeps) < len(suite.perturbations) or "perturbations" in suite.unread:
+        return
+    perturbations = [sweep[0] for sweep in resolved.sweeps.values()]
+    if suite.units == "normalized" and not any(map(_has_pixel_fields, perturbations)):
+        yield "units: no perturbation of the suite has strengths in 'normalized' units; leave units out"
+    if suite.precision == "bfloat16" and not any(each.supports_bfloat16 for each in perturbations):
+        yield "precision: no perturbation of the suite sees learners in 'bfloat16'; leave precision out"
+
+
+def _check_reference(suite: Suite, dataset: Dataset, resolved: Resolved) -> Iterator[str]:
+    """Yield what does not fit the reference study, if its protocol or its curves are requested."""
+    if suite.protocol == "published":
+        for place, mode in resolved.modes.items():
+            yield from _problems(place, reference.check_mode, mode.name)
+        for place, entry in zip(suite.places("perturbations"), suite.perturbations, strict=True):
+            for perturbation in resolved.sweeps.get(place, [])[:1]:
+                samples = entry.samples or dataset.sizes[2]
+                yield from _problems(place, reference.check_perturbation, perturbation, samples)
+        if suite.precision != "float32":
+            yield f"precision: protocol 'published' computes in float32, got '{suite.precision}'"
+    every_teacher = len(resolved.teachers) == len(suite.teachers)
+    if suite.overlay and every_teacher and not suite.unread & {"teachers", "units"}:
+        labels = [teacher.title for teacher in suite.teachers]
+        yield from _problems("overlay", check_overlay, dataset.name, suite.units, labels)
+
+
+def _problems(place: str, check: Callable[..., None], *arguments: Any) -> list[str]:
+    """Return the problems that a check raises, each with its place in the file."""
+    try:
+        check(*arguments)
+    except ConfigError as error:
+        return at_place(error, place)
+    return []
+
+
+def _has_pixel_fields(perturbation: Perturbation) -> bool:
+    return bool((perturbation.of if isinstance(perturbation, SearchWith) else perturbation).pixel_fields)

@@ -1,0 +1,177 @@
+"""Planning: resolves and checks a suite, and enumerates its cells. Every problem is found before any training."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, product
+from numbers import Integral, Real
+from typing import Any, NamedTuple, TypeVar
+
+from gtn_bench.config.description import MAX_PROBLEMS, Description
+from gtn_bench.config.errors import ConfigError, shown
+from gtn_bench.config.suite import Entry, Named, PerturbationEntry, Suite, salvage
+from gtn_bench.data import Dataset
+from gtn_bench.models import Architecture
+from gtn_bench.modes import Mode
+from gtn_bench.perturbations import Perturbation
+from gtn_bench.perturbations.base import SearchWith
+from gtn_bench.planning.cells import Cell, Learner, Plan, TaughtBy
+from gtn_bench.planning.fit import check_fit
+from gtn_bench.planning.resolving import Problems, resolve
+from gtn_bench.teaching import Teacher
+
+N = TypeVar("N", bound=Named)
+T = TypeVar("T")
+
+Limit = int | float | None  # of test images: at most this many, or a share of them
+
+
+def load(source: str | os.PathLike[str] | Mapping[str, Any]) -> Suite:
+    """Load a suite.
+
+    If a part of it is wrong, the other parts are resolved and checked too, so that one error reports all problems.
+
+    Args:
+        source: Path of a YAML file, or name of a suite that ships with the package, such as ``"demo"``, or the content
+            of a suite as a mapping.
+
+    Returns:
+        The suite. `plan` resolves the names in it.
+
+    Raises:
+        ConfigError: One line per problem: the file, the place in it, what was expected.
+    """
+    suite, found = salvage(source)
+    if found:
+        _resolve_and_check(suite, found)
+    return suite
+
+
+def plan(suite: Suite, limit: Limit = None) -> Plan:
+    """Resolve and check a suite.
+
+    Args:
+        suite: The suite.
+        limit: At most this many test images per cell (an integer), or a share of them in (0, 1] (a float).
+
+    Returns:
+        The plan.
+
+    Raises:
+        ConfigError: One line per problem.
+    """
+    if not isinstance(suite, Suite):
+        raise ConfigError(f"plan expects a suite, got {_wrong_suite(suite)}")
+    limit = _checked_limit(limit)
+    parts = _resolve_and_check(suite)
+    return Plan(_written_out(suite, parts, limit), tuple(_cells(suite, parts, limit)))
+
+
+class _Parts(NamedTuple):
+    """The descriptions that the names in a valid suite mean, by label."""
+
+    dataset: Dataset
+    teachers: dict[str, Teacher]
+    architectures: dict[str, Architecture]
+    modes: dict[str, Mode]
+    sweeps: dict[str, list[Perturbation]]
+
+
+def _resolve_and_check(suite: Suite, found: Sequence[str] = ()) -> _Parts:
+    """Return the descriptions that the names in a suite mean.
+
+    Args:
+        suite: The suite, or the valid parts of an invalid one.
+        found: Problems that are known already.
+
+    Raises:
+        ConfigError: With all problems, up to the number that is listed.
+    """
+    problems = Problems(found)
+    resolved = resolve(suite, problems)
+    problems += islice(check_fit(suite, resolved), max(0, MAX_PROBLEMS + 1 - len(problems)))
+    if problems or resolved.dataset is None:
+        raise suite.error(problems)
+    return _Parts(
+        resolved.dataset,
+        _by_label(suite.teachers, resolved.teachers),
+        _by_label(suite.architectures, resolved.architectures),
+        _by_label((*suite.modes, *suite.controls), resolved.modes),
+        _by_label(suite.perturbations, resolved.sweeps),
+    )
+
+
+def _by_label(entries: Sequence[Entry], found: Mapping[str, T]) -> dict[str, T]:
+    """Return the descriptions of the entries of a section, which are in the same order, by label."""
+    return dict(zip((entry.title for entry in entries), found.values(), strict=True))
+
+
+def _wrong_suite(value: object) -> str:
+    """Return what was given in place of a suite, with the right call."""
+    if isinstance(value, Plan):
+        return "a plan; pass it to gtn_bench.run"
+    if isinstance(value, str | os.PathLike | Mapping):
+        return f"{shown(value)}; call gtn_bench.plan(gtn_bench.load({shown(value)}))"
+    return f"{shown(value)}; gtn_bench.load returns one"
+
+
+def _checked_limit(limit: object) -> Limit:
+    """Return a limit as a built-in number, whichever type of number it is."""
+    if limit is None:
+        return None
+    number = None if isinstance(limit, bool) else limit
+    if isinstance(number, Integral):
+        if number < 1:
+            raise ConfigError(f"limit expects at least one image, got {number}")
+        return int(number)
+    if isinstance(number, Real) and 0 < float(number) <= 1:
+        return float(number)
+    raise ConfigError(f"limit expects a number of images or a share of them in (0, 1], got {shown(limit)}")
+
+
+def _cells(suite: Suite, parts: _Parts, limit: Limit) -> Iterator[Cell]:
+    taught = [TaughtBy(label, teacher, parts.dataset) for label, teacher in parts.teachers.items()]
+    scale = parts.dataset.std[0] if suite.units == "normalized" else 1.0
+    for architecture, mode, seed in product(parts.architectures.items(), parts.modes.items(), suite.seeds):
+        for taught_by in taught if mode[1].needs_teacher else [None]:
+            learner = Learner(parts.dataset, taught_by, *architecture, *mode, seed)
+            for entry in suite.perturbations:
+                samples = _samples(entry, parts.dataset, limit)
+                for beta, perturbation in zip(entry.beta, parts.sweeps[entry.title], strict=True):
+                    precision = suite.precision if perturbation.supports_bfloat16 else "float32"
+                    strength = perturbation.in_pixels(scale)
+                    yield Cell(learner, entry.title, strength, beta, samples, precision, suite.protocol)
+
+
+def _written_out(suite: Suite, parts: _Parts, limit: Limit) -> Suite:
+    """Return the suite with every default of every part."""
+
+    def entry(old: N, description: Description, **more: Any) -> N:
+        if isinstance(description, SearchWith):
+            description = description.of
+        fields = {key: value for key, value in description.identity().items() if key not in ("name", "beta", "attack")}
+        return type(old)(**{**old.model_dump(include={"name", "label", "search"}), **fields, **more})
+
+    sweeps = [
+        entry(old, parts.sweeps[old.title][0], beta=old.beta, samples=_samples(old, parts.dataset, limit))
+        for old in suite.perturbations
+    ]
+    return suite.model_copy(
+        update={
+            "dataset": entry(suite.dataset, parts.dataset),
+            "teachers": tuple(entry(old, parts.teachers[old.title]) for old in suite.teachers),
+            "architectures": tuple(entry(old, parts.architectures[old.title]) for old in suite.architectures),
+            "modes": tuple(entry(old, parts.modes[old.title]) for old in suite.modes),
+            "controls": tuple(entry(old, parts.modes[old.title]) for old in suite.controls),
+            "perturbations": tuple(sweeps),
+        }
+    )
+
+
+def _samples(entry: PerturbationEntry, dataset: Dataset, limit: Limit) -> int:
+    samples = entry.samples or dataset.sizes[2]
+    if isinstance(limit, float):
+        return max(math.ceil(round(samples * limit, 6)), 1)
+    return min(samples, limit or samples)

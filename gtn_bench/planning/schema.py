@@ -1,0 +1,84 @@
+"""The JSON schema of suites, for editors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gtn_bench.config.description import Description
+from gtn_bench.config.suite import Suite
+from gtn_bench.perturbations import LibraryAttack
+from gtn_bench.planning.catalog import TABLES
+from gtn_bench.teaching import OPTIMIZERS
+
+
+def suite_schema() -> dict[str, Any]:
+    """Return the JSON schema (draft 2020-12) of a suite file, with every name of every table and its fields."""
+    schema = Suite.model_json_schema(mode="validation")
+    definitions: dict[str, Any] = {}
+    refs = {
+        key: {"anyOf": [_entry(cls, definitions, key) for cls in table.values()]} for key, (_, table) in TABLES.items()
+    }
+    properties = schema["properties"]
+    properties["dataset"] = _or_name(refs["datasets"], "datasets")
+    for key, table in (
+        ("teachers", "teachers"),
+        ("architectures", "architectures"),
+        ("modes", "modes"),
+        ("controls", "modes"),
+    ):
+        properties[key]["items"] = _or_name(refs[table], table)
+    properties["perturbations"]["items"] = refs["perturbations"]
+    schema["$defs"] = {**definitions, "sweep": _SWEEP}
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return schema
+
+
+_NUMBERS = {
+    "type": "array",
+    "prefixItems": [{"type": "number"}, {"type": "number"}, {"type": "integer"}],
+    "minItems": 3,
+}
+_SWEEP = {
+    "description": "Strengths: a list, or evenly spaced numbers [first, last, count].",
+    "anyOf": [
+        {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 1},
+        *(
+            {"type": "object", "properties": {kind: _NUMBERS}, "required": [kind], "additionalProperties": False}
+            for kind in ("linspace", "geomspace")
+        ),
+    ],
+}
+
+
+def _or_name(entry: dict[str, Any], table: str) -> dict[str, Any]:
+    """Return a schema that also accepts a bare name in place of an entry without fields."""
+    return {"anyOf": [{"enum": list(TABLES[table][1])}, entry]}
+
+
+def _entry(cls: type[Description], definitions: dict[str, Any], table: str) -> dict[str, Any]:
+    """Return the schema of one description: its name, an optional label, its fields."""
+    fields = cls.model_json_schema(ref_template="#/$defs/{model}")
+    definitions.update(fields.pop("$defs", {}))
+    properties, required = dict(fields["properties"]), set(fields.get("required", ()))
+    named: dict[str, Any] = {"const": cls.name}
+    if issubclass(cls, LibraryAttack):
+        named = {"type": "string", "pattern": rf"^{cls.name}\.[A-Za-z]\w*$"}
+        properties.pop("attack")
+        required.discard("attack")
+    if table == "perturbations":
+        properties |= {"beta": {"$ref": "#/$defs/sweep"}, "samples": {"type": "integer", "exclusiveMinimum": 0}}
+        properties["search"] = {"enum": ["minimal", None]}
+    if "architecture" in properties:
+        one = {"anyOf": [{"enum": list(TABLES["architectures"][1])}, {"type": "object"}]}
+        properties["architecture"] = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+    if "inner_optimizer" in properties:
+        properties["inner_optimizer"] = {"anyOf": [{"enum": list(OPTIMIZERS)}, {"type": "object"}]}
+    label = {} if table == "datasets" else {"label": {"type": "string"}}
+    definitions[f"{table}.{cls.name}"] = {
+        "type": "object",
+        "description": cls.summary(),
+        "properties": {"name": named, **label, **properties},
+        "required": sorted({"name", *required}),
+        "additionalProperties": False,
+    }
+    return {"$ref": f"#/$defs/{table}.{cls.name}"}

@@ -1,0 +1,129 @@
+"""The figures of a run: which there are, and when they are drawn again."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gtn_bench.analysis.curves import Bands
+from gtn_bench.analysis.results import Results
+from gtn_bench.reporting.names import file_names
+from gtn_bench.store.files import write_atomically
+from gtn_bench.store.hashing import digest, file_digest
+from gtn_bench.store.keys import code_digest
+
+Images = dict[str, dict[str, dict[float, Any]]]  # by perturbation, mode and beta
+
+
+def figure_files(results: Results) -> dict[str, str]:
+    """Return the name of the figure of each perturbation, without an ending."""
+    return file_names(str(label) for label in results.summary["perturbation"].unique())
+
+
+def with_strips(results: Results) -> set[str]:
+    """Return the perturbations whose example images are drawn: now, or before the images were removed."""
+    folder = results.folder / "figures"
+    return {label for label, name in figure_files(results).items() if (folder / f"{name}-examples.png").is_file()}
+
+
+def draw(results: Results, bands: Bands, published: pd.DataFrame | None) -> None:
+    """Draw all figures, unless the same code has drawn them from the same tables already.
+
+    Args:
+        results: The results.
+        bands: The bands of the curves.
+        published: Points of the reference study beside the curves, from `published_beside`.
+    """
+    folder = results.folder / "figures"
+    wanted = _wanted(results)
+    drawn_from = _content(results, bands, published)
+    stamp, existing = folder / ".drawn-from", {path.name for path in folder.glob("*.[ps][nv]g")}
+    before, *drawn = stamp.read_text(encoding="utf-8").splitlines() if stamp.is_file() else [""]
+    for name in (existing & {*drawn}) - wanted if results.examples else ():  # of a suite that has changed since then
+        (folder / name).unlink()
+    if wanted <= existing and before == drawn_from:
+        return
+    write_atomically(stamp, "\n".join(["", *sorted(wanted.union(drawn))]).encode())  # until all of them are drawn
+    _draw_all(results, folder, bands, published)
+    write_atomically(stamp, "\n".join([drawn_from, *sorted(wanted)]).encode())
+
+
+def _wanted(results: Results) -> set[str]:
+    """Return the names of all files."""
+    files = figure_files(results)
+    names = {files[str(label)] for label in results.curves["perturbation"].unique()} | {"over-l2", "over-linf"}
+    names |= {f"{files[label]}-examples" for label in example_images(results)}
+    return {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+
+
+def _content(results: Results, bands: Bands, published: pd.DataFrame | None) -> str:
+    """Return a hash of everything that determines the figures."""
+    tables = [results.folder / name for name in ("curves.csv", "samples.parquet", "examples.safetensors")]
+    tables = [path for path in tables if path.is_file()]  # results can be shared without their large files
+    shown = {key: results.provenance.get(key) for key in ("perturbations", "details", "examples", "note")}
+    code = code_digest("gtn_bench.reporting.drawing", "gtn_bench.reporting.figures")
+    how = [bands, published.to_csv() if published is not None else ""]
+    return digest([code, shown, how, *(file_digest(table) for table in tables)])
+
+
+def _draw_all(results: Results, folder: Path, bands: Bands, published: pd.DataFrame | None) -> None:
+    from gtn_bench.reporting import figures
+
+    axes, note = results.provenance["perturbations"], results.provenance.get("note", "")
+    styles = figures.style([str(mode) for mode in results.summary["mode"].unique()])
+    files, strips = figure_files(results), _strips(results)
+    for perturbation, part in results.curves.groupby("perturbation", sort=False):
+        label = str(perturbation)
+        shared = {"axis": axes[label], "note": note, "name": results.display_name(label)}
+        theirs = None
+        if published is not None:
+            theirs = published[published["perturbation"] == label].assign(accuracy=lambda table: table["published"])
+        figure = figures.curves_figure(part, styles=styles, bands=bands, published=theirs, **shared)
+        figures.save(figure, folder / files[label])
+        if label in strips:
+            figures.save(figures.strip_figure(**strips[label], **shared), folder / f"{files[label]}-examples")
+    names = {label: results.display_name(label) for label in files}
+    for norm in figures.NORMS:
+        figure = figures.achieved_figure(results.curves, norm, styles, note=note, names=names)
+        figures.save(figure, folder / f"over-{norm}")
+
+
+def _strips(results: Results) -> dict[str, Mapping[str, Any]]:
+    """Return the arguments of `strip_figure` for each perturbation: the first test image at every strength."""
+    found = example_images(results)
+    if not found:
+        return {}
+    chosen = results.provenance["examples"]
+    seen = results.select(architecture=chosen["architecture"], seed=chosen["seed"], sample=0)
+    seen = seen[seen["teacher"].isin(chosen["teachers"])]
+    return {
+        perturbation: {
+            "clean": results.examples["clean"][0],
+            "perturbed": perturbed,
+            "predictions": seen[seen["perturbation"] == perturbation],
+            "label": int(seen["label"].iloc[0]),
+        }
+        for perturbation, perturbed in found.items()
+    }
+
+
+def example_images(results: Results) -> Images:
+    """Return the first example image (C, H, W) by perturbation, mode and beta.
+
+    Names can contain the separator of the keys, so keys are looked up instead of split at every separator.
+    """
+    labels = (results.summary[column].unique() for column in ("perturbation", "mode"))
+    pairs = {
+        f"{perturbation}/{mode}": (str(perturbation), str(mode)) for perturbation, mode in itertools.product(*labels)
+    }
+    images: Images = {}
+    for key, value in results.examples.items():
+        pair, _, beta = key.rpartition("/")
+        if pair in pairs:
+            perturbation, mode = pairs[pair]
+            images.setdefault(perturbation, {}).setdefault(mode, {})[float(beta)] = value[0]
+    return images

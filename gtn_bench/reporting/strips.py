@@ -1,0 +1,139 @@
+"""Figures of images: a test image at each strength, and other grids of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gtn_bench.reporting.layout import finish, grid
+from gtn_bench.reporting.text import wrap
+from gtn_bench.reporting.theme import INK, SMALL, WARNING, theme
+
+Array = np.ndarray[Any, Any]
+
+_MOST = 10  # perturbed images per row
+_SIDE, _THINNEST, _LONGEST = 0.75, 0.2, 2.5  # inches of an image: the usual longest side, bounds of elongated ones
+_LABELS = 1.6  # inches of the labels of rows
+
+
+class Tile(NamedTuple):
+    """An image in a grid.
+
+    Attributes:
+        row, column: Place in the grid.
+        image: (C, H, W) in [0, 1]. Three channels are shown in color, any other number as their mean in gray.
+        text: Text below the image.
+        color: Color of the text.
+    """
+
+    row: int
+    column: int
+    image: Array
+    text: str = ""
+    color: str = INK
+
+
+@theme()
+def strip_figure(
+    clean: Array,
+    perturbed: Mapping[str, Mapping[float, Array]],
+    predictions: pd.DataFrame,
+    label: int,
+    axis: str,
+    *,
+    note: str = "",
+    name: str = "",
+) -> Figure:
+    """Draw a test image, clean and at each strength, with the predicted class below it; one row per mode.
+
+    Args:
+        clean: The image (C, H, W) in [0, 1].
+        perturbed: Perturbed images (C, H, W) by mode and beta. Of more than ten strengths, ten are shown.
+        predictions: Columns mode, beta, clean_prediction, prediction.
+        label: True class of the image.
+        axis: Meaning of beta.
+        note: Warning above the images.
+        name: Name of the perturbation in the caption.
+    """
+    betas = sorted({beta for images in perturbed.values() for beta in images})
+    shown = [betas[place] for place in _spread(len(betas), _MOST)]
+    tiles = []
+    for row, (mode, images) in enumerate(perturbed.items()):
+        mine = predictions[predictions["mode"] == mode]
+        predicted = dict(zip(mine["beta"], mine["prediction"], strict=True))
+        tiles.append(_predicted(row, 0, clean, mine["clean_prediction"].iloc[0], label))
+        for column, beta in enumerate(shown, start=1):
+            if beta in images:
+                tiles.append(_predicted(row, column, images[beta], predicted[beta], label))
+    caption = [f"{name}: beta ({axis})" if name else f"beta ({axis})", "predicted class below each image, ✗ if wrong"]
+    if len(shown) < len(betas):
+        caption.append(f"{len(shown)} of {len(betas)} strengths")
+    if len(clean) not in (1, 3):
+        caption.append(f"mean of the {len(clean)} channels")
+    columns = ["clean", *(f"{beta:.3g}" for beta in shown)]
+    return tiles_figure(tiles, list(perturbed), columns, xlabel="; ".join(caption), note=note)
+
+
+def tiles_figure(
+    tiles: Sequence[Tile], rows: Sequence[str], columns: Sequence[str], *, xlabel: str, ylabel: str = "", note: str = ""
+) -> Figure:
+    """Draw a grid of images of the same shape. Call it inside `theme`.
+
+    Args:
+        tiles: The images; places without one stay empty.
+        rows: Labels of the rows.
+        columns: Labels of the columns.
+        xlabel: Caption below the images.
+        ylabel: Label beside the images.
+        note: Warning above the images.
+    """
+    width, height = _size(tiles[0].image.shape[1:])
+    labels = [wrap(label, _LABELS, SMALL) for label in rows]
+    lines = max(label.count("\n") + 1 for label in labels)
+    below = 0.3 if any(tile.text for tile in tiles) else 0.1
+    pitch = (max(width, 0.6) + 0.1, max(height + below, (1 + 1.25 * lines) * SMALL / 72))
+    panels = grid(1, 1, len(columns) * pitch[0], (len(rows) - 1) * pitch[1] + height)
+    panel: Axes = panels.axes[0, 0]
+    for tile in tiles:
+        center, top = (tile.column + 0.5) * pitch[0], tile.row * pitch[1]
+        extent = (center - width / 2, center + width / 2, top + height, top)
+        panel.imshow(
+            _shown(tile.image), extent=extent, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto"
+        )
+        panel.text(center, top + height + 0.04, tile.text, color=tile.color, ha="center", va="top", fontsize=SMALL)
+    panel.set(xlim=(0, panels.width), ylim=(panels.height, 0))
+    panel.set_xticks([(column + 0.5) * pitch[0] for column in range(len(columns))], columns)
+    panel.set_yticks([row * pitch[1] + height / 2 for row in range(len(rows))], labels, parse_math=False)
+    panel.tick_params(length=0, labeltop=True, labelbottom=False)
+    panel.spines[:].set_visible(False)
+    return finish(panels, xlabel=xlabel, ylabel=ylabel, note=note)
+
+
+def _predicted(row: int, column: int, image: Array, prediction: int, label: int) -> Tile:
+    """Return a tile with the predicted class below the image, marked if it is wrong."""
+    right = prediction == label
+    return Tile(row, column, image, f"{prediction}" if right else f"{prediction} ✗", INK if right else WARNING)
+
+
+def _shown(image: Array) -> Array:
+    """Return an image (C, H, W) as matplotlib shows it: (H, W, 3) in color, or (H, W) in gray."""
+    image = np.clip(image, 0, 1)
+    return image.transpose(1, 2, 0) if len(image) == 3 else image.mean(0)
+
+
+def _size(shape: tuple[int, ...]) -> tuple[float, float]:
+    """Return width and height in inches of an image of shape (H, W)."""
+    scale = _SIDE / max(shape)
+    if min(shape) * scale < _THINNEST:
+        scale = min(_THINNEST / min(shape), _LONGEST / max(shape))
+    return shape[1] * scale, shape[0] * scale
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Return at most so many of the places 0 to count - 1, evenly spread, with the first and the last."""
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))})

@@ -1,0 +1,65 @@
+"""Text in figures: its width, and lines that fit."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
+
+_SEPARATORS = "/_.,+-"
+
+
+@cache
+def text_width(text: str, size: float) -> float:
+    """Return the width of a line of text in the default font.
+
+    Args:
+        text: The line.
+        size: Font size in points.
+
+    Returns:
+        The width in inches.
+    """
+    font = FontProperties(family="DejaVu Sans", size=size)
+    width: float = text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
+    return width / 72
+
+
+def wrap(text: str, width: float, size: float) -> str:
+    """Break a text into lines.
+
+    Args:
+        text: The text. Words that do not fit on a line are broken, behind a separator if there is one near its end.
+        width: Width of the lines in inches.
+        size: Font size in points.
+
+    Returns:
+        The lines, separated by newlines.
+    """
+    lines = []
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in paragraph.split():
+            longer = f"{line} {word}" if line else word
+            if text_width(longer, size) <= width:
+                line = longer
+                continue
+            *whole, rest = _pieces(word, width, size)
+            lines += [line] * bool(line) + whole
+            line = rest
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _pieces(word: str, width: float, size: float) -> list[str]:
+    """Return the parts of a word, each of which fits on a line."""
+    parts = []
+    while text_width(word, size) > width and len(word) > 1:
+        fitting = [count for count in range(1, len(word)) if text_width(word[:count], size) <= width]
+        longest = max(fitting, default=1)
+        behind = 1 + max(word.rfind(mark, 0, longest) for mark in _SEPARATORS)
+        cut = behind if behind > longest // 2 else longest
+        parts.append(word[:cut])
+        word = word[cut:]
+    return [*parts, word]

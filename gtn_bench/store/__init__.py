@@ -1,0 +1,1 @@
+"""Storage: hashes, content keys, atomic files, the cache."""

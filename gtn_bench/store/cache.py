@@ -1,0 +1,62 @@
+"""The cache: one safetensors file per teacher, learner and cell, named by its content key."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import platformdirs
+from safetensors import SafetensorError, safe_open
+
+from gtn_bench.config.paths import user_path
+from gtn_bench.store.files import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def cache_folder() -> Path:
+    """Return `GTN_BENCH_CACHE`, or else the user's cache folder."""
+    folder = os.environ.get("GTN_BENCH_CACHE")
+    return user_path(folder) if folder else platformdirs.user_cache_path("gtn-bench")
+
+
+@dataclass(frozen=True)
+class Store:
+    """Files ``<folder>/<kind>/<key>.safetensors``: named tensors with metadata, complete or absent."""
+
+    folder: Path
+
+    def path(self, kind: str, key: str) -> Path:
+        """Return the path of a file, whether it exists or not."""
+        return self.folder / kind / key[:2] / f"{key}.safetensors"
+
+    def holds(self, kind: str, key: str) -> bool:
+        """Check that a file exists and is complete. A truncated file, as a full disk leaves it, is removed."""
+        path = self.path(kind, key)
+        try:
+            with safe_open(path, framework="np"):  # compares the file's length with its header
+                return True
+        except FileNotFoundError:
+            return False
+        except SafetensorError:
+            path.unlink(missing_ok=True)
+            return False
+
+    def save(self, kind: str, key: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+        """Save tensors and metadata under a key."""
+        write_tensors(self.path(kind, key), tensors, metadata)
+
+    def load(self, kind: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Load the tensors, on the CPU, and the metadata that `save` stored under a key."""
+        return read_tensors(self.path(kind, key), framework="pt")
+
+
+class Context(NamedTuple):
+    """The cache that tasks read and write, and the device that they compute on."""
+
+    store: Store
+    device: str
