@@ -1,26 +1,25 @@
-"""In float64, our attacks and those of the three libraries are the same to 1e-9."""
+"""The package's attacks equal those of the three attack libraries to 1e-9 in float64."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from agreement import CASES, SEEDS, agree
+from helpers.agreement import CASES, SEEDS, agree
 from torch import Tensor, nn
 
-from gtn_bench.classifiers import Classifier
+from gtn_bench.inference.classifier import Classifier
 from gtn_bench.perturbations import PERTURBATIONS
 
 
 @pytest.mark.parametrize("library", ["art", "foolbox", "torchattacks"])
 @pytest.mark.parametrize("case", list(CASES))
-def test_on_digits(
+def test_attack_equals_library_attack_on_digits(
     case: str, library: str, network: nn.Module, digits: tuple[Tensor, Tensor], art_in_float64: None
 ) -> None:
     agree(network, (1, 8, 8), *digits, case, library)
 
 
-def test_noise_is_that_of_torchattacks() -> None:
-    """For the same state of the generator, image by image."""
+def test_noise_equals_torchattacks_for_same_generator_state() -> None:
     from torchattacks import GN
 
     x = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))

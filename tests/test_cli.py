@@ -7,29 +7,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY
+from helpers.suites import TINY
 
 from gtn_bench import cli
-from gtn_bench.suite import suites
+from gtn_bench.config.shipped import suites
+from gtn_bench.models import ARCHITECTURES
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """The exit code of `gtn-bench ARGUMENTS` in this process."""
+    """Return the exit code of `gtn-bench ARGUMENTS`, run in this process."""
     monkeypatch.setattr(sys, "argv", ["gtn-bench", *arguments])
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     return int(stopped.value.code or 0)
 
 
-def test_run_report_and_json(
+def test_run_prints_an_overview_or_json_and_report_redraws(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GTN_BENCH_CACHE", str(tmp_path / "store"))
     out = tmp_path / "out"
     assert call(monkeypatch, "run", str(tiny), "--out", str(out), "--workers", "1", "--device", "cpu") == 0
     printed = capsys.readouterr()
-    assert "clean" in printed.out and "over fgsm" in printed.out and str(out / "report.md") in printed.out
-    assert "cells" in printed.err  # progress does not get in the way of the answer
+    assert "clean" in printed.out and "over fgsm, 2 steps" in printed.out and str(out / "report.md") in printed.out
+    assert "cells" in printed.err  # progress goes to standard error
 
     assert call(monkeypatch, "run", str(tiny), "--out", str(out), "--json") == 0
     printed = capsys.readouterr()
@@ -41,7 +42,7 @@ def test_run_report_and_json(
     assert (out / "report.md").is_file()
 
 
-def test_failed_cells_exit_with_1(
+def test_run_with_failed_cells_exits_with_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GTN_BENCH_CACHE", str(tmp_path / "store"))
@@ -61,6 +62,7 @@ def test_failed_cells_exit_with_1(
         (["retrain", "nothing"], "error: teacher 'trained': no teaching set 'nothing'"),
         (["retrain", "a/b.safetensors"], "error: teacher 'trained': a/b.safetensors: no such file"),
         (["list", "attacks"], "Invalid value for 'KIND'"),
+        (["list", "learners"], "Invalid value for 'KIND'"),
         (["run", "demo", "--limit", "0"], "error: --limit expects a number of images or a share of them"),
         (["run", "demo", "--limit", "120%"], "such as 100 or 10%, got '120%'"),
         (
@@ -70,24 +72,26 @@ def test_failed_cells_exit_with_1(
         (["frobnicate"], "No such command 'frobnicate'"),
     ],
 )
-def test_wrong_usage_exits_with_2(
+def test_invalid_usage_exits_with_2(
     arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(monkeypatch, *arguments) == 2
     assert message in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_bad_suite_is_one_line_and_nothing_is_trained(
+def test_an_invalid_suite_is_refused_with_one_line_before_training(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("gtn_bench.runner.run", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("gtn_bench.execution.runner.run", lambda *_, **__: pytest.fail("trained"))
     tiny.write_text(TINY.replace("name: blur", "name: blurr"))
     assert call(monkeypatch, "run", str(tiny)) == 2
     expected = "error: tiny.yaml: perturbations[3].name: unknown perturbation 'blurr'; did you mean 'blur'?\n"
     assert capsys.readouterr().err == expected
 
 
-def test_validate(tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_validate_prints_counts(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call(monkeypatch, "validate", str(tiny)) == 0
     assert capsys.readouterr().out == "tiny: 1 teacher, 6 learners, 42 cells\n"
     assert call(monkeypatch, "validate", str(tiny), "--json") == 0
@@ -97,12 +101,12 @@ def test_validate(tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 TEACHER = """
 name: small
 dataset: digits
-teacher: {name: cgtn, architecture: linear, inner_steps: 3, batch_size: 20, exam_size: 10, latent_size: 4,
+teacher: {name: cgtn, architecture: linear, inner_steps: 3, batch_size: 20, meta_batch_size: 10, latent_size: 4,
           meta_steps: 2}
 """
 
 
-def test_teach_retrain_and_report(
+def test_teach_retrain_and_report_of_a_teacher(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GTN_BENCH_CACHE", str(tmp_path / "store"))
@@ -126,13 +130,13 @@ def test_teach_retrain_and_report(
     assert (out / "accuracy.csv").read_bytes() == (tmp_path / "again" / "accuracy.csv").read_bytes()
 
     assert call(monkeypatch, "teach", str(tmp_path / "small.yaml"), "--out", str(out), "--export", str(out)) == 2
-    assert "is a folder; --export expects the file to write" in capsys.readouterr().err
+    assert "is a folder; --export expects a file" in capsys.readouterr().err
 
     (out / "report.md").unlink()
     assert call(monkeypatch, "report", str(out)) == 0 and (out / "report.md").is_file()
 
 
-def test_a_teacher_that_diverges_exits_with_1(
+def test_a_diverging_teacher_exits_with_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "small.yaml").write_text(TEACHER.replace("meta_steps: 2", "meta_steps: 2, inner_lr: 1.0e+30"))
@@ -142,7 +146,9 @@ def test_a_teacher_that_diverges_exits_with_1(
 
 
 @pytest.mark.parametrize("kind", cli.Kind)
-def test_list(kind: cli.Kind, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_prints_every_row_as_text_and_json(
+    kind: cli.Kind, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call(monkeypatch, "list", kind) == 0
     table = capsys.readouterr().out
     assert call(monkeypatch, "list", kind, "--json") == 0
@@ -150,16 +156,36 @@ def test_list(kind: cli.Kind, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert rows and all(row["name"] in table for row in rows)
 
 
-def test_schema(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_architectures_has_a_row_for_every_architecture(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "list", "architectures", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == list(ARCHITECTURES)
+    assert all(row["summary"] for row in rows)
+    assert call(monkeypatch, "list", "architectures") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == [f"{row['name']}  {row['summary']}" for row in rows]
+
+
+def test_schema_prints_the_json_schema_of_suites(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call(monkeypatch, "schema") == 0
     assert json.loads(capsys.readouterr().out)["title"] == "Suite"
 
 
-def test_help_needs_no_torch_and_names_every_command() -> None:
+def test_help_names_every_command() -> None:
     answer = subprocess.run([sys.executable, "-m", "gtn_bench", "--help"], capture_output=True, text=True)
     assert answer.returncode == 0
     assert all(command in answer.stdout for command in ("run", "demo", "report", "validate", "list", "schema"))
 
 
-def test_the_suites_of_the_readme_ship() -> None:
+def test_help_does_not_import_torch() -> None:
+    code = "import atexit, os, sys; from gtn_bench import cli; sys.argv = ['gtn-bench', '--help']; "
+    code += "atexit.register(lambda: os._exit(3 if 'torch' in sys.modules else 0)); cli.main()"
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_suites_of_the_readme_are_shipped() -> None:
     assert {"demo", "mnist-smoke"} <= set(suites())

@@ -1,8 +1,7 @@
-"""Attacks of the three libraries as suites name them: a sample in every run, all of them on demand.
+"""Run the attacks of the three libraries: a sample in every test run, all of them on demand.
 
-    pytest -m long tests/test_compatibility.py
-
-runs every attack that the installed libraries have and writes `reports/compatibility.md`.
+``pytest -m long tests/test_compatibility.py`` runs every attack of the installed libraries and writes
+`reports/compatibility.md`.
 """
 
 from __future__ import annotations
@@ -16,20 +15,22 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from helpers.flags import flags
 from torch import Tensor, nn
 
-from gtn_bench.classifiers import Classifier
-from gtn_bench.datasets import DATASETS
+from gtn_bench.data import DATASETS
+from gtn_bench.evaluation.evaluate import AttackResult, evaluate, evaluate_clean, evaluate_sweep
+from gtn_bench.inference.classifier import Classifier
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack
-from gtn_bench.perturbations.library import RADIUS, Radius, library_attacks
-from gtn_bench.perturbations.referee import Outcome, judge, judge_sweep, look_at
+from gtn_bench.perturbations.libraries.base import attack_classes
+from gtn_bench.perturbations.libraries.minimal import Radius
 
 LIBRARIES: tuple[type[LibraryAttack], ...] = tuple(
     cls for cls in PERTURBATIONS.values() if issubclass(cls, LibraryAttack)
 )
 IMAGES = 16
 
-# Where an example needs more than a budget of 20: the strength, and parameters.
+# Strength and parameters of the attacks that have no effect at the default strength with a budget of 20.
 EXAMPLES: dict[str, tuple[float, dict[str, Any]]] = {
     "art.AutoAttack": (0.2, {}),
     "art.BoundaryAttack": (2.0, {"max_iter": 50}),
@@ -85,30 +86,31 @@ STRENGTH = {"l0": 30.0, "l1": 8.0, "l2": 1.5, "linf": 0.2, None: 0.2}
 
 
 def example(library: type[LibraryAttack], attack: str) -> LibraryAttack:
-    """An attack with a strength at which it should do something, and a budget that costs little."""
+    """Return an attack with a strength at which it has an effect and a small budget."""
     known = library.known[attack]
-    budget = {name: 20 for name in known.budget[:1] if name != known.drives}
+    budget = {name: 20 for name in known.budget[:1] if name != known.beta_parameter}
     beta, params = EXAMPLES.get(f"{library.name}.{attack}", (STRENGTH[known.norm], {}))
     return library(attack=attack, beta=beta, params={**budget, **params})
 
 
-def run(attack: LibraryAttack, classifier: Classifier, x: Tensor, y: Tensor) -> Outcome:
-    clean, seeds = look_at(classifier, x, y), torch.arange(len(x))
+def run(attack: LibraryAttack, classifier: Classifier, x: Tensor, y: Tensor) -> AttackResult:
+    """Check an attack as the planner does, and evaluate it on images (N, C, H, W) with labels (N,)."""
+    clean, seeds = evaluate_clean(classifier, x, y), torch.arange(len(x))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         attack.check(DATASETS["digits" if x.shape[1] == 1 else "cifar10"]())
-        if attack.drives == RADIUS:
-            return judge_sweep([Radius(of=attack, beta=attack.beta)], classifier, clean, x, y, seeds)[0]
-        return judge(attack, classifier, clean, x, y, seeds)
+        if attack.minimal_norm:
+            return evaluate_sweep([Radius(of=attack, beta=attack.beta)], classifier, clean, x, y, seeds)[0]
+        return evaluate(attack, classifier, clean, x, y, seeds)
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
-def test_every_attack_of_the_library_is_in_one_of_the_two_tables(library: type[LibraryAttack]) -> None:
-    there = set(library_attacks(library))
+def test_every_attack_class_is_in_exactly_one_table(library: type[LibraryAttack]) -> None:
+    installed = set(attack_classes(library))
     assert not set(library.known) & set(library.others)
-    assert there <= set(library.known) | set(library.others)
-    assert {*library.known, *library.others} - there <= {"Attack", "BrendelBethgeAttack"}  # abstract, and optional
-    for attack in there & set(library.known):
+    assert installed <= set(library.known) | set(library.others)
+    assert {*library.known, *library.others} - installed <= {"Attack", "BrendelBethgeAttack"}  # abstract, and optional
+    for attack in installed & set(library.known):
         assert set(library.known[attack].budget) <= set(example(library, attack).parameters())
 
 
@@ -128,16 +130,18 @@ def test_every_attack_of_the_library_is_in_one_of_the_two_tables(library: type[L
         "torchattacks.Square",
     ],
 )
-def test_a_sample_of_all_attacks(name: str, classifier: Classifier, digits: tuple[Tensor, Tensor]) -> None:
+def test_attack_reduces_accuracy_and_passes_all_checks(
+    name: str, classifier: Classifier, digits: tuple[Tensor, Tensor]
+) -> None:
     library, _, attack = name.partition(".")
     x, y = (part[:IMAGES] for part in digits)
-    outcome = run(example(PERTURBATIONS[library], attack), classifier, x, y)  # type: ignore[arg-type]
-    assert outcome.flags == ()
-    assert (outcome.prediction == y).float().mean() < (outcome.clean_prediction == y).float().mean()
+    result = run(example(PERTURBATIONS[library], attack), classifier, x, y)  # type: ignore[arg-type]
+    assert flags(result) == []
+    assert (result.prediction == y).float().mean() < (result.clean_prediction == y).float().mean()
 
 
-class Grey(nn.Module):
-    """A network for grey images, on the mean of three channels."""
+class Gray(nn.Module):
+    """Network for grayscale images, applied to the mean of three channels."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -149,6 +153,8 @@ class Grey(nn.Module):
 
 
 class Row(NamedTuple):
+    """A row of the report: one attack class."""
+
     attack: str
     access: str
     beta: str
@@ -159,13 +165,15 @@ class Row(NamedTuple):
 
 
 @pytest.mark.long
-def test_all_attacks(network: nn.Module, classifier: Classifier, digits: tuple[Tensor, Tensor]) -> None:
+def test_most_attacks_of_the_libraries_work(
+    network: nn.Module, classifier: Classifier, digits: tuple[Tensor, Tensor]
+) -> None:
     x, y = (part[:IMAGES] for part in digits)
     clean = (classifier.predict(x) == y).float().mean().item()
-    colour = Classifier(Grey(network), (3, 8, 8), 10)
+    color = Classifier(Gray(network), (3, 8, 8), 10)
     rows = []
     for library in LIBRARIES:
-        for name in library_attacks(library):
+        for name in attack_classes(library):
             title = f"{library.name}.{name}"
             if name in library.others:
                 rows.append(Row(title, "", "", f"does not apply: {library.others[name]}", "", "", ""))
@@ -174,21 +182,21 @@ def test_all_attacks(network: nn.Module, classifier: Classifier, digits: tuple[T
             attack = example(library, name)
             try:
                 if known.channels == 3:
-                    outcome = run(attack, colour, x.expand(-1, 3, -1, -1), y)
+                    result = run(attack, color, x.expand(-1, 3, -1, -1), y)
                 else:
-                    outcome = run(attack, classifier, x, y)
+                    result = run(attack, classifier, x, y)
             except Exception as error:
                 text = " ".join(str(error).split())[:160]
-                verdict, flags, accuracy = f"broken: {type(error).__name__}: {text}", "", ""
+                verdict, failed, accuracy = f"broken: {type(error).__name__}: {text}", "", ""
             else:
-                value = (outcome.prediction == y).float().mean().item()
-                idle = value == clean or {"left its ball", "found nothing"} & {*outcome.flags}
-                verdict, flags = "idle" if idle else "works", ", ".join(outcome.flags)
+                value = (result.prediction == y).float().mean().item()
+                idle = value == clean or {"outside_ball", "attack_failed"} & set(flags(result))
+                verdict, failed = "idle" if idle else "works", ", ".join(flags(result))
                 accuracy = f"{value:.2f}"
             seconds = f"{time.perf_counter() - started:.1f}"
-            norm = f", {attack.ball}" if attack.ball else ""
-            beta = f"{known.drives} {attack.beta:g}{norm}"
-            rows.append(Row(title, known.access, beta, verdict, flags, accuracy, seconds))
+            norm = f", {attack.norm}" if attack.norm else ""
+            beta = f"{known.beta_parameter} {attack.beta:g}{norm}"
+            rows.append(Row(title, known.access, beta, verdict, failed, accuracy, seconds))
             print(*rows[-1], flush=True)
     applicable = [row for row in rows if not row.verdict.startswith("does not apply")]
     write_report(rows, clean)
@@ -196,20 +204,23 @@ def test_all_attacks(network: nn.Module, classifier: Classifier, digits: tuple[T
 
 
 def write_report(rows: list[Row], clean: float) -> None:
+    """Write the rows and the clean accuracy to `reports/compatibility.md`."""
     packages = {"art": "adversarial-robustness-toolbox", "foolbox": "foolbox", "torchattacks": "torchattacks"}
     lines = [
-        "# Attacks of the libraries through gtn-bench",
+        "# Library attacks through gtn-bench",
         "",
-        f"Every attack class of the three installed libraries, on `base_larger` trained for two epochs on `digits`: "
-        f"{IMAGES} images, clean accuracy {clean:.2f}, small budgets, one thread. It shows what runs, not how strong "
-        "an attack is. `pytest -m long tests/test_compatibility.py` makes this page.",
+        "The table lists every attack class of the installed versions of ART, foolbox and torchattacks. "
+        f"Each attacks `base_larger`, trained for two epochs on `digits`: {IMAGES} images, clean accuracy {clean:.2f}, "
+        "small budgets, one thread. The table shows whether an attack runs, not how strong it is. "
+        "To regenerate this page, run `pytest -m long tests/test_compatibility.py`.",
         "",
-        "- **works**: ran, gave finite images in its ball, and fooled the learner on some of them.",
-        "- **idle**: ran, and fooled it on none, or left its ball.",
-        "- **broken**: the library raised the error.",
-        "- **does not apply**: not an attack on image classifiers; a suite that names it is refused with the reason.",
-        "- *flags* are those that results carry: `unchanged` says that of the images that did not fool the learner "
-        "more than half came back as they were, which is how many black-box attacks give up.",
+        "- **works**: the attack ran, returned finite images within its ball, and some of them are adversarial.",
+        "- **idle**: the attack ran, but found no adversarial example or left its ball.",
+        "- **broken**: the library raised the error shown.",
+        "- **does not apply**: not an attack on image classifiers. A suite that names it is refused with the reason "
+        "shown.",
+        "- *flags*: the sanity checks that fail. `unchanged` means that more than half of the images that are not "
+        "adversarial were returned unchanged. Many black-box attacks do this when they give up.",
         "",
         "| library | version | works | idle | broken | does not apply |",
         "|---|---|---|---|---|---|",

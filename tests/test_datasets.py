@@ -9,11 +9,15 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from gtn_bench.datasets import DATASETS, Digits, data_folder
-from gtn_bench.description import Mistake
+from gtn_bench.config.errors import ConfigError
+from gtn_bench.data import DATASETS
+from gtn_bench.data.digits import Digits
+from gtn_bench.data.torchvision import TorchvisionDataset, data_folder
+
+TORCHVISION = {name: cls for name, cls in DATASETS.items() if issubclass(cls, TorchvisionDataset)}
 
 
-def test_digits_are_scikit_learns_each_in_one_split() -> None:
+def test_digits_are_those_of_scikit_learn_each_in_one_split() -> None:
     splits = Digits()()
     assert tuple(len(split) for split in splits.values()) == Digits.sizes
     ours = [torch.cat([split[:][part] for split in splits.values()]).numpy() for part in (0, 1)]
@@ -24,7 +28,7 @@ def test_digits_are_scikit_learns_each_in_one_split() -> None:
     assert np.array_equal(ours[1][order], theirs.target[expected])
 
 
-def test_digits_are_the_same_every_time_and_in_the_unit_interval() -> None:
+def test_digits_are_deterministic_and_in_the_unit_interval() -> None:
     one, two = Digits()(), Digits()()
     x, y = one["test"][:]
     assert torch.equal(x, two["test"][:][0]) and x.min() == 0 and x.max() == 1
@@ -32,19 +36,17 @@ def test_digits_are_the_same_every_time_and_in_the_unit_interval() -> None:
     assert sorted(y.unique().tolist()) == list(range(10))
 
 
-def test_stated_mean_and_deviation() -> None:
+def test_mean_and_std_are_those_of_the_training_pixels() -> None:
     x, _ = Digits()()["train"][:]
     assert (x.mean().item(), x.std().item()) == pytest.approx((Digits.mean[0], Digits.std[0]), abs=1e-3)
 
 
-def test_missing_data_is_said_for_every_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However torchvision fails: for want of files, then for want of a network."""
+def test_every_torchvision_data_set_reports_missing_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision fails in its own way without files, then without a network."""
     import torchvision
 
     monkeypatch.setenv("GTN_BENCH_DATA", str(tmp_path))
-    for name, dataset in DATASETS.items():
-        if name == "digits":
-            continue
+    for name, dataset in TORCHVISION.items():
         real = getattr(torchvision.datasets, dataset.loader)
 
         def offline(root: str, download: bool, real: Callable[..., Any] = real, **options: Any) -> Any:
@@ -56,11 +58,11 @@ def test_missing_data_is_said_for_every_data_set(tmp_path: Path, monkeypatch: py
         expected = (
             rf"^data set '{name}' is not in {tmp_path} and could not be downloaded \(OSError\); .* GTN_BENCH_DATA"
         )
-        with pytest.raises(Mistake, match=expected):
+        with pytest.raises(ConfigError, match=expected):
             dataset()()
 
 
-def test_the_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_folder_is_gtn_bench_data_or_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GTN_BENCH_DATA", "/somewhere")
     assert data_folder() == Path("/somewhere")
     monkeypatch.delenv("GTN_BENCH_DATA")
@@ -68,7 +70,7 @@ def test_the_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Fake:
-    """Stands for a class of torchvision.datasets: tiny, in the layout that torchvision hands out."""
+    """A tiny stand-in for a class of torchvision.datasets, in the layout that torchvision returns."""
 
     shape: tuple[int, ...] = (28, 28)
     targets_kind = "tensor"
@@ -87,11 +89,11 @@ class Fake:
 KINDS = {"cifar10": ((32, 32, 3), "list"), "usps": ((16, 16), "list"), "qmnist": ((28, 28), "rows")}
 
 
-@pytest.mark.parametrize("name", [name for name in DATASETS if name != "digits"])
+@pytest.mark.parametrize("name", TORCHVISION)
 def test_torchvision_layouts_become_images_in_the_unit_interval(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import torchvision
 
-    dataset = DATASETS[name]
+    dataset = TORCHVISION[name]
     shape, kind = KINDS.get(name, ((28, 28), "tensor"))
     monkeypatch.setattr(dataset, "sizes", (8, 4, 5))
     fake = type("FakeData", (Fake,), {"shape": shape, "targets_kind": kind})

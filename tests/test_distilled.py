@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from gtn_bench.datasets import Digits
-from gtn_bench.description import Mistake
-from gtn_bench.learners import LEARNERS
-from gtn_bench.modes import Distilled
-from gtn_bench.teaching.distilled import read
+from gtn_bench.config.errors import ConfigError
+from gtn_bench.data.digits import Digits
+from gtn_bench.models import ARCHITECTURES
+from gtn_bench.modes.distilled import Distilled
+from gtn_bench.modes.distilled_files import read
 
 
 @pytest.fixture(scope="module")
 def images() -> tuple[Tensor, Tensor]:
-    """Twenty real digits of each class, as if they were distilled."""
+    """Return twenty real digits of each class in place of distilled images."""
     x, y = Digits()()["train"][:]
     chosen = torch.cat([torch.nonzero(y == label)[:20, 0] for label in range(10)])
     return x[chosen], y[chosen]
@@ -37,14 +37,14 @@ SHAPES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_others_publish_is_read(shape: str, images: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+def test_published_formats_are_read(shape: str, images: tuple[Tensor, Tensor], tmp_path: Path) -> None:
     x, y = images
     torch.save(SHAPES[shape](normalized(x), y), tmp_path / "set.pt")
     found, labels = read(tmp_path / "set.pt", Digits(), normalized=True, soften=False, run=1)
     assert torch.allclose(found, x, atol=1e-6) and torch.equal(labels.argmax(1), y) and labels.shape == (200, 10)
 
 
-def test_numpy_archives_and_soft_labels(images: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+def test_soft_labels_and_logits_are_read_from_numpy_archives(images: tuple[Tensor, Tensor], tmp_path: Path) -> None:
     x, _ = images
     logits = torch.randn(200, 10)
     for name, labels in {"logits": logits, "probabilities": logits.softmax(1)}.items():
@@ -53,7 +53,7 @@ def test_numpy_archives_and_soft_labels(images: tuple[Tensor, Tensor], tmp_path:
         assert torch.equal(found, x) and torch.allclose(soft, logits.softmax(1), atol=1e-6)
 
 
-def test_labels_of_any_integer_kind(images: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+def test_labels_of_any_integer_type_are_read(images: tuple[Tensor, Tensor], tmp_path: Path) -> None:
     x, y = images
     for kind in (np.uint8, np.uint16, np.int32, np.uint64):
         np.savez(tmp_path / "set.npz", images=x.numpy(), labels=y.numpy().astype(kind))
@@ -85,34 +85,36 @@ class Malicious:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_wrong_is_said_in_one_line(
+def test_invalid_files_raise_one_line_and_are_not_executed(
     content: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save(content, tmp_path / "set.pt")
-    with pytest.raises(Mistake, match=message) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         Distilled(file=str(tmp_path / "set.pt"), run=3).check(Digits(), None)
     assert len(str(caught.value).splitlines()) == 1
     assert "executed" not in capsys.readouterr().out
 
 
-def test_a_missing_or_changed_file_is_a_mistake(tmp_path: Path) -> None:
+def test_missing_changed_or_unreadable_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"mode 'distilled': nothing.pt: no such file"):
         Distilled(file="nothing.pt")
     (tmp_path / "set.pt").write_bytes(b"text")
     with pytest.raises(ValueError, match="expects the sha256 0000"):
         Distilled(file=str(tmp_path / "set.pt"), sha256="0" * 64)
-    with pytest.raises(Mistake, match="holds no distilled images"):
+    with pytest.raises(ConfigError, match="holds no distilled images"):
         Distilled(file=str(tmp_path / "set.pt")).check(Digits(), None)
 
 
-def test_learners_of_distilled_images_learn(images: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+def test_learners_from_distilled_images_are_deterministic_and_accurate(
+    images: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
     x, y = images
     torch.save({"images": normalized(x), "labels": y}, tmp_path / "set.pt")
     mode = Distilled(file=str(tmp_path / "set.pt"), steps=60, batch_size=50, lr=0.05)
     splits = Digits()()
     states = []
     for _ in range(2):
-        network = LEARNERS["linear"]()(Digits(), 0).train()
+        network = ARCHITECTURES["linear"]()(Digits(), 0).train()
         states.append(mode(network, Digits(), splits["train"], None, seed=1))
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     network.load_state_dict(states[0])

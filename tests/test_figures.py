@@ -1,4 +1,4 @@
-"""Figures: every curve in its own panel."""
+"""Figures: panels, curves and axis labels."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from gtn_bench.config.labels import ACCEPTED
 from gtn_bench.reporting import figures
-from gtn_bench.suite import ACCEPTED
 
 MODES = ["gtn", "vanilla"]
 BETAS = [0.0, 0.1, 0.2]
 
 
 def made_up(teachers: list[str], architectures: list[str]) -> pd.DataFrame:
-    """Curves at a height of their own for each teacher, architecture and mode."""
+    """Return curves with a distinct height for each teacher, architecture and mode."""
     rows = []
     for height, (teacher, architecture, mode) in enumerate(product(teachers, architectures, MODES)):
         for beta in BETAS:
@@ -26,8 +26,8 @@ def made_up(teachers: list[str], architectures: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def test_a_panel_for_each_teacher_and_architecture_with_its_own_curves() -> None:
-    """Six panels for each teacher, in rows of four; the published curves in the first of each teacher."""
+def test_every_teacher_and_architecture_has_a_panel_with_its_curves() -> None:
+    """Each teacher has six panels in rows of four; its first panel shows the published curves."""
     teachers, architectures = ["a", "b"], [ACCEPTED, "v", "w", "x", "y", "z"]
     curves = made_up(teachers, architectures)
     published = curves[(curves["architecture"] == ACCEPTED)].assign(accuracy=0.05)
@@ -45,7 +45,7 @@ def test_a_panel_for_each_teacher_and_architecture_with_its_own_curves() -> None
     plt.close(figure)
 
 
-def test_the_lowest_panel_of_each_column_says_its_strengths() -> None:
+def test_the_lowest_panel_of_each_column_has_tick_labels() -> None:
     figure = figures.curves_figure(made_up(["a"], ["v", "w", "x", "y", "z"]), "strength", figures.style(MODES))
     figure.draw_without_rendering()
     shown = [panel for panel in figure.axes if panel.get_visible()]

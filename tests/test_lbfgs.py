@@ -1,4 +1,4 @@
-"""L-BFGS in a box against SciPy's, against exact distances, and against the nearest attacks of the libraries."""
+"""Box-constrained L-BFGS compared with SciPy, with exact distances and with minimal-norm attacks of the libraries."""
 
 from __future__ import annotations
 
@@ -8,34 +8,49 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from oracles import Line, line
-from scipy.optimize import minimize
+from helpers.oracles import Line, line
+from scipy import optimize
 from torch import Tensor, nn
 
-from gtn_bench.classifiers import Classifier, as_foolbox
+from gtn_bench.data import DATASETS
+from gtn_bench.evaluation.evaluate import evaluate, evaluate_clean, evaluate_sweep
+from gtn_bench.inference.classifier import Classifier
+from gtn_bench.inference.views import as_foolbox
+from gtn_bench.models import ARCHITECTURES
+from gtn_bench.modes.real_data import Vanilla
+from gtn_bench.modes.training import train
 from gtn_bench.perturbations import PERTURBATIONS
 from gtn_bench.perturbations.base import Target
-from gtn_bench.perturbations.box_lbfgs import Objective, minimise
-from gtn_bench.perturbations.lbfgs import Hunt
-from gtn_bench.perturbations.referee import judge, judge_sweep, look_at
+from gtn_bench.perturbations.lbfgs import BoundarySearch
+from gtn_bench.perturbations.optim.lbfgsb import Objective, minimize
 
 Digits = tuple[Tensor, Tensor]
 SEEDS = torch.arange(60)
 
 
-def test_convex_quadratics_in_the_box_end_at_their_minimum() -> None:
-    """Five quadratics of 12 variables whose minima lie partly on the box; KKT conditions hold at each."""
+@pytest.fixture(scope="module")
+def narrow_network() -> nn.Module:
+    """Return the layers of `base_larger` with an eighth of its widths, trained on digits; SciPy evaluates it fast."""
+    dataset = DATASETS["digits"]()
+    network = ARCHITECTURES["base_larger"]().widened(0.125)(dataset, seed=0)
+    (state,) = train([Vanilla(epochs=4)], network, dataset, dataset()["train"], None, seed=0)
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def test_minimizers_of_convex_quadratics_satisfy_kkt_conditions() -> None:
+    """Five quadratics of 12 variables, whose minimizers are partly on the bounds of the box."""
     draw = torch.Generator().manual_seed(0)
     root = torch.randn(5, 12, 12, generator=draw, dtype=torch.float64)
     curvature = root @ root.mT + 0.1 * torch.eye(12)
-    centre = 2 * torch.rand(5, 12, generator=draw, dtype=torch.float64) - 0.5
+    center = 2 * torch.rand(5, 12, generator=draw, dtype=torch.float64) - 0.5
 
     def objective(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        change = x - centre[rows]
+        change = x - center[rows]
         grad = (curvature[rows] @ change[:, :, None]).squeeze(2)
         return (change * grad).sum(1) / 2, grad
 
-    x = minimise(objective, torch.full((5, 12), 0.5, dtype=torch.float64), steps=300, tolerance=0, flatness=0)
+    x = minimize(objective, torch.full((5, 12), 0.5, dtype=torch.float64), steps=300, tolerance=0, gradient_tolerance=0)
     grad = objective(x, torch.arange(5))[1]
     assert ((x - grad).clamp(0, 1) - x).abs().max() < 1e-6
     assert ((x == 0) | (x == 1)).any() and ((x > 0) & (x < 1)).any()
@@ -43,58 +58,60 @@ def test_convex_quadratics_in_the_box_end_at_their_minimum() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [1, 2, 5])
-def test_fewer_variables_than_memory(size: int, dtype: torch.dtype) -> None:
-    """The model's matrices are singular then; minima are found all the same, flat ones and ones at a bound."""
-    centre = torch.tensor([0.3, 0.5, -0.2], dtype=dtype)[:, None]
+def test_minimization_with_fewer_variables_than_history(size: int, dtype: torch.dtype) -> None:
+    """The matrices of the model are singular, and still flat minima and minima on a bound are found."""
+    center = torch.tensor([0.3, 0.5, -0.2], dtype=dtype)[:, None]
 
     def objective(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        change = x - centre[rows]
+        change = x - center[rows]
         return (change**4 + 0.1 * change**2).sum(1), 4 * change**3 + 0.2 * change
 
-    found = minimise(objective, torch.full((3, size), 0.9, dtype=dtype), tolerance=0, flatness=1e-6)
-    assert torch.allclose(found, centre.clamp_min(0).expand(3, size), atol=1e-3)
+    found = minimize(objective, torch.full((3, size), 0.9, dtype=dtype), tolerance=0, gradient_tolerance=1e-6)
+    assert torch.allclose(found, center.clamp_min(0).expand(3, size), atol=1e-3)
 
 
-def test_every_evaluation_is_that_of_scipy() -> None:
-    """Six wavy problems at once: every point that is asked for is the one that SciPy asks for."""
+def test_minimization_evaluates_the_same_points_as_scipy() -> None:
+    """On six non-convex problems at once."""
     draw = torch.Generator().manual_seed(0)
     root = torch.randn(6, 20, 20, generator=draw, dtype=torch.float64)
-    centre, start = torch.rand(2, 6, 20, generator=draw, dtype=torch.float64)
-    asked: list[list[Tensor]] = [[] for _ in start]
+    center, start = torch.rand(2, 6, 20, generator=draw, dtype=torch.float64)
+    evaluated: list[list[Tensor]] = [[] for _ in start]
 
     def objective(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         for row, point in zip(rows.tolist(), x, strict=True):
-            asked[row].append(point.clone())
-        change = x - 2 * centre[rows] + 0.5
+            evaluated[row].append(point.clone())
+        change = x - 2 * center[rows] + 0.5
         grad = ((root @ root.mT)[rows] @ change[:, :, None]).squeeze(2)
         return (change * grad).sum(1) / 2 + 3 * (5 * x).sin().sum(1), grad + 15 * (5 * x).cos()
 
-    minimise(objective, start)
-    for row, ours in enumerate([list(points) for points in asked]):
+    minimize(objective, start)
+    for row, ours in enumerate([list(points) for points in evaluated]):
         theirs = _scipy(objective, start, row)[1]
         assert len(ours) == len(theirs)
         assert torch.allclose(torch.stack(ours), theirs, atol=1e-9)
-    assert len({len(points) for points in asked}) > 1
+    assert len({len(points) for points in evaluated}) > 1
 
 
-@pytest.mark.parametrize("target", ["any", "next"])
+@pytest.mark.parametrize("target", ["untargeted", "next"])
 @pytest.mark.parametrize("start, factor", [("clean", 10), ("clean", 1), ("clean", 0.1), ("nearest", 1)])
-def test_minima_are_those_of_scipy(
-    target: Target, start: str, factor: float, network: nn.Module, digits: Digits
+def test_minima_of_the_attack_objective_equal_those_of_scipy(
+    target: Target, start: str, factor: float, narrow_network: nn.Module, digits: Digits
 ) -> None:
-    """On a learner, whose kinks magnify rounding: from the clean image, where the attack begins, and from the nearest
-    hit, where it ends, with constants around the one of the linearised classifier.
+    """The objective of a learner is not smooth, which amplifies rounding.
+
+    Starts are the clean image, where the attack starts, and the nearest adversarial image, where it ends. Constants
+    are around the one of the linearized classifier.
     """
     x, y = digits[0][:20].double(), digits[1][:20]
-    classifier = Classifier(copy.deepcopy(network).double(), (1, 8, 8), 10)
-    hunt = Hunt(classifier, x, y if target == "any" else (y + 1) % 10, target)
-    objective = hunt.objective(factor * hunt.first_constant())
-    points = hunt.x
+    classifier = Classifier(copy.deepcopy(narrow_network).double(), (1, 8, 8), 10)
+    search = BoundarySearch(classifier, x, y if target == "untargeted" else (y + 1) % 10, target)
+    objective = search.objective(factor * search.first_constant())
+    points = search.x
     if start == "nearest":
-        search = PERTURBATIONS["lbfgs"](beta=9.0, target=target)
-        points = search.nearest(classifier, x, y, SEEDS[:20]).x_adv.flatten(1)
+        attack = PERTURBATIONS["lbfgs"](beta=9.0, target=target)
+        points = attack.nearest(classifier, x, y, SEEDS[:20]).x_adv.flatten(1)
     rows = torch.arange(len(x))
-    ours = objective(minimise(objective, points, steps=2000), rows)[0].numpy()
+    ours = objective(minimize(objective, points, steps=2000), rows)[0].numpy()
     theirs = np.array([_scipy(objective, points, row)[0] for row in range(len(x))])
     excess = ours / theirs - 1
     assert (excess < 1e-3).mean() >= 0.95
@@ -102,22 +119,24 @@ def test_minima_are_those_of_scipy(
 
 
 def _scipy(objective: Objective, start: Tensor, row: int) -> tuple[float, Tensor]:
-    """The value that SciPy's L-BFGS-B ends with, and all points that it asked for."""
-    asked = []
+    """Return the final value of SciPy's L-BFGS-B and all points (n, D) that it evaluates."""
+    evaluated = []
 
     def scalar(point: np.ndarray) -> tuple[float, np.ndarray]:
-        asked.append(torch.from_numpy(point.copy()))
-        value, grad = objective(asked[-1][None], torch.tensor([row]))
+        evaluated.append(torch.from_numpy(point.copy()))
+        value, grad = objective(evaluated[-1][None], torch.tensor([row]))
         return float(value), grad[0].numpy()
 
     bounds = [(0, 1)] * start.shape[1]
-    end = minimize(scalar, start[row].numpy(), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 2000})
-    return end.fun, torch.stack(asked)
+    end = optimize.minimize(
+        scalar, start[row].numpy(), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 2000}
+    )
+    return end.fun, torch.stack(evaluated)
 
 
 @pytest.mark.parametrize("dtype, rtol, atol", [(torch.float64, 0.003, 0.0), (torch.float32, 0.003, 3e-5)])
-def test_distances_to_a_line_are_exact(dtype: torch.dtype, rtol: float, atol: float) -> None:
-    """In float32 but for what rounding hides of an image that is 0.0009 away."""
+def test_distances_to_a_linear_boundary_are_exact(dtype: torch.dtype, rtol: float, atol: float) -> None:
+    """Distances in float32 are exact up to rounding, which matters for an image at distance 0.0009."""
     classifier, x, y, _ = line(dtype)
     assert isinstance(classifier.network, Line)
     exact = classifier.network.l2_distance(x).detach()
@@ -127,7 +146,9 @@ def test_distances_to_a_line_are_exact(dtype: torch.dtype, rtol: float, atol: fl
     assert torch.allclose((found.x_adv - x).flatten(1).norm(dim=1), found.strength)
 
 
-def test_it_comes_nearer_than_ddn_and_carlini_wagner(classifier: Classifier, digits: Digits) -> None:
+def test_adversarial_images_are_nearer_than_those_of_ddn_and_carlini_wagner(
+    classifier: Classifier, digits: Digits
+) -> None:
     from foolbox.attacks import DDNAttack, L2CarliniWagnerAttack
 
     x, y = digits
@@ -144,7 +165,7 @@ def test_it_comes_nearer_than_ddn_and_carlini_wagner(classifier: Classifier, dig
         assert found.strength[both].mean() <= 1.01 * distance[both].mean(), attack
 
 
-def test_targets_are_reached(classifier: Classifier, digits: Digits) -> None:
+def test_targeted_attack_reaches_its_target(classifier: Classifier, digits: Digits) -> None:
     x, y = digits
     found = PERTURBATIONS["lbfgs"](beta=9.0, target="next").nearest(classifier, x, y, SEEDS)
     assert found.strength.isfinite().float().mean() > 0.95
@@ -154,15 +175,15 @@ def test_targets_are_reached(classifier: Classifier, digits: Digits) -> None:
     assert nearer.mean() < found.strength[reached].mean()
 
 
-def test_one_search_answers_for_every_radius(classifier: Classifier, digits: Digits) -> None:
+def test_one_search_gives_the_result_at_every_radius(classifier: Classifier, digits: Digits) -> None:
     x, y = digits
-    clean = look_at(classifier, x, y)
+    clean = evaluate_clean(classifier, x, y)
     sweep = [PERTURBATIONS["lbfgs"](beta=beta) for beta in (0.0, 0.3, 0.5, 5.0)]
-    together = judge_sweep(sweep, classifier, clean, x, y, SEEDS)
-    for one, outcome in zip(sweep, together, strict=True):
-        alone = judge(one, classifier, clean, x, y, SEEDS)
-        assert torch.equal(alone.prediction, outcome.prediction) and torch.equal(alone.l2, outcome.l2)
+    together = evaluate_sweep(sweep, classifier, clean, x, y, SEEDS)
+    for one, result in zip(sweep, together, strict=True):
+        alone = evaluate(one, classifier, clean, x, y, SEEDS)
+        assert torch.equal(alone.prediction, result.prediction) and torch.equal(alone.l2, result.l2)
     found = sweep[0].nearest(classifier, x, y, SEEDS)
-    for one, outcome in zip(sweep, together, strict=True):
+    for one, result in zip(sweep, together, strict=True):
         survivors = (found.strength > one.beta).float().mean()
-        assert (outcome.prediction == y).float().mean() == survivors
+        assert (result.prediction == y).float().mean() == survivors

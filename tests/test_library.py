@@ -1,28 +1,31 @@
-"""What holds for every attack of a library: aims, searches for a radius, flags, and errors that become rows."""
+"""Library attacks: targets, minimal-norm attacks, sanity checks, and errors that become rows."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY
-from oracles import Line, line
+from helpers.flags import flags
+from helpers.oracles import Line, line
+from helpers.suites import TINY
 from torch import Tensor
 
 import gtn_bench
-from gtn_bench import suite
-from gtn_bench.classifiers import Classifier
-from gtn_bench.datasets import Digits as Digits8
-from gtn_bench.description import Mistake
-from gtn_bench.evidence import Doubt
+from gtn_bench.analysis.checks import CHECKS
+from gtn_bench.config import suite
+from gtn_bench.config.description import build
+from gtn_bench.config.errors import ConfigError
+from gtn_bench.config.threat import Threat
+from gtn_bench.data.digits import Digits as Digits8
+from gtn_bench.evaluation.evaluate import evaluate, evaluate_clean, evaluate_sweep
+from gtn_bench.inference.classifier import Classifier
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack
-from gtn_bench.perturbations.library import Radius, isolated
-from gtn_bench.perturbations.referee import Flag, judge, judge_sweep, look_at
-from gtn_bench.results import FLAGS
+from gtn_bench.perturbations.libraries.minimal import Radius
+from gtn_bench.perturbations.libraries.rng import isolated
 
 Digits = tuple[Tensor, Tensor]
 SEEDS = torch.arange(60)
@@ -43,24 +46,23 @@ def attack(name: str, **fields: Any) -> Any:
     ],
     ids=lambda search: search.title,
 )
-def test_a_radius_is_the_distance_that_was_needed(search: LibraryAttack) -> None:
-    """On a line the nearest boundary is known; a search ends a little behind it."""
+def test_radius_is_the_distance_of_the_adversarial_image(search: LibraryAttack) -> None:
+    """The distance to a linear boundary is known; minimal-norm attacks end slightly beyond it."""
     classifier, x, y, _ = line(torch.float32)
     assert isinstance(classifier.network, Line)
     exact = classifier.network.l2_distance(x).detach()
     found = Radius(of=search, beta=1.0).nearest(classifier, x, y, SEEDS[:40])
     assert (classifier.predict(found.x_adv) != y).all()
     assert (found.strength >= exact * 0.999).all() and (found.strength < exact * 1.1 + 0.01).all()
-    clean = look_at(classifier, x, y)
+    clean = evaluate_clean(classifier, x, y)
     for radius in (0.5, 1.0, 2.0):
         sweep = [Radius(of=search, beta=radius * exact.median().item())]
-        outcome = judge_sweep(sweep, classifier, clean, x, y, SEEDS[:40])[0]
+        result = evaluate_sweep(sweep, classifier, clean, x, y, SEEDS[:40])[0]
         survivors = (found.strength > sweep[0].beta).float().mean()
-        assert (outcome.prediction == y).float().mean() == survivors and outcome.flags == ()
+        assert (result.prediction == y).float().mean() == survivors and flags(result) == []
 
 
-def test_what_is_wrong_already_is_no_success(classifier: Classifier, digits: Digits) -> None:
-    """An image that the learner gets wrong as it is needs no strength, and stays as it is."""
+def test_misclassified_images_need_no_strength_and_do_not_change(classifier: Classifier, digits: Digits) -> None:
     x, y = digits[0], (digits[1] + (torch.arange(60) < 10)) % 10
     found = Radius(of=attack("foolbox.L2DeepFoolAttack", beta=1.0), beta=1.0).nearest(classifier, x, y, SEEDS)
     wrong = classifier.predict(x) != y
@@ -69,39 +71,45 @@ def test_what_is_wrong_already_is_no_success(classifier: Classifier, digits: Dig
 
 
 @pytest.mark.parametrize(
-    "aimed",
+    "targeted",
     [
         attack("art.ProjectedGradientDescent", beta=0.5, target="next", params={"eps_step": 0.05, "max_iter": 40}),
         attack("foolbox.LinfPGD", beta=0.5, target="next"),
         attack("torchattacks.PGD", beta=0.5, target="next", params={"alpha": 0.05, "steps": 40}),
     ],
-    ids=lambda aimed: aimed.title,
+    ids=lambda targeted: targeted.title,
 )
-def test_targets_are_the_next_class(aimed: LibraryAttack, classifier: Classifier, digits: Digits) -> None:
+def test_targeted_attacks_reach_the_next_class(targeted: LibraryAttack, classifier: Classifier, digits: Digits) -> None:
     x, y = digits
-    x_adv = aimed(classifier, x, y, SEEDS)
+    x_adv = targeted(classifier, x, y, SEEDS)
     assert (classifier.predict(x_adv) == (y + 1) % 10).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("library", ["art.FastGradientMethod", "foolbox.LinfPGD", "torchattacks.PGD"])
-def test_a_ball_of_no_size_is_the_identity(library: str, classifier: Classifier, digits: Digits) -> None:
+def test_radius_zero_is_the_identity(library: str, classifier: Classifier, digits: Digits) -> None:
     assert torch.equal(attack(library, beta=0.0)(classifier, *digits, SEEDS), digits[0])
 
 
-def test_the_table_fills_what_a_suite_leaves_out() -> None:
+def test_table_of_attacks_fills_in_omitted_fields() -> None:
     one = attack("art.ProjectedGradientDescent", beta=0.1, params={"norm": 2})
-    assert (one.drives, one.ball, one.promise) == ("eps", "l2", ("l2", 0.1))
-    assert attack("torchattacks.APGD", beta=0.1, params={"norm": "L1"}).ball == "l1"
-    other = attack("torchattacks.PGD", beta=0.02, drives="alpha", params={"eps": 0.3})
-    assert other.promise == ("linf", 0.3)
+    assert (one.beta_parameter, one.norm, one.threat_model) == ("eps", "l2", Threat("l2", 0.1))
+    assert attack("art.AutoProjectedGradientDescent", beta=0.1, params={"norm": 1}).norm == "l1"
+    assert attack("torchattacks.APGD", beta=0.1, params={"norm": "L2"}).norm == "l2"
+    other = attack("torchattacks.PGD", beta=0.02, beta_parameter="alpha", params={"eps": 0.3})
+    assert other.threat_model == Threat("linf", 0.3)
     assert attack("foolbox.GenAttack", beta=0.1, params={"steps": 5}).target == "next"
     assert attack("torchattacks.Pixle", beta=2.0, params={"max_iterations": 3}).params["x_dimensions"] == [2, 10]
 
 
-class Lazy(LibraryAttack):
-    """Stands for an attack of a library that does what `how` says."""
+def test_norm_that_the_attack_does_not_support_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^attack 'torchattacks\.APGD': 'norm' expects one of Linf, L2, got 'L1'"):
+        build(PERTURBATIONS["torchattacks"], {"attack": "APGD", "beta": 0.1, "params": {"norm": "L1"}}, "")
 
-    name = "lazy"
+
+class Faulty(LibraryAttack):
+    """A library attack with one of the faults that the sanity checks detect."""
+
+    name = "faulty"
     namespace = "torchattacks"
     base_class = "torchattacks.attack:Attack"
     handled = ("model",)
@@ -111,7 +119,7 @@ class Lazy(LibraryAttack):
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         if self.how == "raises":
-            raise RuntimeError("a library's own mistake")
+            raise RuntimeError("an error of the library")
         if self.how == "too far":
             return (x - 2 * self.beta).where(x > 0.5, x + 2 * self.beta)
         if self.how == "half":
@@ -119,15 +127,15 @@ class Lazy(LibraryAttack):
         return x
 
 
-def test_what_needs_a_size_is_told_so() -> None:
-    for fields in ({"drives": "steps"}, {"drives": "radius", "ball": "linf"}):
-        with pytest.raises(Mistake, match=r"^attack 'foolbox\.LinfPGD' needs the parameter 'epsilon'$"):
+def test_missing_radius_is_refused() -> None:
+    for fields in ({"beta_parameter": "steps"}, {"beta_parameter": "radius", "norm": "linf"}):
+        with pytest.raises(ConfigError, match=r"^attack 'foolbox\.LinfPGD' needs the parameter 'epsilon'$"):
             attack("foolbox.LinfPGD", beta=1.0, **fields).check(Digits8())
-    attack("foolbox.LinfPGD", beta=1.0, drives="steps", params={"epsilon": 0.1}).check(Digits8())
+    attack("foolbox.LinfPGD", beta=1.0, beta_parameter="steps", params={"epsilon": 0.1}).check(Digits8())
 
 
-def test_numpys_own_generators_start_from_the_seeds() -> None:
-    """ART makes some without a seed."""
+def test_unseeded_numpy_generators_depend_on_the_seeds() -> None:
+    """ART constructs generators without a seed."""
 
     def drawn(seeds: Tensor) -> list[float]:
         with isolated(seeds):
@@ -142,45 +150,52 @@ def test_numpys_own_generators_start_from_the_seeds() -> None:
 
 
 @pytest.mark.parametrize(
-    "how, flags", [("nothing", ("unchanged",)), ("half", ("unchanged",)), ("too far", ("left its ball",))]
+    ("how", "expected"), [("nothing", ["unchanged"]), ("half", ["unchanged"]), ("too far", ["outside_ball"])]
 )
-def test_what_cannot_be_believed_is_flagged(
-    how: str, flags: tuple[str, ...], classifier: Classifier, digits: Digits
+def test_faulty_attacks_fail_sanity_checks(
+    how: str, expected: list[str], classifier: Classifier, digits: Digits
 ) -> None:
     x, y = digits
-    clean = look_at(classifier, x, y)
-    assert judge(Lazy(attack="PGD", beta=0.05, how=how), classifier, clean, x, y, SEEDS).flags == flags
-    assert set(FLAGS) == {*get_args(Flag), *get_args(Doubt)}
+    clean = evaluate_clean(classifier, x, y)
+    result = evaluate(Faulty(attack="PGD", beta=0.05, how=how), classifier, clean, x, y, SEEDS)
+    assert flags(result) == expected
+    assert set(result.shares) <= set(CHECKS)
 
 
-def test_a_search_that_finds_nothing_is_flagged(classifier: Classifier, digits: Digits) -> None:
+def test_table_of_checks_contains_every_flag() -> None:
+    assert set(CHECKS) == {"unchanged", "attack_failed", "outside_ball", "missed_adversarial", "zero_gradient"}
+
+
+def test_minimal_norm_attack_without_success_fails_its_check(classifier: Classifier, digits: Digits) -> None:
     x, y = digits
-    sweep = [Radius(of=Lazy(attack="CW", beta=beta, how="nothing"), beta=beta) for beta in (0.5, 5.0)]
-    outcomes = judge_sweep(sweep, classifier, look_at(classifier, x, y), x, y, SEEDS)
-    assert [outcome.flags for outcome in outcomes] == [("found nothing",)] * 2
+    sweep = [Radius(of=Faulty(attack="CW", beta=beta, how="nothing"), beta=beta) for beta in (0.5, 5.0)]
+    results = evaluate_sweep(sweep, classifier, evaluate_clean(classifier, x, y), x, y, SEEDS)
+    assert [flags(result) for result in results] == [["attack_failed"]] * 2
+    assert all(set(result.shares) <= set(CHECKS) for result in results)
 
 
 def test_errors_and_flags_become_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the tables and on the page; the other cells are untouched."""
-    monkeypatch.setitem(PERTURBATIONS, "lazy", Lazy)
+    """Errors and flags appear in the tables and on the page; the other cells are not affected."""
+    monkeypatch.setitem(PERTURBATIONS, "faulty", Faulty)
     perturbations = """perturbations:
   - {name: noise, samples: 20, beta: [0.1]}
-  - {name: lazy.PGD, label: idle, how: nothing, samples: 20, beta: [0, 0.1]}
-  - {name: lazy.PGD, label: broken, how: raises, samples: 20, beta: [0.1]}
-  - {name: lazy.CW, label: broken-search, how: raises, samples: 20, beta: [0.1, 0.2]}
+  - {name: faulty.PGD, label: idle, how: nothing, samples: 20, beta: [0, 0.1]}
+  - {name: faulty.PGD, label: broken, how: raises, samples: 20, beta: [0.1]}
+  - {name: faulty.CW, label: broken-search, how: raises, samples: 20, beta: [0.1, 0.2]}
 """
     text = TINY[: TINY.index("perturbations:")].replace("seeds: [0, 1]", "seeds: [0]") + perturbations
-    monkeypatch.setattr(Lazy, "check", lambda self, dataset: None)
+    monkeypatch.setattr(Faulty, "check", lambda self, dataset: None)
     plan = gtn_bench.plan(suite.parse(text))
-    results = gtn_bench.run(plan, tmp_path / "out", cache=tmp_path / "cache", workers=1, device="cpu")
+    with pytest.warns(RuntimeWarning, match="^9 of 18 cells failed; first: RuntimeError: an error of the library"):
+        results = gtn_bench.run(plan, tmp_path / "out", cache=tmp_path / "cache", workers=1, device="cpu")
     rows = results.summary.groupby("perturbation", sort=False)
-    status, flags, grade = (
+    status, flagged, grade = (
         {name: list(part[column]) for name, part in rows} for column in ("status", "flags", "grade")
     )
-    assert status["noise"] == ["done"] * 3 and flags["noise"] == [""] * 3
-    assert flags["idle"] == ["", "unchanged"] * 3 and grade["idle"] == ["unknown", "suspect"] * 3
+    assert status["noise"] == ["done"] * 3 and flagged["noise"] == [""] * 3
+    assert flagged["idle"] == ["", "unchanged"] * 3 and grade["idle"] == ["unknown", "suspect"] * 3
     assert status["broken"] == ["error"] * 3 and status["broken-search"] == ["error"] * 6
     errors = pd.DataFrame(results.provenance["errors"])
-    assert len(errors) == 9 and errors["traceback"].str.contains("a library's own mistake").all()
+    assert len(errors) == 9 and errors["traceback"].str.contains("an error of the library").all()
     page = gtn_bench.report(tmp_path / "out").read_text()
-    assert "`unchanged`" in page and FLAGS["unchanged"] in page and "9 of" in page
+    assert "`unchanged`" in page and CHECKS["unchanged"].text in page and "9 of" in page

@@ -1,4 +1,4 @@
-"""Every perturbation of the table against every invariant, then each against its own truth."""
+"""Every perturbation of the table against every invariant, then each against its own exact result."""
 
 from __future__ import annotations
 
@@ -8,44 +8,20 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from oracles import Line, line
+from helpers.oracles import Line, line
+from helpers.perturbations import EXAMPLES
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from gtn_bench.classifiers import Classifier
+from gtn_bench.config.description import build
+from gtn_bench.config.errors import ConfigError, InvalidPerturbationError
+from gtn_bench.evaluation.evaluate import evaluate, evaluate_clean
+from gtn_bench.inference.classifier import Classifier
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
 from gtn_bench.perturbations.ascent import L2
 from gtn_bench.perturbations.base import normal_like
-from gtn_bench.perturbations.referee import BrokenPromise, judge, look_at
+from gtn_bench.perturbations.search import Search
 
-EXAMPLES: list[Perturbation] = [
-    PERTURBATIONS["fgsm"](beta=0.02, steps=3),
-    PERTURBATIONS["fgsm"](beta=0.02, steps=3, epsilon=0.05, random_start=True, loss="margin"),
-    PERTURBATIONS["pgd"](beta=0.05, steps=3),
-    PERTURBATIONS["pgd"](beta=0.5, steps=3, ball="l2", loss="dlr"),
-    PERTURBATIONS["lbfgs"](beta=2.0),
-    PERTURBATIONS["lbfgs"](beta=3.0, target="next"),
-    PERTURBATIONS["lbfgs-penalty"](beta=1.0, steps=3),
-    PERTURBATIONS["lbfgs-penalty"](beta=1.0, steps=3, step="gradient"),
-    PERTURBATIONS["lbfgs-penalty"](beta=1.0, steps=3, penalty="batch"),
-    PERTURBATIONS["lbfgs-penalty"](beta=1.0, steps=3, beta_is="weight"),
-    PERTURBATIONS["noise"](beta=0.3),
-    PERTURBATIONS["noise"](beta=0.3, distribution="uniform"),
-    PERTURBATIONS["blur"](beta=1.0),
-    PERTURBATIONS["brightness"](beta=0.2),
-    PERTURBATIONS["brightness"](beta=0.2, towards="black"),
-    PERTURBATIONS["contrast"](beta=0.5),
-    PERTURBATIONS["translation"](beta=1.5),
-    PERTURBATIONS["rotation"](beta=20.0),
-    PERTURBATIONS["salt-and-pepper"](beta=0.1),
-    PERTURBATIONS["quantisation"](beta=2.0),
-    PERTURBATIONS["occlusion"](beta=2.5),
-    PERTURBATIONS["art"](
-        attack="BasicIterativeMethod", drives="eps", beta=0.1, params={"eps_step": 0.05, "max_iter": 3}
-    ),
-    PERTURBATIONS["foolbox"](attack="LinfPGD", drives="epsilon", beta=0.1, params={"steps": 3}),
-    PERTURBATIONS["torchattacks"](attack="PGD", drives="eps", beta=0.1, params={"alpha": 0.05, "steps": 3}),
-]
 LIBRARY = [p for p in EXAMPLES if isinstance(p, LibraryAttack)]
 
 
@@ -60,12 +36,14 @@ Digits = tuple[Tensor, Tensor]
 SEEDS = torch.arange(60)
 
 
-def test_every_perturbation_of_the_table_is_examined() -> None:
+def test_examples_cover_every_perturbation_of_the_table() -> None:
     assert {perturbation.name for perturbation in EXAMPLES} == set(PERTURBATIONS)
 
 
 @every
-def test_shape_dtype_and_finite(perturbation: Perturbation, classifier: Classifier, digits: Digits) -> None:
+def test_result_is_finite_and_keeps_shape_dtype_and_device(
+    perturbation: Perturbation, classifier: Classifier, digits: Digits
+) -> None:
     x, y = digits
     x_adv = perturbation(classifier, x, y, SEEDS)
     assert (x_adv.shape, x_adv.dtype, x_adv.device) == (x.shape, x.dtype, x.device)
@@ -74,7 +52,7 @@ def test_shape_dtype_and_finite(perturbation: Perturbation, classifier: Classifi
 
 
 @every
-def test_inputs_classifier_and_generators_stay_as_they_were(
+def test_inputs_classifier_and_global_generators_do_not_change(
     perturbation: Perturbation, classifier: Classifier, digits: Digits
 ) -> None:
     x, y, seeds = digits[0].clone(), digits[1].clone(), SEEDS.clone()
@@ -90,37 +68,39 @@ def test_inputs_classifier_and_generators_stay_as_they_were(
 
 
 @pytest.mark.parametrize("gap", [10, 60, 200])
-def test_a_confident_learner_is_climbed_like_any_other(gap: float) -> None:
-    """However small the gradient: its direction is what counts. Cross-entropies of two classes, 2 * gap apart."""
+def test_pgd_succeeds_however_small_the_gradient(gap: float) -> None:
+    """The logits of the two classes differ by up to 2 * gap, so that the cross-entropy gradient nearly underflows."""
     classifier, x, y, _ = line(torch.float64)
     assert isinstance(classifier.network, Line)
     near = classifier.network.l2_distance(x).detach()
     scale = gap / float(near.max() * classifier.network.w.norm())
     classifier.network.w.data *= scale
     classifier.network.b *= scale
-    pgd = PERTURBATIONS["pgd"](beta=2 * float(near.max()), ball="l2", random_start=False)
+    pgd = PERTURBATIONS["pgd"](beta=2 * float(near.max()), norm="l2", random_start=False)
     assert (classifier.predict(pgd(classifier, x, y, SEEDS[:40])) != y).all()
 
 
-def test_steepest_ascents_have_length_one() -> None:
+def test_steepest_l2_direction_has_norm_one() -> None:
     grad = torch.tensor([1.0, 1e-30, 1e-44, 0.0]).view(-1, 1, 1, 1) * torch.ones(4, 1, 2, 2)
     assert torch.allclose(L2.steepest(grad).flatten(1).norm(dim=1), torch.tensor([1.0, 1.0, 1.0, 0.0]))
 
 
 @every
-def test_same_seeds_same_result(perturbation: Perturbation, classifier: Classifier, digits: Digits) -> None:
+def test_same_seeds_give_same_result(perturbation: Perturbation, classifier: Classifier, digits: Digits) -> None:
     one, two = (perturbation(classifier, *digits, SEEDS) for _ in range(2))
     assert torch.equal(one, two)
 
 
 def depends_on_the_batch(perturbation: Perturbation) -> bool:
-    """Declared: one norm over the batch, or a library's random start for the whole batch."""
+    """Return whether the perturbation takes one norm over the batch, or one random start for the whole batch."""
     return perturbation.batch == "all" or getattr(perturbation, "params", {}).get("random_start", False)
 
 
 @pytest.mark.parametrize("perturbation", [p for p in EXAMPLES if not depends_on_the_batch(p)], ids=label)
-def test_an_image_alone_is_its_row_in_the_batch(perturbation: Perturbation, network: nn.Module, digits: Digits) -> None:
-    """In float64, as a search in float32 magnifies what the batch changes in the last bits of a convolution."""
+def test_result_of_an_image_does_not_depend_on_its_batch(
+    perturbation: Perturbation, network: nn.Module, digits: Digits
+) -> None:
+    """Requires float64: searches in float32 amplify last-bit differences of convolutions between batches."""
     dtype = torch.float32 if isinstance(perturbation, LibraryAttack) else torch.float64
     classifier = Classifier(copy.deepcopy(network).to(dtype), (1, 8, 8), 10)
     x, y = digits[0].to(dtype), digits[1]
@@ -130,40 +110,42 @@ def test_an_image_alone_is_its_row_in_the_batch(perturbation: Perturbation, netw
 
 
 @every
-def test_the_referee_is_content(perturbation: Perturbation, classifier: Classifier, digits: Digits) -> None:
-    x, y = digits
-    clean = look_at(classifier, x, y)
-    outcome = judge(perturbation, classifier, clean, x, y, SEEDS)
-    assert torch.equal(outcome.label, y)
-    assert (outcome.examples >= 0).all() and (outcome.examples <= 1).all()
-    assert (outcome.l2 <= outcome.linf * 8 + 1e-6).all() and (outcome.linf <= outcome.l2 + 1e-6).all()
-    queries = (outcome.forwards, outcome.backwards)
-    assert min(queries) >= 3 if perturbation.uses_gradient else queries == (0, 0)
-
-
-def is_a_size(perturbation: Perturbation) -> bool:
-    """Whether no strength is no change: not for an inverse weight, a library's own parameter, a start in a ball."""
-    of_a_library = isinstance(perturbation, LibraryAttack)
-    return not (of_a_library or perturbation.name == "lbfgs-penalty" or getattr(perturbation, "epsilon", None))
-
-
-@pytest.mark.parametrize("perturbation", [p for p in EXAMPLES if is_a_size(p)], ids=label)
-def test_strength_zero_is_the_identity(perturbation: Perturbation, classifier: Classifier, digits: Digits) -> None:
-    nothing = perturbation.model_copy(update={"beta": 0.0})
-    assert torch.allclose(nothing(classifier, *digits, SEEDS), digits[0], atol=2e-6)
-
-
-@pytest.mark.parametrize("perturbation", [p for p in EXAMPLES if p.promise], ids=label)
-def test_no_change_leaves_the_ball_or_the_box(
+def test_evaluation_accepts_and_measures_every_perturbation(
     perturbation: Perturbation, classifier: Classifier, digits: Digits
 ) -> None:
     x, y = digits
-    assert perturbation.promise is not None
-    norm, radius = perturbation.promise
+    clean = evaluate_clean(classifier, x, y)
+    result = evaluate(perturbation, classifier, clean, x, y, SEEDS)
+    assert torch.equal(result.label, y)
+    assert (result.examples >= 0).all() and (result.examples <= 1).all()
+    assert (result.l2 <= result.linf * 8 + 1e-6).all() and (result.linf <= result.l2 + 1e-6).all()
+    queries = (result.forwards, result.backwards)
+    assert min(queries) >= 3 if perturbation.uses_gradient else queries == (0, 0)
+
+
+def is_identity_at_zero(perturbation: Perturbation) -> bool:
+    """Return whether beta 0 means no change: not for penalty weights, library parameters, or a start in a ball."""
+    from_library = isinstance(perturbation, LibraryAttack)
+    return not (from_library or perturbation.name == "lbfgs-penalty" or getattr(perturbation, "epsilon", None))
+
+
+@pytest.mark.parametrize("perturbation", [p for p in EXAMPLES if is_identity_at_zero(p)], ids=label)
+def test_strength_zero_is_the_identity(perturbation: Perturbation, classifier: Classifier, digits: Digits) -> None:
+    zero = perturbation.model_copy(update={"beta": 0.0})
+    assert torch.allclose(zero(classifier, *digits, SEEDS), digits[0], atol=2e-6)
+
+
+@pytest.mark.parametrize("perturbation", [p for p in EXAMPLES if p.threat_model], ids=label)
+def test_images_stay_in_threat_model_and_box(
+    perturbation: Perturbation, classifier: Classifier, digits: Digits
+) -> None:
+    x, y = digits
+    assert perturbation.threat_model is not None
+    norm, epsilon = perturbation.threat_model
     x_adv = perturbation(classifier, x, y, SEEDS)
     delta = (x_adv - x).flatten(1)
     size = delta.abs().amax(dim=1) if norm == "linf" else delta.norm(dim=1)
-    assert size.max() <= radius * (1 + 1e-5) and size.max() > radius / 3
+    assert size.max() <= epsilon * (1 + 1e-5) and size.max() > epsilon / 3
     assert x_adv.min() >= 0 and x_adv.max() <= 1
 
 
@@ -172,26 +154,29 @@ def test_no_change_leaves_the_ball_or_the_box(
     [
         lambda epsilon: PERTURBATIONS["fgsm"](beta=epsilon / 10, steps=10),
         lambda epsilon: PERTURBATIONS["pgd"](beta=epsilon),
-        lambda epsilon: PERTURBATIONS["pgd"](beta=epsilon, ball="l2"),
+        lambda epsilon: PERTURBATIONS["pgd"](beta=epsilon, norm="l2"),
         lambda epsilon: PERTURBATIONS["lbfgs"](beta=epsilon),
         lambda epsilon: PERTURBATIONS["art"](
-            attack="BasicIterativeMethod", drives="eps", beta=epsilon, params={"eps_step": 0.002, "max_iter": 40}
+            attack="BasicIterativeMethod",
+            beta_parameter="eps",
+            beta=epsilon,
+            params={"eps_step": 0.002, "max_iter": 40},
         ),
         lambda epsilon: PERTURBATIONS["foolbox"](
-            attack="LinfBasicIterativeAttack", drives="epsilon", beta=epsilon, params={"steps": 40}
+            attack="LinfBasicIterativeAttack", beta_parameter="epsilon", beta=epsilon, params={"steps": 40}
         ),
         lambda epsilon: PERTURBATIONS["torchattacks"](
-            attack="BIM", drives="eps", beta=epsilon, params={"alpha": 0.002, "steps": 40}
+            attack="BIM", beta_parameter="eps", beta=epsilon, params={"alpha": 0.002, "steps": 40}
         ),
     ],
     ids=["fgsm", "pgd linf", "pgd l2", "lbfgs", "art", "foolbox", "torchattacks"],
 )
-def test_attacks_on_a_line_need_the_exact_distance(attack: Callable[[float], Perturbation]) -> None:
-    """Fails at 0.98 of a sample's exact distance to the boundary, succeeds at 1.02 of it."""
+def test_attacks_on_a_linear_classifier_need_the_exact_distance(attack: Callable[[float], Perturbation]) -> None:
+    """Every attack fails at 0.98 of an image's exact distance to the boundary and succeeds at 1.02 of it."""
     classifier, x, y, distance = line(torch.float32)
     assert isinstance(classifier.network, Line)
-    promise = attack(1.0).promise
-    if promise and promise[0] == "l2":
+    threat = attack(1.0).threat_model
+    if threat and threat.norm == "l2":
         distance = classifier.network.l2_distance(x).detach()
     nearest = distance.argsort()[10:14]
     for sample in nearest.tolist():
@@ -201,23 +186,23 @@ def test_attacks_on_a_line_need_the_exact_distance(attack: Callable[[float], Per
             assert (classifier.predict(x_adv) != y[one]).item() is fooled, (sample, factor)
 
 
-def test_fgsm_is_the_basic_iterative_method_of_the_libraries(network: nn.Module, digits: Digits) -> None:
-    """Steps of beta without a ball are those within a ball of steps * beta, wherever no gradient is exactly zero."""
+def test_fgsm_with_steps_equals_bim_of_the_libraries(network: nn.Module, digits: Digits) -> None:
+    """Steps of size beta without a ball equal those in a ball of radius steps * beta where no gradient is zero."""
     x, y = digits[0], digits[1]
     classifier = Classifier(network, (1, 8, 8), 10)
     ours = PERTURBATIONS["fgsm"](beta=0.01, steps=5)(classifier, x, y, SEEDS)
     theirs = {
-        "art": {"attack": "BasicIterativeMethod", "drives": "eps", "params": {"eps_step": 0.01, "max_iter": 5}},
+        "art": {"attack": "BasicIterativeMethod", "beta_parameter": "eps", "params": {"eps_step": 0.01, "max_iter": 5}},
         "foolbox": {
             "attack": "LinfBasicIterativeAttack",
-            "drives": "epsilon",
+            "beta_parameter": "epsilon",
             "params": {"abs_stepsize": 0.01, "steps": 5},
         },
-        "torchattacks": {"attack": "BIM", "drives": "eps", "params": {"alpha": 0.01, "steps": 5}},
+        "torchattacks": {"attack": "BIM", "beta_parameter": "eps", "params": {"alpha": 0.01, "steps": 5}},
     }
     for name, fields in theirs.items():
         x_adv = PERTURBATIONS[name](beta=0.05, **fields)(classifier, x, y, SEEDS)
-        # Where rounding decides the sign of a vanishing gradient, single pixels may part.
+        # Single pixels may differ where rounding decides the sign of a zero gradient.
         same = (ours - x_adv).abs() < 1e-5
         assert same.float().mean() > 0.995, name
         assert (classifier.predict(ours) == classifier.predict(x_adv)).float().mean() > 0.98, name
@@ -225,14 +210,14 @@ def test_fgsm_is_the_basic_iterative_method_of_the_libraries(network: nn.Module,
 
 @pytest.mark.parametrize("padding", ["reflect", "mirror", "nearest", "wrap", "constant"])
 @pytest.mark.parametrize("sigma", [0.01, 0.3, 1.0, 2.2, 5.0])
-def test_blur_is_scipys(sigma: float, padding: str, classifier: Classifier) -> None:
+def test_blur_equals_scipy(sigma: float, padding: str, classifier: Classifier) -> None:
     x = torch.rand(3, 2, 12, 9)
     ours = PERTURBATIONS["blur"](beta=sigma, padding=padding)(classifier, x, x[:, 0, 0, 0].long(), SEEDS[:3])
     for ours_image, image in zip(ours.flatten(0, 1).numpy(), x.flatten(0, 1).double().numpy(), strict=True):
         assert np.abs(ours_image - gaussian_filter(image, sigma, mode=padding, truncate=3.5)).max() < 1e-6
 
 
-def test_noise_is_normal_scaled_by_beta_and_apart_for_every_seed() -> None:
+def test_noise_is_standard_normal_and_independent_between_seeds() -> None:
     x = torch.zeros(200, 1, 16, 16)
     noise = normal_like(x, torch.arange(200))
     assert abs(noise.mean()) < 0.02 and abs(noise.std() - 1) < 0.02
@@ -242,8 +227,8 @@ def test_noise_is_normal_scaled_by_beta_and_apart_for_every_seed() -> None:
     assert correlation.abs().max() < 6 / 16
 
 
-def test_penalty_is_the_written_objective(network: nn.Module, digits: Digits) -> None:
-    """One step of each reading against autograd on cross-entropy - ||x_adv - x|| / beta, in float64."""
+def test_lbfgs_penalty_steps_along_gradient_of_its_objective(network: nn.Module, digits: Digits) -> None:
+    """One step of every variant equals autograd on ``cross_entropy - ||x_adv - x|| / beta``, in float64."""
     x, y = digits[0][:6].double(), digits[1][:6]
     classifier = Classifier(copy.deepcopy(network).double(), (1, 8, 8), 10)
     start = (x + 0.1 * torch.randn_like(x)).clamp(0.2, 0.8)
@@ -256,17 +241,20 @@ def test_penalty_is_the_written_objective(network: nn.Module, digits: Digits) ->
         grad = torch.autograd.grad(loss, point)[0]
         for step, ascent in (("sign", grad.sign()), ("gradient", grad)):
             expected = (start + size * ascent).clamp(0, 1)
-            for meaning, strength in (("inverse-weight", beta), ("weight", 1 / beta)):
+            for parameter, strength in (("inverse-weight", beta), ("weight", 1 / beta)):
                 attack = PERTURBATIONS["lbfgs-penalty"](
-                    beta=strength, beta_is=meaning, step_size=size, steps=1, step=step, penalty=penalty
+                    beta=strength, beta_parameter=parameter, step_size=size, steps=1, step=step, penalty=penalty
                 )
-                assert torch.allclose(attack.climb(classifier, x, start, y), expected, atol=1e-12), (penalty, step)
+                assert torch.allclose(attack.ascend_once(classifier, x, start, y), expected, atol=1e-12), (
+                    penalty,
+                    step,
+                )
 
 
-def test_units_normalized_are_multiples_of_the_deviation() -> None:
-    """The study's strengths, in normalised values, as the same attack on pixels."""
+def test_pixel_fields_scale_with_the_deviation_of_the_pixels() -> None:
+    """Strengths of the reference study, in normalized values, converted to pixel values."""
     std = 0.3081
-    assert PERTURBATIONS["fgsm"](beta=0.02).in_pixels(std).beta == pytest.approx(0.02 * std)
+    assert PERTURBATIONS["fgsm"](beta=0.02, steps=30).in_pixels(std).beta == pytest.approx(0.02 * std)
     assert PERTURBATIONS["noise"](beta=1.6).in_pixels(std).beta == pytest.approx(1.6 * std)
     assert PERTURBATIONS["blur"](beta=5.0).in_pixels(std).beta == 5.0
     sign = PERTURBATIONS["lbfgs-penalty"](beta=20.0).in_pixels(std)
@@ -277,8 +265,8 @@ def test_units_normalized_are_multiples_of_the_deviation() -> None:
 
 @pytest.mark.parametrize("step", ["sign", "gradient"])
 @pytest.mark.parametrize("penalty", ["sample", "batch"])
-def test_normalized_attack_is_the_attack_on_normalised_images(step: str, penalty: str) -> None:
-    """Climbing on z = x / std with the study's numbers is climbing on x with the scaled ones."""
+def test_scaled_attack_on_pixels_equals_attack_on_normalized_images(step: str, penalty: str) -> None:
+    """Ascent on ``z = x / std`` with the numbers of the study equals ascent on x with the scaled numbers."""
     std = 0.3
     _, x, y, _ = line()
     w = torch.linspace(-1, 1, 16, dtype=torch.float64)
@@ -295,18 +283,18 @@ def test_normalized_attack_is_the_attack_on_normalised_images(step: str, penalty
 
     study = PERTURBATIONS["lbfgs-penalty"](beta=2.0, steps=4, step_size=0.01, step=step, penalty=penalty)
     on_pixels = study.in_pixels(std)(Classifier(OnPixels(std), (1, 4, 4), 2), x, y, SEEDS[:40])
-    on_normalised = study.model_copy()(Classifier(OnPixels(1.0), (1, 4, 4), 2), x / std / 4, y, SEEDS[:40])
-    # The box differs; images are kept clear of it.
-    assert ((on_pixels > 0) & (on_pixels < 1)).all() and ((on_normalised > 0) & (on_normalised < 1)).all()
+    on_normalized = study.model_copy()(Classifier(OnPixels(1.0), (1, 4, 4), 2), x / std / 4, y, SEEDS[:40])
+    # The boxes differ, so the images stay away from their bounds.
+    assert ((on_pixels > 0) & (on_pixels < 1)).all() and ((on_normalized > 0) & (on_normalized < 1)).all()
     unscaled = study.in_pixels(std)(Classifier(OnPixels(std), (1, 4, 4), 2), x / 4, y, SEEDS[:40])
-    assert torch.allclose(unscaled / std, on_normalised, atol=1e-9)
+    assert torch.allclose(unscaled / std, on_normalized, atol=1e-9)
 
 
-class Cheat(Perturbation):
-    """Returns what it is told to."""
+class Invalid(Perturbation):
+    """A perturbation that returns images outside the box, non-finite pixels, or another shape."""
 
-    name = "cheat"
-    meaning = "nothing"
+    name = "invalid"
+    beta_meaning = "nothing"
     how: str
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
@@ -318,19 +306,21 @@ class Cheat(Perturbation):
         return x[:, :, :4]
 
 
-def test_the_referee_clips_and_refuses(classifier: Classifier, digits: Digits) -> None:
+def test_evaluation_clips_images_and_refuses_invalid_ones(classifier: Classifier, digits: Digits) -> None:
     x, y = digits
-    clean = look_at(classifier, x, y)
-    outcome = judge(Cheat(beta=1.0, how="out of the box"), classifier, clean, x, y, SEEDS)
-    assert torch.equal(outcome.examples, torch.ones_like(outcome.examples)) and outcome.linf.max() <= 1
-    with pytest.raises(BrokenPromise, match="'cheat' returned non-finite pixels in 1 of 60 images"):
-        judge(Cheat(beta=1.0, how="nan"), classifier, clean, x, y, SEEDS)
-    with pytest.raises(BrokenPromise, match=r"'cheat' returned shape \(60, 1, 4, 8\), expected \(60, 1, 8, 8\)"):
-        judge(Cheat(beta=1.0, how="cropped"), classifier, clean, x, y, SEEDS)
+    clean = evaluate_clean(classifier, x, y)
+    result = evaluate(Invalid(beta=1.0, how="out of the box"), classifier, clean, x, y, SEEDS)
+    assert torch.equal(result.examples, torch.ones_like(result.examples)) and result.linf.max() <= 1
+    with pytest.raises(InvalidPerturbationError, match="'invalid' returned non-finite pixels in 1 of 60 images"):
+        evaluate(Invalid(beta=1.0, how="nan"), classifier, clean, x, y, SEEDS)
+    with pytest.raises(
+        InvalidPerturbationError, match=r"'invalid' returned shape \(60, 1, 4, 8\), expected \(60, 1, 8, 8\)"
+    ):
+        evaluate(Invalid(beta=1.0, how="cropped"), classifier, clean, x, y, SEEDS)
 
 
-def test_vanished_gradients_are_seen(network: nn.Module, digits: Digits) -> None:
-    """Logits scaled by 1e4 leave every decision as it is and float32 gradients at zero."""
+def test_zero_gradients_are_detected(network: nn.Module, digits: Digits) -> None:
+    """Logits scaled by 1e4 keep every decision and make float32 gradients zero."""
     x, y = digits
 
     class Scaled(nn.Module):
@@ -341,13 +331,27 @@ def test_vanished_gradients_are_seen(network: nn.Module, digits: Digits) -> None
         def forward(self, x: Tensor) -> Tensor:
             return self.network(x) * 1e4
 
-    vanished = look_at(Classifier(Scaled(), (1, 8, 8), 10), x, y).zero_gradient
+    zero_gradient = evaluate_clean(Classifier(Scaled(), (1, 8, 8), 10), x, y).zero_gradient
     right = Classifier(network, (1, 8, 8), 10).predict(x) == y
-    assert vanished[right].float().mean() > 0.9 and not vanished[~right].any()
-    assert not look_at(Classifier(network, (1, 8, 8), 10), x, y).zero_gradient.all()
+    assert zero_gradient[right].float().mean() > 0.9 and not zero_gradient[~right].any()
+    assert not evaluate_clean(Classifier(network, (1, 8, 8), 10), x, y).zero_gradient.all()
 
 
 @pytest.mark.parametrize("attack", LIBRARY, ids=lambda attack: attack.name)
-def test_library_defaults_are_written_out(attack: LibraryAttack) -> None:
+def test_library_defaults_become_parameters(attack: LibraryAttack) -> None:
     assert set(attack.params) > {"steps"} or set(attack.params) > {"max_iter"}
-    assert attack.drives not in attack.params
+    assert attack.beta_parameter not in attack.params
+
+
+def test_fgsm_requires_steps() -> None:
+    with pytest.raises(ConfigError) as error:
+        build(PERTURBATIONS["fgsm"], {"beta": 0.1}, "perturbations[0]")
+    assert str(error.value) == "perturbations[0].steps: 'fgsm' needs this key"
+
+
+@pytest.mark.parametrize(("steps", "detail"), [(1, "1 step"), (30, "30 steps")])
+def test_detail_of_fgsm_is_its_number_of_steps(steps: int, detail: str) -> None:
+    fgsm = PERTURBATIONS["fgsm"](beta=0.1, steps=steps)
+    assert fgsm.detail == detail
+    assert Search(of=fgsm, grid=(0.1,), beta=0.1).detail == detail
+    assert all(example.detail == "" for example in EXAMPLES if example.name != "fgsm")

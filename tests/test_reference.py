@@ -8,17 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY
+from helpers.suites import TINY
 from torch import Tensor
 from torch.nn import functional as F
 
 import gtn_bench
-from gtn_bench import suite
-from gtn_bench.datasets import Digits
-from gtn_bench.description import Mistake
-from gtn_bench.learners import LEARNERS
+from gtn_bench.config import suite
+from gtn_bench.config.errors import ConfigError
+from gtn_bench.data.digits import Digits
+from gtn_bench.evaluation.evaluate import evaluate, evaluate_clean
+from gtn_bench.models import ARCHITECTURES
+from gtn_bench.models.architectures import ConvNet
 from gtn_bench.perturbations import PERTURBATIONS
-from gtn_bench.perturbations.referee import judge, look_at
 from gtn_bench.reference import curves, protocol
 from gtn_bench.reference.batch_classifier import BatchClassifier
 
@@ -29,11 +30,11 @@ PUBLISHED = (
 )
 
 
-@pytest.mark.parametrize("name", LEARNERS)
-def test_a_batch_classifier_is_the_network_in_training_mode(name: str, digits: tuple[Tensor, Tensor]) -> None:
-    """Logits and the coupled gradients of the batch's loss, to 1e-9 in float64."""
-    network = LEARNERS[name]()(Digits(), 0).double().train()
-    x, y = torch.rand(16, 1, 8, 8, dtype=torch.float64), digits[1][:16]  # without ties for max pooling
+@pytest.mark.parametrize("name", [name for name, cls in ARCHITECTURES.items() if issubclass(cls, ConvNet)])
+def test_batch_classifier_equals_the_network_in_train_mode(name: str, digits: tuple[Tensor, Tensor]) -> None:
+    """Logits and gradients of the batch's loss agree to 1e-9 in float64."""
+    network = ARCHITECTURES[name]()(Digits(), 0).double().train()
+    x, y = torch.rand(16, 1, 8, 8, dtype=torch.float64), digits[1][:16]  # no ties in max pooling
     classifier = BatchClassifier(network, Digits.input_shape, 10)
     ours = x.clone().requires_grad_()
     (expected,) = torch.autograd.grad(F.cross_entropy(network(ours), y, reduction="sum"), ours)
@@ -42,13 +43,15 @@ def test_a_batch_classifier_is_the_network_in_training_mode(name: str, digits: t
     assert not torch.allclose(classifier(x)[:8], classifier(x[:8]), atol=1e-3)  # an image depends on the others
 
 
-def test_the_batch_is_said_alike() -> None:
+def test_batch_classifier_has_the_batch_size_of_the_protocol() -> None:
     assert BatchClassifier.batch == protocol.BATCH
 
 
-def test_every_look_is_at_the_whole_batch(digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_classifier_always_receives_whole_batches(
+    digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(BatchClassifier, "batch", 40)
-    classifier = BatchClassifier(LEARNERS["linear"]()(Digits(), 0), Digits.input_shape, 10)
+    classifier = BatchClassifier(ARCHITECTURES["linear"]()(Digits(), 0), Digits.input_shape, 10)
     sizes: set[int] = set()
     classifier.network.register_forward_hook(lambda module, inputs, output: sizes.add(len(inputs[0])))
     x, y = digits
@@ -57,13 +60,13 @@ def test_every_look_is_at_the_whole_batch(digits: tuple[Tensor, Tensor], monkeyp
         PERTURBATIONS["lbfgs-penalty"](beta=1.0, steps=2, penalty="batch"),
         PERTURBATIONS["noise"](beta=0.1),
     ):
-        judge(perturbation, classifier, look_at(classifier, x, y), x, y, torch.arange(60))
+        evaluate(perturbation, classifier, evaluate_clean(classifier, x, y), x, y, torch.arange(60))
     assert sizes == {40, 20}
 
 
 def test_fgsm_ascends_the_mean_loss_of_the_batch(digits: tuple[Tensor, Tensor]) -> None:
-    """The loop of the study, written out."""
-    network = LEARNERS["base_larger"]()(Digits(), 0).train()
+    """The result is that of the study's loop, written out."""
+    network = ARCHITECTURES["base_larger"]()(Digits(), 0).train()
     x, y = digits
     x_adv = x.clone()
     for _ in range(5):
@@ -82,19 +85,19 @@ def published_run(tmp_path_factory: pytest.TempPathFactory) -> gtn_bench.Results
     return gtn_bench.run(plan, folder / "out", cache=folder / "cache", workers=1)
 
 
-def test_modes_are_measured_as_in_the_study(published_run: gtn_bench.Results, tmp_path: Path) -> None:
-    """Vanilla learners in training mode, on all images together; gtn learners as in a fair run."""
+def test_published_protocol_changes_only_modes_in_train_mode(published_run: gtn_bench.Results, tmp_path: Path) -> None:
+    """Learners of `10_gtn` and `vanilla` are in train mode; those of `gtn` give the same numbers as a fair run."""
     fair = gtn_bench.run(gtn_bench.plan(suite.parse(PUBLISHED.replace("protocol: published", ""))), tmp_path / "out",
                          cache=published_run.folder.parent / "cache", workers=1)  # fmt: skip
     accuracy = ["clean_accuracy", "accuracy"]
-    for mode, same in (("gtn", True), ("10_gtn", False), ("vanilla", False)):
+    for mode, equal in (("gtn", True), ("10_gtn", False), ("vanilla", False)):
         ours, theirs = (
             results.summary.loc[results.summary["mode"] == mode, accuracy] for results in (published_run, fair)
         )
-        assert ours.equals(theirs) is same
+        assert ours.equals(theirs) is equal
 
 
-def test_it_cannot_be_overlooked(published_run: gtn_bench.Results) -> None:
+def test_report_and_figures_state_the_published_protocol(published_run: gtn_bench.Results) -> None:
     page = gtn_bench.report(published_run.folder).read_text()
     assert "Measured with the published protocol" in page
     figures = list((published_run.folder / "figures").glob("*.svg"))
@@ -102,8 +105,8 @@ def test_it_cannot_be_overlooked(published_run: gtn_bench.Results) -> None:
     assert all("published protocol:" in path.read_text() for path in figures)
 
 
-def test_the_published_curves_beside_ours_in_a_report(published_run: gtn_bench.Results, tmp_path: Path) -> None:
-    """A run whose teacher is called as in the study; two of its strengths frame three published ones."""
+def test_report_shows_the_distance_from_the_published_curves(published_run: gtn_bench.Results, tmp_path: Path) -> None:
+    """The teacher has the label of the study; the run's two strengths enclose three published ones."""
     folder = tmp_path / "out"
     shutil.copytree(published_run.folder, folder)
     text = (folder / "suite.yaml").read_text()
@@ -113,7 +116,7 @@ def test_the_published_curves_beside_ours_in_a_report(published_run: gtn_bench.R
         table["teacher"] = table["teacher"].replace("t", "base_larger")
         table.to_csv(folder / f"{name}.csv", index=False)
     page = gtn_bench.report(folder).read_text()
-    assert "### Beside the published curves" in page
+    assert "### Comparison with the published curves" in page
     rows = [line for line in page.splitlines() if line.startswith("| base_larger | noise | 10_gtn |")]
     near = pd.read_csv(folder / "curves.csv").query("perturbation == 'noise' and mode == '10_gtn'")
     ours = near[near["architecture"] == "accepted"].set_index("beta")["accuracy"]
@@ -138,7 +141,8 @@ def test_the_published_curves_beside_ours_in_a_report(published_run: gtn_bench.R
          "expects step: sign of 'lbfgs-penalty', got gradient"),
         ([("name: noise,", "name: contrast,")],
          "protocol 'published' knows the perturbations noise, blur, fgsm, lbfgs-penalty, got 'contrast'"),
-        ([("samples: 100, beta: [0, 1]", "search: minimal, beta: [0, 1]")], "has no search for smallest strengths"),
+        ([("samples: 100, beta: [0, 1]", "search: minimal, beta: [0, 1]")],
+         "protocol 'published' has no search: minimal, got one for 'blur'"),
         ([("protocol: published", "protocol: published\nprecision: bfloat16")],
          "precision: protocol 'published' computes in float32, got 'bfloat16'"),
         ([("protocol: published", "protocol: publishd")],
@@ -147,31 +151,31 @@ def test_the_published_curves_beside_ours_in_a_report(published_run: gtn_bench.R
          "overlay: the published curves are of mnist in normalized units, got digits in pixel units"),
     ],
 )  # fmt: skip
-def test_what_the_protocol_does_not_know_is_refused(changes: list[tuple[str, str]], message: str) -> None:
+def test_published_protocol_refuses_other_modes_and_perturbations(changes: list[tuple[str, str]], message: str) -> None:
     text = PUBLISHED
     for old, new in changes:
         assert old in text
         text = text.replace(old, new, 1)
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(ConfigError) as caught:
         gtn_bench.plan(suite.parse(text))
     assert message in str(caught.value)
 
 
-def test_the_published_curves() -> None:
+def test_published_curves_are_complete() -> None:
     table = curves.published_curves()
     assert len(table) == 198 and set(table["teacher"]) == set(curves.TEACHERS)
-    assert set(table["mode"]) == set(protocol.TRAINING_MODE)
+    assert set(table["mode"]) == set(protocol.TRAIN_MODE)
     assert table["accuracy"].between(0, 1).all()
     sweeps = table.groupby(["teacher", "mode", "perturbation"]).size().unstack()
     assert sweeps.to_numpy().tolist() == [[10, 6, 7, 10]] * 6
 
 
 def ours(**more: Any) -> pd.DataFrame:
-    """The published curves as if they were ours, changed."""
+    """Return the published curves as those of a run, with some columns replaced."""
     return curves.published_curves().assign(**more)
 
 
-def test_distances_to_the_published_curves() -> None:
+def test_distances_from_the_published_curves() -> None:
     assert curves.distances(curves.beside(ours()))["largest"].max() == pytest.approx(0)
     table = ours()
     moved = (table["mode"] == "gtn") & (table["perturbation"] == "fgsm") & np.isclose(table["beta"], 0.0124)
@@ -181,5 +185,5 @@ def test_distances_to_the_published_curves() -> None:
     assert far["largest"] == pytest.approx(0.3) and far["mean distance"] == pytest.approx(0.05)
     assert far["at beta"] == pytest.approx(0.0124)
     assert (found["largest"] > 1e-9).sum() == 2  # of both teachers
-    part = table[table["beta"] <= 0.01]  # only what lies within our sweep is compared
+    part = table[table["beta"] <= 0.01]  # only points within the sweep are compared
     assert curves.beside(part)["beta"].max() <= 0.01

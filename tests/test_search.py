@@ -1,27 +1,28 @@
-"""The smallest successful strength, against exact distances and the sweep itself."""
+"""Search for the smallest successful strength, compared with exact distances and with the sweep itself."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from oracles import line
+from helpers.oracles import line
 from torch import Tensor
 
-from gtn_bench.classifiers import Classifier
-from gtn_bench.description import Mistake, build
+from gtn_bench.config.description import build
+from gtn_bench.config.errors import ConfigError
+from gtn_bench.inference.classifier import Classifier
 from gtn_bench.perturbations import PERTURBATIONS, Perturbation
-from gtn_bench.perturbations.library import Radius
+from gtn_bench.perturbations.libraries.minimal import Radius
 from gtn_bench.perturbations.search import Search
 
 Digits = tuple[Tensor, Tensor]
 SEEDS = torch.arange(60)
 
 
-def test_the_smallest_step_across_a_line_is_exact() -> None:
-    """Ten sign steps cross the boundary when they span the exact L-inf distance."""
+def test_smallest_step_across_a_linear_boundary_is_exact() -> None:
+    """Ten sign steps cross the boundary if their sum exceeds the exact L-inf distance."""
     classifier, x, y, distance = line(torch.float32)
     grid = tuple(float(beta) for beta in torch.linspace(0, float(distance.max()) / 9, 8))
-    search = Search(of=PERTURBATIONS["fgsm"](beta=0.0, steps=10), grid=grid, halvings=8, beta=0.0)
+    search = Search(of=PERTURBATIONS["fgsm"](beta=0.0, steps=10), grid=grid, binary_search_steps=8, beta=0.0)
     found = search.nearest(classifier, x, y, SEEDS[:40])
     assert torch.allclose(found.strength * 10, distance, atol=10 * grid[1] / 2**8)
     assert (classifier.predict(found.x_adv) != y).all()
@@ -32,16 +33,16 @@ def test_the_smallest_step_across_a_line_is_exact() -> None:
     [
         PERTURBATIONS["noise"](beta=0.0),
         PERTURBATIONS["rotation"](beta=0.0),
-        PERTURBATIONS["foolbox"](attack="LinfFastGradientAttack", drives="epsilon", beta=0.0),
+        PERTURBATIONS["foolbox"](attack="LinfFastGradientAttack", beta_parameter="epsilon", beta=0.0),
     ],
     ids=lambda of: of.name,
 )
-def test_what_is_found_holds_and_is_no_weaker_than_the_grid_says(
+def test_found_strengths_are_successful_and_not_above_the_grid(
     of: Perturbation, classifier: Classifier, digits: Digits
 ) -> None:
     x, y = digits
     grid = (0.0, 0.2, 0.6) if of.name != "rotation" else (0.0, 30.0, 90.0)
-    search = Search(of=of, grid=grid, halvings=3, beta=grid[1])
+    search = Search(of=of, grid=grid, binary_search_steps=3, beta=grid[1])
     found = search.nearest(classifier, x, y, SEEDS)
     wrong = classifier.predict(x) != y
     assert (found.strength[wrong] == 0).all()
@@ -54,34 +55,41 @@ def test_what_is_found_holds_and_is_no_weaker_than_the_grid_says(
     assert (found.strength[classifier.predict(first) != y] <= grid[1]).all()
 
 
-def test_it_scales_with_its_perturbation_and_draws_what_it_draws() -> None:
+def test_search_scales_with_its_perturbation_and_draws_the_same_numbers() -> None:
     noise = PERTURBATIONS["noise"](beta=1.0)
     search = Search(of=noise, grid=(0.5, 1.0), beta=1.0)
     scaled = search.in_pixels(0.5)
-    assert (scaled.beta, scaled.grid, scaled.draws()) == (0.5, (0.25, 0.5), noise.draws())
+    assert (scaled.beta, scaled.grid, scaled.rng_identity()) == (0.5, (0.25, 0.5), noise.rng_identity())
     rotation = Search(of=PERTURBATIONS["rotation"](beta=1.0), grid=(1.0,), beta=1.0)
     assert rotation.in_pixels(0.5) == rotation
 
 
-def test_it_rests_on_the_packages_of_its_perturbation() -> None:
-    """So that their versions are part of its key."""
-    for of in (PERTURBATIONS["blur"](beta=1.0), PERTURBATIONS["foolbox"](attack="LinfPGD", drives="epsilon", beta=0.1)):
+def test_search_depends_on_the_packages_of_its_perturbation() -> None:
+    """The versions of these packages are part of cache keys."""
+    for of in (
+        PERTURBATIONS["blur"](beta=1.0),
+        PERTURBATIONS["foolbox"](attack="LinfPGD", beta_parameter="epsilon", beta=0.1),
+    ):
         assert Search(of=of, grid=(1.0,), beta=1.0).packages == of.packages
     deepfool = PERTURBATIONS["foolbox"](attack="L2DeepFoolAttack", beta=1.0)
     assert Radius(of=deepfool, beta=1.0).packages == ("foolbox",)
 
 
-def test_what_cannot_be_searched_is_said() -> None:
-    with pytest.raises(Mistake, match="'lbfgs' finds the smallest strength by itself"):
+def test_search_refuses_perturbations_that_it_does_not_apply_to() -> None:
+    with pytest.raises(ConfigError, match="'lbfgs' finds the smallest strength by itself"):
         build(Search, {"of": PERTURBATIONS["lbfgs"](beta=1.0), "grid": (1.0,), "beta": 1.0}, "")
-    with pytest.raises(Mistake, match="single images, got 'lbfgs-penalty' on whole batches"):
+    with pytest.raises(
+        ConfigError, match="requires a perturbation of independent images, 'lbfgs-penalty' perturbs a whole batch"
+    ):
         build(
             Search, {"of": PERTURBATIONS["lbfgs-penalty"](beta=1.0, penalty="batch"), "grid": (1.0,), "beta": 1.0}, ""
         )
-    pixels = PERTURBATIONS["art"](attack="PixelAttack", beta=1.0, drives="th", params={"max_iter": 2})
-    with pytest.raises(Mistake, match=r"beta that can be halved, that of 'art\.PixelAttack' counts"):
+    pixels = PERTURBATIONS["art"](attack="PixelAttack", beta=1.0, beta_parameter="th", params={"max_iter": 2})
+    with pytest.raises(ConfigError, match=r"requires a continuous beta; 'art\.PixelAttack' takes an integer"):
         build(Search, {"of": pixels, "grid": (1.0,), "beta": 1.0}, "")
-    with pytest.raises(Mistake, match="expects a larger beta to be stronger, that of 'lbfgs-penalty' is weaker"):
+    with pytest.raises(ConfigError, match="requires a larger beta to be stronger; that of 'lbfgs-penalty' is weaker"):
         build(
-            Search, {"of": PERTURBATIONS["lbfgs-penalty"](beta=1.0, beta_is="weight"), "grid": (1.0,), "beta": 1.0}, ""
+            Search,
+            {"of": PERTURBATIONS["lbfgs-penalty"](beta=1.0, beta_parameter="weight"), "grid": (1.0,), "beta": 1.0},
+            "",
         )

@@ -1,4 +1,4 @@
-"""The grammar of suites: what is read, and the exact line for every way to get it wrong."""
+"""The grammar of suites: what is read, and the exact message for each kind of error."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from conftest import TINY
+from helpers.suites import TINY
 
-from gtn_bench import planner, suite
-from gtn_bench.description import Mistake
-from gtn_bench.schema import suite_schema
+from gtn_bench.config import renamed, suite
+from gtn_bench.config.description import build
+from gtn_bench.config.errors import ConfigError
+from gtn_bench.config.shipped import suites
+from gtn_bench.planning import planner
+from gtn_bench.planning.catalog import TABLES
+from gtn_bench.planning.schema import suite_schema
 
-# What is replaced in the tiny suite, by what, and the message.
-MISTAKES = {
+# Text of the tiny suite, what it is replaced by, and the message.
+ERRORS = {
     "unknown key": (
         "acceptance: 0.0",
         "acceptence: 0.0",
@@ -28,11 +32,11 @@ MISTAKES = {
     "not YAML": ("seeds: [0, 1]", "seeds: [0, 1", "line 13: expected ',' or ']', but got ':'"),
     "not a mapping": (TINY, "- fgsm\n", "expects a mapping with the keys of a suite, got list"),
     "empty file": (TINY, "", "expects a mapping with the keys of a suite, got NoneType"),
-    "keys that are no text": ("acceptance: 0.0", "1: 0.0", "line 13: expects keys to be text, got 1"),
+    "integer as a key": ("acceptance: 0.0", "1: 0.0", "line 13: expects keys to be text, got 1"),
     "wrong type": ("seeds: [0, 1]", "seeds: 3", "seeds: expects a list, got 3"),
     "text for a number": ("seeds: [0, 1]", "seeds: [zero]", "seeds[0]: expects an integer, got 'zero'"),
     "true for a number": ("epochs: 2", "epochs: true", "modes[2].epochs: 'vanilla' expects an integer, got True"),
-    "two lengths": (
+    "epochs beside steps": (
         "epochs: 2",
         "epochs: 2, steps: 10",
         "modes[2]: mode 'vanilla' takes epochs or steps, not both: got 2 and 10",
@@ -42,13 +46,13 @@ MISTAKES = {
         "meta_steps: 2.5",
         "teachers[0].meta_steps: 'cgtn' expects an integer, got 2.5",
     ),
-    "name that is no text": ("name: tiny", "name: 7", "name: expects a text, got 7"),
+    "integer as a name": ("name: tiny", "name: 7", "name: expects a text, got 7"),
     "name with a slash": (
         "name: tiny",
         "name: a/b",
         "name: expects a letter or digit, then letters, digits, '.', '_', '+' or '-', got 'a/b'",
     ),
-    "attack by its initials": (
+    "abbreviated attack": (
         "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
         "  - {name: art.PGD, beta: [0.1]}",
         "perturbations[0]: unknown attack 'art.PGD'; did you mean 'art.ProjectedGradientDescent'?",
@@ -58,82 +62,82 @@ MISTAKES = {
         "  - {name: torchattacks.pgd, beta: [0.1]}",
         "perturbations[0]: unknown attack 'torchattacks.pgd'; did you mean 'torchattacks.PGD'?",
     ),
-    "attack's parameter outside params": (
+    "parameter of an attack outside params": (
         "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
         "  - {name: art.ProjectedGradientDescent, eps_step: 0.1, beta: [0.1]}",
-        "perturbations[0].eps_step: is a parameter of the attack and belongs into params",
+        "perturbations[0].eps_step: is a parameter of the attack; move it to params",
     ),
-    "attack named twice": (
+    "attack set twice": (
         "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
         "  - {name: art.DeepFool, attack: PGD, beta: [0.1]}",
-        "perturbations[0].attack: is said by name",
+        "perturbations[0].attack: set the attack through 'name'",
     ),
-    "a part of whole pixels": (
+    "fraction for an integer that beta sets": (
         "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
         "  - {name: art.PixelAttack, params: {max_iter: 5}, beta: [0.5]}",
-        "perturbations[0]: attack 'art.PixelAttack': 'th' expects whole numbers, got 0.5",
+        "perturbations[0]: attack 'art.PixelAttack': 'th' expects integers, got 0.5",
     ),
-    "norm in another spelling": (
+    "unknown norm": (
         "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
-        "  - {name: torchattacks.AutoAttack, params: {norm: linf}, beta: [0.1]}",
-        "perturbations[0]: attack 'torchattacks.AutoAttack': 'norm' expects 'Linf', got 'linf'",
+        "  - {name: torchattacks.AutoAttack, params: {norm: l3}, beta: [0.1]}",
+        "perturbations[0]: attack 'torchattacks.AutoAttack': 'norm' expects one of Linf, L2, got 'l3'; did you mean 'L2'?",
     ),
     "beta in the plural": (
         "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
-        "  - {name: fgsm, betas: [0.1]}",
+        "  - {name: fgsm, steps: 2, betas: [0.1]}",
         "perturbations[0].beta: needs this key, got 'betas'",
     ),
-    "label that results use": (
+    "reserved label": (
         "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
-        "  - {name: fgsm, label: worst, beta: [0.1]}",
-        "perturbations[0]: results call something else 'worst'; give it another label",
+        "  - {name: fgsm, steps: 2, label: worst, beta: [0.1]}",
+        "perturbations[0]: label 'worst' is reserved; choose another label",
     ),
-    "label that figures use": (
+    "reserved label of figures": (
         "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
-        "  - {name: fgsm, label: noise-examples, beta: [0.1]}",
-        "perturbations[0]: results call something else 'noise-examples'; give it another label",
+        "  - {name: fgsm, steps: 2, label: noise-examples, beta: [0.1]}",
+        "perturbations[0]: label 'noise-examples' is reserved; choose another label",
     ),
-    "label that a column has": (
+    "reserved label of a column": (
         "  - {name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}",
-        "  - {name: fgsm, label: mode, beta: [0.1]}",
-        "perturbations[0]: results call something else 'mode'; give it another label",
+        "  - {name: fgsm, steps: 2, label: mode, beta: [0.1]}",
+        "perturbations[0]: label 'mode' is reserved; choose another label",
     ),
-    "mode that a column is called": (
+    "reserved label for a mode": (
         "  - gtn\n",
         "  - {name: gtn, label: teacher}\n",
-        "modes[1]: results call something else 'teacher'; give it another label",
+        "modes[1]: label 'teacher' is reserved; choose another label",
     ),
-    "label too long for a file": (
+    "label that is too long": (
         "  - gtn\n",
         f"  - {{name: gtn, label: {'a' * 101}}}\n",
         f"modes[1].label: expects at most 100 characters, got '{'a' * 101}'",
     ),
-    "a date that is none": (
-        "name: tiny",
-        "name: tiny\ndescription: 2020-13-45",
-        "is not YAML: month must be in 1..12",
+    "character that YAML does not allow": (
+        TINY,
+        "name: \a",
+        'is not YAML: unacceptable character #x0007: special characters are not allowed in "<unicode string>", position 6',
     ),
-    "a strength beyond floating point": (
+    "strength beyond floating point": (
         "beta: [0, 0.5]",
         f"beta: [{10**400}]",
         f"perturbations[2].beta: expects finite strengths of at least 0, got {10**400}",
     ),
-    "label of pooled architectures": (
+    "reserved label for an architecture": (
         "architectures: [linear]",
         "architectures: [{name: linear, label: accepted}]",
-        "architectures[0]: results call something else 'accepted'; give it another label",
+        "architectures[0]: label 'accepted' is reserved; choose another label",
     ),
-    "seed beyond integers": (
+    "seed beyond 64 bits": (
         "seeds: [0, 1]",
         f"seeds: [{2**70}]",
         f"seeds[0]: expects a number less than 9.22337e+18, got {2**70}",
     ),
-    "no perturbation that is right": (
+    "only invalid perturbations": (
         TINY[TINY.index("perturbations:") :],
         "perturbations: [{name: noise, beta: [-0.1]}]",
         "perturbations[0].beta: expects finite strengths of at least 0, got -0.1",
     ),
-    "seeds repeated": ("seeds: [0, 1]", "seeds: [0, 1, 0]", "seeds: expects each seed once, got 0 again"),
+    "repeated seed": ("seeds: [0, 1]", "seeds: [0, 1, 0]", "seeds: expects each seed once, got 0 again"),
     "no seeds": ("seeds: [0, 1]", "seeds: []", "seeds: expects at least one entry, got none"),
     "no perturbations": (
         TINY[TINY.index("perturbations:") :],
@@ -145,7 +149,7 @@ MISTAKES = {
         "dataset: digit",
         "dataset.name: unknown dataset 'digit'; did you mean 'digits'?",
     ),
-    "a label for the data set": (
+    "label for the data set": (
         "dataset: digits",
         "dataset: {name: digits, label: d}",
         "dataset.label: 'digits' does not know this key",
@@ -169,10 +173,15 @@ MISTAKES = {
     ),
     "unknown field": (
         "steps: 2, samples: 20, beta: [0, 0.05]",
-        "step: 2, beta: [0]",
-        "perturbations[0].step: 'fgsm' does not know this key; did you mean 'steps'?",
+        "steps: 2, epsilom: 0.1, beta: [0]",
+        "perturbations[0].epsilom: 'fgsm' does not know this key; did you mean 'epsilon'?",
     ),
-    "misspelt samples": (
+    "required field in the singular": (
+        "steps: 2, samples: 20, beta: [0, 0.05]",
+        "step: 2, beta: [0]",
+        "perturbations[0].steps: 'fgsm' needs this key, got 'step'",
+    ),
+    "misspelled samples": (
         "samples: 100",
         "sample: 100",
         "perturbations[3].sample: 'blur' does not know this key; did you mean 'samples'?",
@@ -184,7 +193,7 @@ MISTAKES = {
         "steps: -3, beta: [0]",
         "perturbations[0].steps: 'fgsm' expects a number greater than 0, got -3",
     ),
-    "word out of a list": (
+    "unknown choice": (
         "lbfgs-penalty, ",
         "lbfgs-penalty, step: sgn, ",
         "perturbations[1].step: 'lbfgs-penalty' expects one of sign, gradient, got 'sgn'; did you mean 'sign'?",
@@ -204,92 +213,92 @@ MISTAKES = {
         "beta: [.inf]",
         "perturbations[2].beta: expects finite strengths of at least 0, got inf",
     ),
-    "beta that is no number": (
+    "nan as beta": (
         "beta: [0, 0.5]",
         "beta: [.nan]",
         "perturbations[2].beta: expects finite strengths of at least 0, got nan",
     ),
-    "beta of text": (
+    "text as beta": (
         "beta: [0, 0.5]",
         "beta: [strong]",
         "perturbations[2].beta: expects finite strengths of at least 0, got 'strong'",
     ),
-    "beta repeated": (
+    "repeated beta": (
         "beta: [0, 0.5]",
         "beta: [0.5, 0.5]",
         "perturbations[2].beta: expects each strength once, got 0.5 again",
     ),
-    "beta alone": (
+    "single number as beta": (
         "beta: [0, 0.5]",
         "beta: 0.5",
         "perturbations[2].beta: expects a list of strengths, or a linspace or geomspace, got 0.5",
     ),
-    "unknown space": (
+    "unknown sweep": (
         "beta: [0, 0.5]",
         "beta: {linspaced: [0, 1, 3]}",
         "perturbations[2].beta: does not know the sweep 'linspaced'; did you mean 'linspace'?",
     ),
-    "space of two numbers": (
+    "sweep of two numbers": (
         "beta: [0, 0.5]",
         "beta: {linspace: [0, 1]}",
         "perturbations[2].beta: expects linspace: [first, last, count], got [0, 1]",
     ),
-    "ratios from zero": (
+    "geomspace from zero": (
         "beta: [0, 0.5]",
         "beta: {geomspace: [0, 1, 3]}",
         "perturbations[2].beta: expects geomspace between strengths greater than 0, got [0, 1, 3]",
     ),
-    "a penalty of infinite weight": (
+    "weight of zero": (
         "beta: [1]",
         "beta: [0, 1]",
         "perturbations[1].beta: 'lbfgs-penalty' expects a number greater than 0, got 0.0",
     ),
-    "label twice": (
+    "duplicate label": (
         "name: noise,",
         "name: noise, label: fgsm,",
-        "perturbations[2]: 'fgsm' is there already; give one of them a label of its own",
+        "perturbations[2]: duplicate label 'fgsm'; give one of them another label",
     ),
-    "mode twice": (
+    "duplicate mode": (
         "label: 2_gtn",
         "label: gtn",
-        "modes[1]: 'gtn' is there already; give one of them a label of its own",
+        "modes[1]: duplicate label 'gtn'; give one of them another label",
     ),
-    "control called like a mode": (
+    "control with the label of a mode": (
         "seeds: [0, 1]",
         "controls: [{name: adversarial, label: gtn}]\nseeds: [0, 1]",
-        "controls[0]: 'gtn' is there already; give one of them a label of its own",
+        "controls[0]: duplicate label 'gtn'; give one of them another label",
     ),
     "unknown control": (
         "seeds: [0, 1]",
         "controls: [random_labels]\nseeds: [0, 1]",
         "controls[0].name: unknown mode 'random_labels'; did you mean 'random-labels'?",
     ),
-    "more images than there are": (
+    "more samples than test images": (
         "samples: 100",
         "samples: 1000",
         "perturbations[3].samples: data set 'digits' has 360 test images, got 1000",
     ),
-    "impossible architecture": (
+    "architecture for larger images": (
         "architectures: [linear]",
         "architectures: [{name: base, convolutions: [" + ", ".join(["{channels: 4, pool: true}"] * 4) + "]}]",
         "architectures[0]: architecture 'base' halves its images 4 times and so needs at least 16x16 pixels, data set 'digits' has 8x8",
     ),
-    "field in a list of blocks": (
+    "field of a convolution": (
         "architectures: [linear]",
         "architectures: [{name: base, convolutions: [{channels: 4, kernel: 2}]}]",
         "architectures[0].convolutions[0].kernel: 'base' expects one of 1, 3, got 2; known: 1, 3",
     ),
-    "more steps than the teacher has": (
+    "more inner steps than the teacher has": (
         "inner_steps: 2}",
         "inner_steps: 9}",
         "modes[0]: mode 'gtn' trains for 9 inner steps, the teacher has 3",
     ),
-    "no teacher": (
+    "mode without its teacher": (
         TINY[TINY.index("teachers:") : TINY.index("architectures:")],
         "",
         "modes[0]: mode 'gtn' needs a teacher, the suite has none\nmine.yaml: modes[1]: mode 'gtn' needs a teacher, the suite has none",
     ),
-    "an idle teacher": (
+    "teacher that no mode uses": (
         TINY[TINY.index("modes:") : TINY.index("seeds:")],
         "modes: [vanilla]\n",
         "teachers: no mode of the suite learns from a teacher",
@@ -299,7 +308,7 @@ MISTAKES = {
         "batch_size: 5",
         "teachers[0]: teacher 'cgtn' needs a batch_size of at least one image per class (10), got 5",
     ),
-    "normalised colours": (
+    "normalized units of color images": (
         "dataset: digits",
         "dataset: cifar10\nunits: normalized",
         "units: 'normalized' needs images of one channel, data set 'cifar10' has 3",
@@ -315,37 +324,37 @@ MISTAKES = {
         "units: expects one of pixel, normalized, got 'normalised'; did you mean 'normalized'?",
     ),
     "acceptance in percent": ("acceptance: 0.0", "acceptance: 70", "acceptance: expects a number at most 1, got 70"),
-    "a library without its attack": (
+    "library without an attack class": (
         "name: fgsm, steps: 2",
-        "name: foolbox, drives: eps",
-        "perturbations[0].name: expects the library's attack as 'foolbox.<class>', got 'foolbox'",
+        "name: foolbox, beta_parameter: eps",
+        "perturbations[0].name: expects an attack class as 'foolbox.<class>', got 'foolbox'",
     ),
     "unknown library attack": (
         "name: fgsm, steps: 2",
-        "name: torchattacks.PDG, drives: eps",
+        "name: torchattacks.PDG, beta_parameter: eps",
         "perturbations[0]: unknown attack 'torchattacks.PDG'; did you mean 'torchattacks.PGD'?",
     ),
-    "a name outside the attacks": (
+    "class that is no attack": (
         "name: fgsm, steps: 2",
-        "name: torchattacks.MultiAttacker, drives: eps",
+        "name: torchattacks.MultiAttacker, beta_parameter: eps",
         "perturbations[0]: unknown attack 'torchattacks.MultiAttacker'; did you mean 'torchattacks.MultiAttack'?",
     ),
     "unknown library parameter": (
         "name: fgsm, steps: 2",
-        "name: torchattacks.PGD, drives: eps, params: {alhpa: 0.1}",
+        "name: torchattacks.PGD, beta_parameter: eps, params: {alhpa: 0.1}",
         "perturbations[0]: attack 'torchattacks.PGD' has no parameter 'alhpa'; did you mean 'alpha'?",
     ),
-    "unknown driven parameter": (
+    "unknown parameter for beta": (
         "name: fgsm, steps: 2",
-        "name: art.BasicIterativeMethod, drives: epsilon",
+        "name: art.BasicIterativeMethod, beta_parameter: epsilon",
         "perturbations[0]: attack 'art.BasicIterativeMethod' has no parameter 'epsilon'; did you mean 'eps'?",
     ),
-    "a list for a library parameter": (
+    "list for a library parameter": (
         "name: fgsm, steps: 2",
-        "name: torchattacks.PGD, drives: eps, params: {alpha: [1, 2]}",
+        "name: torchattacks.PGD, beta_parameter: eps, params: {alpha: [1, 2]}",
         "perturbations[0]: attack 'torchattacks.PGD': 'alpha' expects a number, got [1, 2]",
     ),
-    "a mapping for a library parameter": (
+    "mapping for a library parameter": (
         "name: fgsm, steps: 2",
         "name: torchattacks.PGD, params: {alpha: {a: 1}}",
         "perturbations[0].params.alpha: 'torchattacks' expects a number, a text, true, false, null, or a list of these, got {'a': 1}",
@@ -353,14 +362,14 @@ MISTAKES = {
     "text for a number of torchattacks": (
         "name: fgsm, steps: 2",
         "name: torchattacks.PGD, params: {steps: many}",
-        "perturbations[0]: attack 'torchattacks.PGD': 'steps' expects a number, got 'many'",
+        "perturbations[0]: attack 'torchattacks.PGD': 'steps' expects an integer, got 'many'",
     ),
-    "a fraction for a count of foolbox": (
+    "fraction for an integer of foolbox": (
         "name: fgsm, steps: 2",
         "name: foolbox.LinfPGD, params: {steps: 2.5}",
         "perturbations[0]: attack 'foolbox.LinfPGD': 'steps' expects an integer, got 2.5",
     ),
-    "a word that foolbox does not know": (
+    "unknown choice of foolbox": (
         "name: fgsm, steps: 2",
         "name: foolbox.L2DeepFoolAttack, params: {loss: logit}",
         "perturbations[0]: attack 'foolbox.L2DeepFoolAttack': 'loss' expects one of logits, crossentropy, got 'logit'; did you mean 'logits'?",
@@ -370,118 +379,216 @@ MISTAKES = {
         "name: art.ProjectedGradientDescent, params: {max_iter: ten}",
         "perturbations[0]: attack 'art.ProjectedGradientDescent': 'max_iter' expects an integer, got 'ten'",
     ),
-    "a number for a switch": (
+    "integer for a Boolean": (
         "name: fgsm, steps: 2",
         "name: foolbox.LinfPGD, params: {random_start: 1}",
         "perturbations[0]: attack 'foolbox.LinfPGD': 'random_start' expects true or false, got 1",
     ),
-    "a negative step of torchattacks": (
+    "negative step of torchattacks": (
         "name: fgsm, steps: 2",
         "name: torchattacks.PGD, params: {alpha: -0.1}",
         "perturbations[0]: attack 'torchattacks.PGD': 'alpha' expects a number of at least 0, got -0.1",
     ),
-    "a negative step of ART": (
+    "negative step of ART": (
         "name: fgsm, steps: 2",
         "name: art.ProjectedGradientDescent, params: {eps_step: -0.1}",
         "perturbations[0]: attack 'art.ProjectedGradientDescent': 'eps_step' expects a number of at least 0, got -0.1",
     ),
-    "a negative step of foolbox": (
+    "negative step of foolbox": (
         "name: fgsm, steps: 2",
         "name: foolbox.LinfPGD, params: {rel_stepsize: -0.1}",
         "perturbations[0]: attack 'foolbox.LinfPGD': 'rel_stepsize' expects a number of at least 0, got -0.1",
     ),
-    "what ART itself refuses": (
+    "value that ART refuses": (
         "name: fgsm, steps: 2",
         "name: art.SquareAttack, params: {max_iter: 10, p_init: 1.5}",
         "perturbations[0]: attack 'art.SquareAttack' refuses its parameters: ValueError: The argument p_init has to be either of type int or float and in range [0, 1].",
     ),
-    "a black box of ART without a budget": (
+    "black-box attack of ART without a query budget": (
         "name: fgsm, steps: 2",
         "name: art.SquareAttack",
-        "perturbations[0]: attack 'art.SquareAttack' is a black-box attack: say in params what it may ask (by default max_iter: 100)",
+        "perturbations[0]: attack 'art.SquareAttack' is a black-box attack: set a query budget in params (by default max_iter: 100)",
     ),
-    "a black box of foolbox without a budget": (
+    "black-box attack of foolbox without a query budget": (
         "name: fgsm, steps: 2",
         "name: foolbox.BoundaryAttack",
-        "perturbations[0]: attack 'foolbox.BoundaryAttack' is a black-box attack: say in params what it may ask (by default steps: 25000)",
+        "perturbations[0]: attack 'foolbox.BoundaryAttack' is a black-box attack: set a query budget in params (by default steps: 25000)",
     ),
-    "a black box of torchattacks without a budget": (
+    "black-box attack of torchattacks without a query budget": (
         "name: fgsm, steps: 2",
         "name: torchattacks.Square",
-        "perturbations[0]: attack 'torchattacks.Square' is a black-box attack: say in params what it may ask (by default n_queries: 5000)",
+        "perturbations[0]: attack 'torchattacks.Square' is a black-box attack: set a query budget in params (by default n_queries: 5000)",
     ),
-    "an attack on something else": (
+    "attack on object detectors": (
         "name: fgsm, steps: 2",
         "name: art.DPatch",
         "perturbations[0]: attack 'art.DPatch' does not apply: it is for object detectors",
     ),
-    "an attack on colours": (
+    "attack on color images": (
         "name: fgsm, steps: 2",
         "name: torchattacks.TIFGSM",
-        "perturbations[0]: attack 'torchattacks.TIFGSM' is for images of 3 channels, data set 'digits' has 1",
+        "perturbations[0]: attack 'torchattacks.TIFGSM' requires images of 3 channels, data set 'digits' has 1",
     ),
-    "an attack that cannot aim": (
+    "target of an untargeted attack": (
         "name: fgsm, steps: 2",
         "name: torchattacks.APGD, target: next",
-        "perturbations[0]: attack 'torchattacks.APGD' cannot aim at a class; leave target out",
+        "perturbations[0]: attack 'torchattacks.APGD' has no targeted mode; leave target out",
     ),
-    "an attack that must aim": (
+    "untargeted use of a targeted attack": (
         "name: fgsm, steps: 2",
-        "name: art.SaliencyMapMethod, target: any",
-        "perturbations[0]: attack 'art.SaliencyMapMethod' must aim at a class; say target: next",
+        "name: art.SaliencyMapMethod, target: untargeted",
+        "perturbations[0]: attack 'art.SaliencyMapMethod' is always targeted; set target: next",
     ),
-    "a parameter that must be given": (
+    "missing library parameter": (
         "name: fgsm, steps: 2",
         "name: foolbox.VirtualAdversarialAttack",
         "perturbations[0]: attack 'foolbox.VirtualAdversarialAttack' needs the parameter 'steps'",
     ),
-    "a distance that is none": (
+    "unknown distance": (
         "name: fgsm, steps: 2",
         "name: foolbox.InversionAttack, params: {distance: l3}",
         "perturbations[0]: attack 'foolbox.InversionAttack': 'distance' expects one of l0, l1, l2, linf, got 'l3'; did you mean 'l2'?",
     ),
-    "fractions of a count": (
+    "fractions for an integer parameter": (
         "name: fgsm, steps: 2",
-        "name: art.FastGradientMethod, drives: num_random_init",
-        "perturbations[0]: attack 'art.FastGradientMethod': 'num_random_init' expects whole numbers, got 0.05",
+        "name: art.FastGradientMethod, beta_parameter: num_random_init",
+        "perturbations[0]: attack 'art.FastGradientMethod': 'num_random_init' expects integers, got 0.05",
     ),
-    "a radius without a norm": (
+    "radius without a norm": (
         "name: fgsm, steps: 2",
-        "name: torchattacks.GN, drives: radius",
-        "perturbations[0]: attack 'torchattacks.GN': needs ball, the norm in which it looks for the smallest change",
+        "name: torchattacks.GN, beta_parameter: radius",
+        "perturbations[0]: attack 'torchattacks.GN': needs norm, the norm that it minimizes",
     ),
-    "a search in a search": (
+    "search with a minimal-norm attack": (
         "name: fgsm, steps: 2",
         "name: foolbox.L2DeepFoolAttack, search: minimal",
         "perturbations[0]: search: 'foolbox.L2DeepFoolAttack' finds the smallest strength by itself; leave 'search' out",
     ),
-    "driven and set": (
+    "parameter that beta sets in params": (
         "name: fgsm, steps: 2",
-        "name: torchattacks.PGD, drives: eps, params: {eps: 0.1}",
-        "perturbations[0]: attack 'torchattacks.PGD': 'eps' is driven by beta and cannot be set in params",
+        "name: torchattacks.PGD, beta_parameter: eps, params: {eps: 0.1}",
+        "perturbations[0]: attack 'torchattacks.PGD': 'eps' is set by beta and cannot be set in params",
     ),
 }
 
 
-@pytest.mark.parametrize("old, new, message", MISTAKES.values(), ids=MISTAKES)
-def test_every_mistake_has_its_line(old: str, new: str, message: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("old, new, message", ERRORS.values(), ids=ERRORS)
+def test_each_error_has_its_exact_message(old: str, new: str, message: str, tmp_path: Path) -> None:
     assert old in TINY
     path = tmp_path / "mine.yaml"
     path.write_text(TINY.replace(old, new, 1))
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(ConfigError) as caught:
         planner.plan(suite.load(path))
     assert str(caught.value) == f"mine.yaml: {message}"
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+RENAMED_KEYS = [
+    (table, name, old)
+    for table, (_, known) in TABLES.items()
+    for name, cls in known.items()
+    for old, new in renamed.KEYS.items()
+    if new in cls.model_fields
+]
+
+
+def test_every_renamed_key_belongs_to_a_description() -> None:
+    assert {old for _, _, old in RENAMED_KEYS} == set(renamed.KEYS)
+
+
+@pytest.mark.parametrize(("table", "name", "old"), RENAMED_KEYS)
+def test_former_keys_are_refused_with_their_current_name(table: str, name: str, old: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build(TABLES[table][1][name], {"beta": 1.0, old: 1} if table == "perturbations" else {old: 1}, "here")
+    lines = [line for line in str(caught.value).splitlines() if line.startswith(f"here.{old}: ")]
+    assert lines == [f"here.{old}: '{name}' does not know this key; it is now called '{renamed.KEYS[old]}'"]
+
+
+# Perturbations with a former key, value or name, and the message.
+FORMER_NAMES = {
+    "ball of pgd": ("{name: pgd, ball: l2, beta: [1]}", ".ball: 'pgd' does not know this key; it is now called 'norm'"),
+    "relative_step": (
+        "{name: pgd, relative_step: 0.1, beta: [1]}",
+        ".relative_step: 'pgd' does not know this key; it is now called 'relative_step_size'",
+    ),
+    "searches": (
+        "{name: lbfgs, searches: 3, beta: [1]}",
+        ".searches: 'lbfgs' does not know this key; it is now called 'binary_search_steps'",
+    ),
+    "memory": (
+        "{name: lbfgs, memory: 3, beta: [1]}",
+        ".memory: 'lbfgs' does not know this key; it is now called 'history_size'",
+    ),
+    "beta_is": (
+        "{name: lbfgs-penalty, beta_is: weight, beta: [1]}",
+        ".beta_is: 'lbfgs-penalty' does not know this key; it is now called 'beta_parameter'",
+    ),
+    "drives": (
+        "{name: torchattacks.PGD, drives: eps, beta: [1]}",
+        ".drives: 'torchattacks' does not know this key; it is now called 'beta_parameter'",
+    ),
+    "ball of a library": (
+        "{name: foolbox.L2PGD, ball: l2, beta: [1]}",
+        ".ball: 'foolbox' does not know this key; it is now called 'norm'",
+    ),
+    "colour": (
+        "{name: occlusion, colour: 1, beta: [1]}",
+        ".colour: 'occlusion' does not know this key; it is now called 'color'",
+    ),
+    "target: any": (
+        "{name: lbfgs, target: any, beta: [1]}",
+        ".target: 'lbfgs' does not know 'any'; it is now called 'untargeted'",
+    ),
+    "target: any of a library": (
+        "{name: art.ProjectedGradientDescent, target: any, beta: [1]}",
+        ".target: 'art' does not know 'any'; it is now called 'untargeted'",
+    ),
+    "quantisation": (
+        "{name: quantisation, beta: [1]}",
+        ".name: unknown perturbation 'quantisation'; it is now called 'quantization'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("entry", "message"), FORMER_NAMES.values(), ids=FORMER_NAMES)
+def test_suites_with_former_names_are_refused_with_the_current_ones(entry: str, message: str) -> None:
+    text = TINY[: TINY.index("perturbations:")] + f"perturbations: [{entry}]\n"
+    with pytest.raises(ConfigError) as caught:
+        planner.plan(suite.parse(text))
+    assert str(caught.value) == f"tiny: perturbations[0]{message}"
+
+
+def test_suite_with_the_former_meta_batch_size_is_refused_with_the_current_one() -> None:
+    with pytest.raises(ConfigError) as caught:
+        planner.plan(suite.parse(TINY.replace("meta_batch_size", "exam_size")))
+    line = "tiny: teachers[0].exam_size: 'cgtn' does not know this key; it is now called 'meta_batch_size'"
+    assert str(caught.value) == line
+
+
+def test_every_former_name_and_value_is_tested() -> None:
+    entries = " ".join(entry for entry, _ in FORMER_NAMES.values())
+    assert all(f"name: {old}," in entries for old in renamed.NAMES)
+    assert all(f": {old}," in entries for old in renamed.VALUES)
+
+
+def test_all_errors_are_reported_at_once() -> None:
     text = TINY.replace("name: fgsm", "name: fgms").replace("name: blur", "name: blurr").replace("[linear]", "[lin]")
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(ConfigError) as caught:
         planner.plan(suite.parse(text))
     assert len(str(caught.value).splitlines()) == 3
 
 
-def test_yaml_is_data() -> None:
-    with pytest.raises(Mistake, match="could not determine a constructor for the tag"):
+def test_norms_of_a_library_are_accepted_in_lower_case() -> None:
+    entry = "{name: torchattacks.AutoAttack, params: {norm: linf}, samples: 5, beta: [0.1]}"
+    planned = planner.plan(suite.parse(TINY + f"  - {entry}\n"))
+    assert planned.suite.perturbations[-1].fields["params"]["norm"] == "Linf"
+
+
+def test_dates_are_text() -> None:
+    assert suite.parse(TINY.replace("name: tiny", "name: tiny\ndescription: 2020-13-45")).description == "2020-13-45"
+
+
+def test_yaml_tags_are_not_executed() -> None:
+    with pytest.raises(ConfigError, match="could not determine a constructor for the tag"):
         suite.parse("name: !!python/object/apply:os.system ['true']")
 
 
@@ -495,30 +602,30 @@ def test_yaml_is_data() -> None:
         ("[1]", (1.0,)),
     ],
 )
-def test_sweeps(text: str, betas: tuple[float, ...]) -> None:
+def test_sweeps_are_sorted_and_spaced(text: str, betas: tuple[float, ...]) -> None:
     assert suite.parse(TINY.replace("beta: [0, 0.5]", f"beta: {text}")).perturbations[2].beta == betas
 
 
-def test_unknown_suites_and_files(tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match=r"^unknown suite 'dmeo'; did you mean 'demo'\?$"):
+def test_unknown_suites_and_unreadable_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^unknown suite 'dmeo'; did you mean 'demo'\?$"):
         suite.load("dmeo")
-    with pytest.raises(Mistake, match=r"nothing.yaml: no such file$"):
+    with pytest.raises(ConfigError, match=r"nothing.yaml: no such file$"):
         suite.load(tmp_path / "nothing.yaml")
-    with pytest.raises(Mistake, match=r"^aaa.*: expects a file or the name of a suite \(File name too long\)$"):
+    with pytest.raises(ConfigError, match=r"^aaa.*: expects a file or the name of a suite \(File name too long\)$"):
         suite.load("a" * 5000)
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(Mistake, match=r"^bytes.yaml: expects a text file in UTF-8$"):
+    with pytest.raises(ConfigError, match=r"^bytes.yaml: expects a text file in UTF-8$"):
         suite.load(tmp_path / "bytes.yaml")
 
 
-@pytest.mark.parametrize("name", suite.suites())
-def test_shipped_suites_plan_and_fit_the_schema(name: str) -> None:
+@pytest.mark.parametrize("name", suites())
+def test_shipped_suites_plan_and_match_the_schema(name: str) -> None:
     plan = planner.plan(suite.load(name))
     assert plan.cells and plan.suite.description
-    jsonschema.validate(yaml.safe_load(suite.suites()[name].read_text()), suite_schema())
+    jsonschema.validate(yaml.safe_load(suites()[name].read_text()), suite_schema())
 
 
-def test_the_schema_knows_what_the_planner_knows() -> None:
+def test_schema_refuses_what_the_planner_refuses() -> None:
     schema = suite_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
@@ -533,8 +640,11 @@ def test_the_schema_knows_what_the_planner_knows() -> None:
     assert json.dumps(schema)
 
 
-def test_the_resolved_suite_is_a_suite_with_the_same_plan() -> None:
-    for text in (TINY, TINY + "  - {name: art.ProjectedGradientDescent, drives: eps, samples: 5, beta: [0.1]}\n"):
+def test_resolved_suite_has_the_same_plan_and_keys() -> None:
+    for text in (
+        TINY,
+        TINY + "  - {name: art.ProjectedGradientDescent, beta_parameter: eps, samples: 5, beta: [0.1]}\n",
+    ):
         plan = planner.plan(suite.parse(text))
         again = planner.plan(suite.parse(plan.suite.to_yaml()))
         assert again.suite.to_yaml() == plan.suite.to_yaml()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -16,26 +17,31 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from helpers.teachers import untrained
 
-from gtn_bench import work
-from gtn_bench.cache import file_digest, read_tensors, write_tensors
-from gtn_bench.datasets import MNIST, Digits
-from gtn_bench.description import Failure, Mistake
-from gtn_bench.planner import plan
+from gtn_bench.config.errors import ConfigError, RunError
+from gtn_bench.config.shipped import teacher_specs
+from gtn_bench.config.suite import parse
+from gtn_bench.data.digits import Digits
+from gtn_bench.data.torchvision import MNIST
+from gtn_bench.execution import tasks
+from gtn_bench.execution.teach import TeacherSpec, _labeled, finish, load_teacher, retrain, teach
+from gtn_bench.planning.planner import plan
 from gtn_bench.reporting import teacher_report
-from gtn_bench.suite import parse, teacher_specs
-from gtn_bench.teacher_training import TeacherSpec, _labelled, finish, load_teacher, retrain, teach
-from gtn_bench.teaching import Trained, zoo
-from gtn_bench.teaching.lessons import Lesson
-from gtn_bench.teaching.meta_training import Watch, backward
+from gtn_bench.store.files import read_tensors, write_tensors
+from gtn_bench.store.hashing import file_digest
+from gtn_bench.teaching.curricula import Curriculum
+from gtn_bench.teaching.encoding import facts
+from gtn_bench.teaching.history import Monitor
+from gtn_bench.teaching.meta_training import backward
 from gtn_bench.teaching.optimizers import SGD
 from gtn_bench.teaching.teaching_set import TeachingSet
-from gtn_bench.teaching.zoo import facts
+from gtn_bench.teaching.zoo import Trained, zoo
 
 SPEC = """
 name: small
 dataset: digits
-teacher: {name: cgtn, architecture: linear, inner_steps: 12, batch_size: 20, exam_size: 16, latent_size: 8,
+teacher: {name: cgtn, architecture: linear, inner_steps: 12, batch_size: 20, meta_batch_size: 16, latent_size: 8,
           meta_steps: 6, lr: 0.005, curriculum_lr: 0.05, learners: 2}
 """
 
@@ -56,57 +62,56 @@ def written(folder: Path, *changes: tuple[str, str]) -> Path:
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished teacher."""
+    """Return the folder of a finished teacher."""
     folder = tmp_path_factory.mktemp("teacher")
     teach(load_teacher(written(folder)), folder / "out", device="cpu", check_every=3)
     return folder / "out"
 
 
-def test_a_teacher_leaves_its_set_its_specification_and_its_provenance(taught: Path) -> None:
+def test_teach_writes_the_teaching_set_its_specification_and_its_provenance(taught: Path) -> None:
     assert {path.name for path in taught.iterdir()} >= {"teacher.yaml", "teacher.safetensors", "provenance.json"}
     assert not (taught / "checkpoint.safetensors").exists()
     assert facts(taught / "teacher.safetensors")[:3] == (12, (1, 8, 8), 10)
     provenance = json.loads((taught / "provenance.json").read_text())
     assert provenance["teacher"] == "small" and provenance["seconds"] > 0 and provenance["machine"]["device"] == "cpu"
-    again = load_teacher(taught / "teacher.yaml")  # every default is written out
+    again = load_teacher(taught / "teacher.yaml")  # the specification with every default
     assert again.teacher == load_teacher(written(taught.parent)).teacher
-    assert "exam_size: 16" in (taught / "teacher.yaml").read_text()
+    assert "meta_batch_size: 16" in (taught / "teacher.yaml").read_text()
 
 
-def test_a_finished_teacher_is_not_trained_again(taught: Path) -> None:
-    """And its specification, with what somebody noted in it, is left as it is."""
+def test_finished_teacher_and_its_specification_are_not_written_again(taught: Path) -> None:
     before = file_digest(taught / "teacher.safetensors")
     specification = taught / "teacher.yaml"
-    specification.write_text(noted := specification.read_text() + "# mine\n")
+    specification.write_text(noted := specification.read_text() + "# a comment\n")
     steps: list[object] = []
     teach(load_teacher(specification), taught, device="cpu", progress=steps.append)
     assert not steps and file_digest(taught / "teacher.safetensors") == before
     assert specification.read_text() == noted
 
 
-def test_a_folder_with_another_teacher_is_left_alone(taught: Path, tmp_path: Path) -> None:
+def test_folder_with_another_teacher_is_refused(taught: Path, tmp_path: Path) -> None:
     other = load_teacher(written(tmp_path, ("meta_steps: 6", "meta_steps: 7")))
     elsewhere = load_teacher(written(tmp_path, ("dataset: digits", "dataset: mnist")))
     for wrong in (other, elsewhere):
-        with pytest.raises(Mistake, match="holds another teacher; choose another folder"):
+        with pytest.raises(ConfigError, match="holds another teacher; choose another folder"):
             teach(wrong, taught, device="cpu")
 
 
-def test_only_one_process_at_a_time_works_in_a_folder(taught: Path, tmp_path: Path) -> None:
+def test_folder_is_locked_while_a_process_meta_trains_there(taught: Path, tmp_path: Path) -> None:
     spec = load_teacher(taught / "teacher.yaml")
-    with FileLock(tmp_path / ".lock"), pytest.raises(Mistake, match="another process is meta-training there"):
+    with FileLock(tmp_path / ".lock"), pytest.raises(ConfigError, match="another process is meta-training there"):
         teach(spec, tmp_path, device="cpu")
     assert not (tmp_path / "teacher.yaml").exists()
     teach(spec, taught, device="cpu")
     assert not (taught / ".lock").exists()
-    with pytest.raises(Mistake, match=r"^checkpoint_every expects at least one meta-step, got 0$"):
+    with pytest.raises(ConfigError, match=r"^checkpoint_every expects at least one meta-step, got 0$"):
         teach(spec, tmp_path, device="cpu", checkpoint_every=0)
 
 
-def test_killed_at_any_point_it_ends_with_the_same_teacher(taught: Path, tmp_path: Path) -> None:
+def test_killed_meta_training_resumes_to_the_same_teacher(taught: Path, tmp_path: Path) -> None:
     script = (
         "import torch, sys; torch.set_num_threads(1)\n"
-        "from gtn_bench.teacher_training import load_teacher, teach\n"
+        "from gtn_bench.execution.teach import load_teacher, teach\n"
         "teach(load_teacher(sys.argv[1]), sys.argv[2], device='cpu', checkpoint_every=1, check_every=3,\n"
         "      progress=lambda history: print(len(history.losses), flush=True))"
     )
@@ -128,20 +133,17 @@ def test_killed_at_any_point_it_ends_with_the_same_teacher(taught: Path, tmp_pat
 
 RANK = """
 import sys, torch
+from helpers.teachers import untrained
 from torch import distributed
-from gtn_bench.datasets import Digits
-from gtn_bench.teacher_training import load_teacher
+from gtn_bench.execution.teach import load_teacher
 from gtn_bench.teaching.meta_training import backward
 torch.set_num_threads(1)
 rank, store, spec, out = int(sys.argv[1]), *sys.argv[2:]
 distributed.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
-teacher = load_teacher(spec).teacher
-train = Digits()()["train"]
-torch.manual_seed(0)
-lessons = teacher.lessons(Digits(), train)
-loss = backward(teacher, lessons, Digits(), train, 5, 0, rank, 2)
+training, module, train = untrained(load_teacher(spec).teacher)
+loss = backward(training, module, train, 5, 0, rank, 2)
 if rank == 0:
-    torch.save([loss, [value.grad for value in lessons.parameters()]], out)
+    torch.save([loss, [value.grad for value in module.parameters()]], out)
 distributed.destroy_process_group()
 """
 
@@ -150,7 +152,7 @@ def test_torchrun_gives_the_teacher_of_one_process(taught: Path, tmp_path: Path)
     script = tmp_path / "teach.py"
     script.write_text(
         "import sys, torch; torch.set_num_threads(1)\n"
-        "from gtn_bench.teacher_training import load_teacher, teach\n"
+        "from gtn_bench.execution.teach import load_teacher, teach\n"
         "teach(load_teacher(sys.argv[1]), sys.argv[2], device='cpu', check_every=3)"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
@@ -163,28 +165,29 @@ def test_torchrun_gives_the_teacher_of_one_process(taught: Path, tmp_path: Path)
     }
     assert json.loads((tmp_path / "out" / "provenance.json").read_text())["processes"] == 2
     one, two = (TeachingSet.load(folder / "teacher.safetensors") for folder in (taught, tmp_path / "out"))
-    losses = [torch.tensor(found.about["history"]["losses"]) for found in (one, two)]
+    losses = [torch.tensor(found.metadata["history"]["losses"]) for found in (one, two)]
     assert torch.allclose(*losses, atol=1e-3)
-    assert torch.allclose(one.lesson.lr, two.lesson.lr, rtol=1e-2)
+    assert torch.allclose(one.curriculum.lr, two.curriculum.lr, rtol=1e-2)
 
 
-def test_two_processes_give_the_gradient_of_one(spec: TeacherSpec, tmp_path: Path) -> None:
+def test_meta_gradient_of_two_processes_equals_that_of_one(spec: TeacherSpec, tmp_path: Path) -> None:
     files = [str(tmp_path / name) for name in ("store", "small.yaml", "gradient.pt")]
-    ranks = [subprocess.Popen([sys.executable, "-c", RANK, str(rank), *files]) for rank in (0, 1)]
-    train = Digits()()["train"]
-    torch.manual_seed(0)
-    lessons = spec.teacher.lessons(Digits(), train)  # type: ignore[attr-defined]
-    loss = backward(spec.teacher, lessons, Digits(), train, 5, 0, 0, 1)  # type: ignore[arg-type]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}  # for the helpers
+    ranks = [subprocess.Popen([sys.executable, "-c", RANK, str(rank), *files], env=environment) for rank in (0, 1)]
+    training, module, train = untrained(spec.teacher)
+    loss = backward(training, module, train, 5, 0, 0, 1)
     assert [rank.wait(120) for rank in ranks] == [0, 0]
     shared_loss, shared = torch.load(files[2], weights_only=True)
     assert shared_loss == pytest.approx(loss, abs=1e-6)
-    for value, grad in zip(lessons.parameters(), shared, strict=True):
+    for value, grad in zip(module.parameters(), shared, strict=True):
         assert value.grad is not None and torch.allclose(value.grad, grad, atol=1e-6)
 
 
-def test_learners_that_processes_cannot_share_are_a_mistake(spec: TeacherSpec) -> None:
-    with pytest.raises(Mistake, match="3 processes cannot share 2 learners per meta-step evenly; set learners to a"):
-        spec.teacher(Digits(), Digits()(), device="cpu", watch=Watch(ranks=3))
+def test_learners_that_processes_cannot_share_evenly_are_refused(spec: TeacherSpec) -> None:
+    with pytest.raises(
+        ConfigError, match="3 processes cannot share 2 learners per meta-step evenly; set learners to a"
+    ):
+        spec.teacher(Digits(), Digits()(), device="cpu", monitor=Monitor(ranks=3))
 
 
 @pytest.mark.parametrize(
@@ -195,6 +198,7 @@ def test_learners_that_processes_cannot_share_are_a_mistake(spec: TeacherSpec) -
         (("inner_steps: 12", "inner_steps: 0"), "inner_steps: .*expects a number greater than 0, got 0"),
         (("meta_steps: 6", "meta_steps: 0"), "meta_steps: .*expects a number greater than 0, got 0"),
         (("batch_size: 20", "batch_size: 9"), "batch_size of at least one image per class \\(10\\), got 9"),
+        (("meta_batch_size: 16", "exam_size: 16"), "exam_size: .*; it is now called 'meta_batch_size'"),
         (("lr: 0.005", "lrr: 0.005"), "lrr: .*did you mean 'lr'"),
         (("name: cgtn", "name: cgnt"), "unknown teacher 'cgnt'; did you mean 'cgtn'"),
         (("name: cgtn", "inner_optimizer: sdg, name: cgtn"), "unknown optimizer 'sdg'; did you mean 'sgd'"),
@@ -207,26 +211,26 @@ def test_learners_that_processes_cannot_share_are_a_mistake(spec: TeacherSpec) -
         (("architecture: linear", "architecture: base_larger4, name: gtn"), "key 'name' occurs twice"),
     ],
 )
-def test_bad_specifications_are_one_clear_line(tmp_path: Path, change: tuple[str, str], message: str) -> None:
-    with pytest.raises(Mistake, match=message) as caught:
+def test_invalid_specifications_raise_one_line(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
         load_teacher(written(tmp_path, change))
     assert len(str(caught.value).splitlines()) == 1 and str(caught.value).startswith("small.yaml: ")
 
 
-def test_a_teacher_that_is_not_meta_trained_and_one_that_is_not_there(taught: Path, tmp_path: Path) -> None:
+def test_specifications_that_are_missing_or_not_meta_trained_are_refused(taught: Path, tmp_path: Path) -> None:
     file = taught / "teacher.safetensors"
     (tmp_path / "ready.yaml").write_text(
         f"{{name: ready, dataset: digits, teacher: {{name: trained, teaching_set: '{file}'}}}}"
     )
-    with pytest.raises(Mistake, match=r"^ready.yaml: teacher: teacher 'trained' is not meta-trained$"):
+    with pytest.raises(ConfigError, match=r"^ready.yaml: teacher: teacher 'trained' is not meta-trained$"):
         load_teacher(tmp_path / "ready.yaml")
-    with pytest.raises(Mistake, match="unknown teacher 'base_lrger'; did you mean 'base_larger'"):
+    with pytest.raises(ConfigError, match="unknown teacher 'base_lrger'; did you mean 'base_larger'"):
         load_teacher("base_lrger")
-    with pytest.raises(Mistake, match=r"missing.yaml: no such file"):
+    with pytest.raises(ConfigError, match=r"missing.yaml: no such file"):
         load_teacher("missing.yaml")
 
 
-def test_missing_data_is_said_before_any_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_data_is_reported_before_meta_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """torchvision finds no files in an empty folder, and its download fails."""
 
     class Absent:
@@ -235,9 +239,9 @@ def test_missing_data_is_said_before_any_training(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setenv("GTN_BENCH_DATA", str(tmp_path))
     monkeypatch.setattr("torchvision.datasets.MNIST", Absent)
-    work.splits.cache_clear()
+    tasks.splits.cache_clear()
     steps: list[object] = []
-    with pytest.raises(Mistake, match=f"data set 'mnist' is not in {tmp_path} and could not be downloaded"):
+    with pytest.raises(ConfigError, match=f"data set 'mnist' is not in {tmp_path} and could not be downloaded"):
         teach(
             load_teacher(written(tmp_path, ("digits", "mnist"))), tmp_path / "out", device="cpu", progress=steps.append
         )
@@ -245,12 +249,14 @@ def test_missing_data_is_said_before_any_training(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("name", teacher_specs())
-def test_shipped_specifications_can_be_read(name: str) -> None:
+def test_shipped_specifications_load(name: str) -> None:
     spec = load_teacher(name)
     assert spec.name == name and spec.teacher.work > 0
 
 
-def test_retraining_after_ten_and_all_steps(taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retrain_measures_ten_and_all_inner_steps_and_caches_learners(
+    taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GTN_BENCH_CACHE", str(tmp_path / "store"))
     source = str(taught / "teacher.safetensors")
     table = retrain(source, tmp_path / "out", architectures=["linear", "base"], seeds=2, device="cpu", workers=1)
@@ -268,91 +274,101 @@ def test_retraining_after_ten_and_all_steps(taught: Path, tmp_path: Path, monkey
     assert store == {path: path.stat().st_mtime_ns for path in store}  # cached by content
 
     finish(taught, table, export=tmp_path / "export.safetensors")
-    about = facts(tmp_path / "export.safetensors").about
-    assert len(about["accuracy"]) == 8 and about["provenance"]["teacher"] == "small"
+    metadata = facts(tmp_path / "export.safetensors").metadata
+    assert len(metadata["accuracy"]) == 8 and metadata["provenance"]["teacher"] == "small"
     page = teacher_report(taught).read_text()
     assert "| linear | 10 | real |" in page and "None" not in page
-    assert {path.name for path in (taught / "figures").glob("*.png")} == {"learning.png", "lessons.png", "rates.png"}
+    assert {path.name for path in (taught / "figures").glob("*.png")} == {"learning.png", "curriculum.png", "rates.png"}
 
 
-def test_a_report_needs_a_teacher(tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match=r"expects the folder of a teacher, found no teacher.safetensors"):
+def test_teacher_report_refuses_folders_without_a_teacher(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"expects the folder of a teacher, found no teacher.safetensors"):
         teacher_report(tmp_path)
     for name in ("teacher.safetensors", "provenance.json"):
         (tmp_path / name).write_text("{}")
-    with pytest.raises(Mistake, match=r"teacher.safetensors is not a teaching set"):
+    with pytest.raises(ConfigError, match=r"teacher.safetensors is not a teaching set"):
         teacher_report(tmp_path)
 
 
 def mnist_sized() -> TeachingSet:
     torch.manual_seed(0)
     labels = torch.eye(10)[torch.arange(128) % 10].expand(64, 128, 10)
-    return TeachingSet(Lesson(torch.randn(64, 128, 1, 28, 28), labels, torch.rand(64), torch.rand(64)), SGD(), {"a": 1})
+    return TeachingSet(
+        Curriculum(torch.randn(64, 128, 1, 28, 28), labels, torch.rand(64), torch.rand(64)), SGD(), {"a": 1}
+    )
 
 
-def test_a_teaching_set_for_mnist_has_at_most_eight_megabytes_and_comes_back(tmp_path: Path) -> None:
+def test_teaching_set_for_mnist_takes_at_most_8_megabytes_and_round_trips(tmp_path: Path) -> None:
     one, path = mnist_sized(), tmp_path / "set.safetensors"
     one.save(path)
     assert path.stat().st_size <= 8_000_000
     two = TeachingSet.load(path)
-    level = (one.lesson.images.max() - one.lesson.images.min()) / 255
-    assert (one.lesson.images - two.lesson.images).abs().max() <= level * 0.501
-    assert torch.equal(one.lesson.labels, two.lesson.labels)
-    assert torch.equal(one.lesson.lr, two.lesson.lr) and torch.equal(one.lesson.momentum, two.lesson.momentum)
-    assert two.optimizer == SGD() and two.about == {"a": 1}
+    level = (one.curriculum.images.max() - one.curriculum.images.min()) / 255
+    assert (one.curriculum.images - two.curriculum.images).abs().max() <= level * 0.501
+    assert torch.equal(one.curriculum.labels, two.curriculum.labels)
+    assert torch.equal(one.curriculum.lr, two.curriculum.lr)
+    assert torch.equal(one.curriculum.momentum, two.curriculum.momentum)
+    assert two.optimizer == SGD() and two.metadata == {"a": 1}
     two.save(tmp_path / "again.safetensors")
-    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()  # nothing is lost a second time
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()  # only the first save rounds
 
 
-def test_what_is_read_is_written_again_exactly(tmp_path: Path) -> None:
-    """Over many ranges of pixels: the levels, and the darkest and the brightest pixel."""
+def test_saving_a_loaded_teaching_set_gives_the_same_bytes_for_any_range_of_pixels(tmp_path: Path) -> None:
     draw = torch.Generator().manual_seed(0)
     path, again = tmp_path / "set.safetensors", tmp_path / "again.safetensors"
     labels = torch.eye(2).expand(1, 2, 2)
     for _ in range(50):
         images = torch.randn(1, 2, 1, 8, 8, generator=draw) * 10 ** torch.randn(1, generator=draw)
-        TeachingSet(Lesson(images, labels, torch.ones(1), torch.ones(1)), SGD(), {}).save(path)
+        TeachingSet(Curriculum(images, labels, torch.ones(1), torch.ones(1)), SGD(), {}).save(path)
         TeachingSet.load(path).save(again)
         assert again.read_bytes() == path.read_bytes()
 
 
-def test_a_teaching_set_that_is_not_finite_is_not_written(tmp_path: Path) -> None:
+def test_teaching_set_with_nan_is_not_written(tmp_path: Path) -> None:
     one = mnist_sized()
-    with pytest.raises(Failure, match="needs finite images"):
-        TeachingSet(one.lesson._replace(lr=one.lesson.lr * math.nan), SGD(), {}).save(tmp_path / "set.safetensors")
+    broken = one.curriculum._replace(lr=one.curriculum.lr * math.nan)
+    with pytest.raises(RunError, match="needs finite images"):
+        TeachingSet(broken, SGD(), {}).save(tmp_path / "set.safetensors")
     assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lr": np.full(64, np.nan, np.float32)}, "it holds numbers that are not finite"),
-        ({"lr": np.ones((64, 3), np.float32)}, "its parts have other dimensions"),
-        ({"labels": np.ones((64, 128), np.float32)}, "its parts have other dimensions"),
+        ({"lr": np.full(64, np.nan, np.float32)}, "it holds non-finite numbers"),
+        ({"lr": np.ones((64, 3), np.float32)}, "its tensors have the wrong number of dimensions"),
+        ({"labels": np.ones((64, 128), np.float32)}, "its tensors have the wrong number of dimensions"),
         ({"labels": np.ones(10, np.float32)}, "RuntimeError"),
         ({"range": np.ones(1, np.float32)}, "IndexError"),
-        ({"momentum": np.ones(5, np.float32)}, "its parts differ in length"),
+        ({"momentum": np.ones(5, np.float32)}, "its tensors differ in length"),
     ],
-    ids=str,
+    ids=[
+        "nan",
+        "rates of two dimensions",
+        "labels of two dimensions",
+        "labels of one",
+        "range of one",
+        "momentum of five",
+    ],
 )
-def test_a_file_that_is_almost_a_teaching_set_is_a_mistake(
+def test_damaged_teaching_sets_are_refused(
     change: dict[str, np.ndarray[Any, Any]], message: str, tmp_path: Path
 ) -> None:
     mnist_sized().save(tmp_path / "set.safetensors")
-    tensors, about = read_tensors(tmp_path / "set.safetensors")
-    write_tensors(tmp_path / "set.safetensors", {**tensors, **change}, about)
-    with pytest.raises(Mistake, match=rf"is not a teaching set \(.*{message}"):
+    tensors, metadata = read_tensors(tmp_path / "set.safetensors")
+    write_tensors(tmp_path / "set.safetensors", {**tensors, **change}, metadata)
+    with pytest.raises(ConfigError, match=rf"is not a teaching set \(.*{message}"):
         TeachingSet.load(tmp_path / "set.safetensors")
 
 
-def test_soft_labels_come_back(tmp_path: Path) -> None:
+def test_soft_labels_round_trip(tmp_path: Path) -> None:
     one = mnist_sized()
     soft = torch.rand(64, 128, 10).softmax(2)
-    TeachingSet(one.lesson._replace(labels=soft), one.optimizer, {}).save(tmp_path / "soft.safetensors")
-    assert torch.equal(TeachingSet.load(tmp_path / "soft.safetensors").lesson.labels, soft)
+    TeachingSet(one.curriculum._replace(labels=soft), one.optimizer, {}).save(tmp_path / "soft.safetensors")
+    assert torch.equal(TeachingSet.load(tmp_path / "soft.safetensors").curriculum.labels, soft)
 
 
-def test_trained_teachers_by_path_name_and_url(taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trained_teacher_by_path_and_by_url(taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GTN_BENCH_CACHE", str(tmp_path / "store"))
     file = taught / "teacher.safetensors"
     checksum = file_digest(file)
@@ -360,23 +376,24 @@ def test_trained_teachers_by_path_name_and_url(taught: Path, tmp_path: Path, mon
     assert by_path.sha256 == checksum and by_path.inner_steps_taught == 12
     copied = tmp_path / "copy.safetensors"
     copied.write_bytes(file.read_bytes())
-    assert Trained(teaching_set=str(copied)).content() == by_path.content()  # where it lies does not matter
+    assert Trained(teaching_set=str(copied)).content() == by_path.content()  # the path does not matter
 
     handler = partial(SimpleHTTPRequestHandler, directory=str(taught))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/teacher.safetensors"
         by_url = Trained(teaching_set=url, sha256=checksum)
-        with pytest.raises(Mistake, match=r"^teacher 'trained' needs the sha256 of http"):
+        with pytest.raises(ConfigError, match=r"^teacher 'trained' needs the sha256 of http"):
             retrain(url, tmp_path / "out")
-        assert by_url.inner_steps_taught is None  # nothing is downloaded by a description
+        assert by_url.inner_steps_taught is None  # a description downloads nothing
         fetched = by_url(Digits(), {}, device="cpu")
-        with pytest.raises(Mistake, match=f"expects the sha256 {'0' * 64} of http.*, got {checksum}"):
+        with pytest.raises(ConfigError, match=f"expects the sha256 {'0' * 64} of http.*, got {checksum}"):
             Trained(teaching_set=url, sha256="0" * 64)(Digits(), {}, device="cpu")
         server.shutdown()
     here = by_path(Digits(), {}, device="cpu")
-    assert torch.equal(fetched.lesson.images, here.lesson.images)
-    assert by_url(Digits(), {}, device="cpu").lesson.lr.equal(here.lesson.lr)  # from the cache, the server is gone
+    assert torch.equal(fetched.curriculum.images, here.curriculum.images)
+    cached = by_url(Digits(), {}, device="cpu")  # the server is down
+    assert cached.curriculum.lr.equal(here.curriculum.lr)
 
 
 @pytest.mark.parametrize(
@@ -389,66 +406,70 @@ def test_trained_teachers_by_path_name_and_url(taught: Path, tmp_path: Path, mon
         ({"teaching_set": "https://example.org/a.safetensors"}, "needs the sha256 of https://example.org"),
     ],
 )
-def test_trained_teachers_that_are_not_there(fields: dict[str, str], message: str) -> None:
+def test_missing_teaching_sets_are_refused(fields: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Trained(**fields)
 
 
-def test_a_trained_teacher_must_fit_the_data_and_its_checksum(taught: Path, tmp_path: Path) -> None:
+def test_trained_teacher_must_match_the_data_set_and_its_checksum(taught: Path, tmp_path: Path) -> None:
     file = str(taught / "teacher.safetensors")
-    with pytest.raises(Mistake, match=r"holds images \(1, 8, 8\) of 10 classes, data set 'mnist' has \(1, 28, 28\)"):
+    with pytest.raises(
+        ConfigError, match=r"holds images \(1, 8, 8\) of 10 classes, data set 'mnist' has \(1, 28, 28\)"
+    ):
         Trained(teaching_set=file).check(MNIST())
     with pytest.raises(ValueError, match="expects the sha256 0000"):
         Trained(teaching_set=file, sha256="0" * 64)
     (tmp_path / "not.safetensors").write_bytes(b"something else")
-    with pytest.raises(Mistake, match="is not a teaching set"):
+    with pytest.raises(ConfigError, match="is not a teaching set"):
         Trained(teaching_set=str(tmp_path / "not.safetensors")).check(MNIST())
 
 
 @pytest.mark.parametrize(
-    "about",
+    "change",
     [{"teacher": None}, {"teacher": "cgtn"}, {"teacher": {}}, {"teacher": {"architecture": "linear"}}, {"dataset": 3}],
 )
-def test_a_teaching_set_that_does_not_say_what_it_is_for(about: dict[str, Any], taught: Path, tmp_path: Path) -> None:
-    tensors, said = read_tensors(taught / "teacher.safetensors")
-    write_tensors(tmp_path / "odd.safetensors", tensors, said | about)
-    with pytest.raises(Mistake, match=r"odd\.safetensors does not say what it was made for$"):
+def test_retrain_refuses_teaching_sets_without_valid_metadata(
+    change: dict[str, Any], taught: Path, tmp_path: Path
+) -> None:
+    tensors, metadata = read_tensors(taught / "teacher.safetensors")
+    write_tensors(tmp_path / "odd.safetensors", tensors, metadata | change)
+    with pytest.raises(ConfigError, match=r"odd\.safetensors does not say what it was made for$"):
         retrain(str(tmp_path / "odd.safetensors"), tmp_path / "out", device="cpu")
-    write_tensors(tmp_path / "odd.safetensors", tensors | {"labels": tensors["labels"].astype(int)}, said)
-    with pytest.raises(Mistake, match="it holds integers where real numbers are due"):
+    write_tensors(tmp_path / "odd.safetensors", tensors | {"labels": tensors["labels"].astype(int)}, metadata)
+    with pytest.raises(ConfigError, match="it holds integers where floating-point numbers are expected"):
         retrain(str(tmp_path / "odd.safetensors"), tmp_path / "out", device="cpu")
 
 
-def test_names_that_are_wrong_are_one_line_for_retraining(tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match=r"^teacher 'trained': no teaching set 'nothing'"):
+def test_retrain_refuses_unknown_names_and_checksums(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^teacher 'trained': no teaching set 'nothing'"):
         retrain("nothing", tmp_path / "out")
-    with pytest.raises(Mistake, match="expects 64 lower-case hexadecimal digits, got 'abc'"):
+    with pytest.raises(ConfigError, match="expects 64 lower-case hexadecimal digits, got 'abc'"):
         retrain("nothing", tmp_path / "out", sha256="abc")
 
 
-def test_architectures_of_one_name_get_labels() -> None:
+def test_architectures_with_equal_names_get_labels() -> None:
     full = {"name": "base", "batch_norm": "full"}
     entries = [{"name": "base", "batch_norm": "mean"}, full, {"name": "linear"}, full]
-    assert [entry.get("label", entry["name"]) for entry in _labelled(entries)] == ["base", "base-2", "linear"]
+    assert [entry.get("label", entry["name"]) for entry in _labeled(entries)] == ["base", "base-2", "linear"]
 
 
-def test_a_suite_with_a_trained_teacher_names_its_checksum(taught: Path) -> None:
+def test_plan_with_a_trained_teacher_holds_its_checksum_and_its_inner_steps(taught: Path) -> None:
     file = taught / "teacher.safetensors"
     text = (
         f"{{name: s, dataset: digits, teachers: [{{name: trained, teaching_set: '{file}'}}], architectures: [linear], "
         "modes: [gtn, 10_gtn], seeds: [0], perturbations: [{name: noise, beta: [0]}]}"
     )
     assert hashlib.sha256(file.read_bytes()).hexdigest() in plan(parse(text)).suite.to_yaml()
-    with pytest.raises(Mistake, match="trains for 13 inner steps, the teacher has 12"):
+    with pytest.raises(ConfigError, match="trains for 13 inner steps, the teacher has 12"):
         plan(parse(text.replace("modes: [gtn", "modes: [{name: gtn, inner_steps: 13}")))
 
 
 @pytest.mark.parametrize("name", zoo())
-def test_the_zoo_says_where_its_teachers_come_from(name: str) -> None:
+def test_zoo_teachers_hold_provenance_and_accuracy(name: str) -> None:
     found = facts(zoo()[name])
     assert zoo()[name].stat().st_size <= 8_000_000
-    assert found.inner_steps >= 10 and found.about["teacher"]["seed"] is not None
-    assert found.about["provenance"]["seconds"] > 0 and found.about["provenance"]["machine"]
-    assert all(row["learners"] == 5 for row in found.about["accuracy"])
+    assert found.inner_steps >= 10 and found.metadata["teacher"]["seed"] is not None
+    assert found.metadata["provenance"]["seconds"] > 0 and found.metadata["provenance"]["machine"]
+    assert all(row["learners"] == 5 for row in found.metadata["accuracy"])
     tensors, _ = read_tensors(zoo()[name])
     assert np.isfinite(tensors["lr"]).all() and tensors["images"].dtype == np.uint8

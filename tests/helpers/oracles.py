@@ -1,15 +1,20 @@
-"""Classifiers whose answers are known exactly."""
+"""Classifiers whose decision boundaries are known exactly."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from gtn_bench.classifiers import Classifier
+from gtn_bench.inference.classifier import Classifier
 
 
 class Line(nn.Module):
-    """Two classes divided by the hyperplane w.x + b = 0; class 1 where it is positive."""
+    """Two classes on the sides of the hyperplane ``w.x + b = 0``; class 1 is where it is positive.
+
+    Args:
+        w: normal vector (D,).
+        b: offset.
+    """
 
     def __init__(self, w: Tensor, b: float) -> None:
         super().__init__()
@@ -21,16 +26,24 @@ class Line(nn.Module):
         return torch.stack([-margin, margin], dim=1)
 
     def linf_distance(self, x: Tensor) -> Tensor:
-        """Exact distance (N,) to the boundary in the maximum norm."""
+        """Return the exact L-inf distances (N,) of images (N, C, H, W) to the boundary."""
         return (x.flatten(1) @ self.w + self.b).abs() / self.w.abs().sum()
 
     def l2_distance(self, x: Tensor) -> Tensor:
-        """Exact Euclidean distance (N,) to the boundary."""
+        """Return the exact L2 distances (N,) of images (N, C, H, W) to the boundary."""
         return (x.flatten(1) @ self.w + self.b).abs() / self.w.norm()
 
 
 def line(dtype: torch.dtype = torch.float64) -> tuple[Classifier, Tensor, Tensor, Tensor]:
-    """A line, images well inside the box, their labels, their exact L-inf distances."""
+    """Return a linear classifier and images inside the box, far from its bounds.
+
+    Args:
+        dtype: type of weights and images.
+
+    Returns:
+        The classifier, images (40, 1, 4, 4), the classes (40,) that it predicts, and the exact L-inf distances (40,)
+        to its boundary.
+    """
     draw = torch.Generator().manual_seed(0)
     w = torch.randn(16, generator=draw, dtype=dtype)
     x = 0.4 + 0.2 * torch.rand(40, 1, 4, 4, generator=draw, dtype=dtype)
