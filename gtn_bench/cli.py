@@ -29,17 +29,23 @@ app = typer.Typer(
 
 
 class Device(StrEnum):
+    """Values of ``--device``."""
+
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
 
 
 class Bands(StrEnum):
+    """Values of ``--bands``."""
+
     pointwise = "pointwise"
     simultaneous = "simultaneous"
 
 
 class Kind(StrEnum):
+    """Arguments of the command ``list``."""
+
     datasets = "datasets"
     teachers = "teachers"
     architectures = "architectures"

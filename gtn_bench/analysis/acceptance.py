@@ -30,7 +30,15 @@ def clean_accuracies(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def acceptance(summary: pd.DataFrame, rule: AcceptanceRule) -> pd.DataFrame:
-    """Return which architectures are accepted, from a summary. See `accept` for the columns."""
+    """Return which architectures are accepted.
+
+    Args:
+        summary: The summary of a run.
+        rule: When an architecture is accepted.
+
+    Returns:
+        The columns that `accept` returns.
+    """
     table = accept(clean_accuracies(summary), list(summary["mode"].unique()), rule)
     planned = for_each_teacher(summary)[["teacher", "architecture"]].drop_duplicates()
     table = planned.merge(table, how="left", on=["teacher", "architecture"])

@@ -106,7 +106,15 @@ def _wrong_plan(value: object) -> str:
 
 
 def tables(summary: Summary, rule: AcceptanceRule) -> dict[str, pd.DataFrame]:
-    """Return the tables of a run, by name."""
+    """Return the tables of a run.
+
+    Args:
+        summary: The summary of all records.
+        rule: When an architecture is accepted.
+
+    Returns:
+        The tables `summary`, `curves`, `measures` and `comparisons`, by name.
+    """
     points = curves(summary.table, rule, summary.correct)
     return {
         "summary": summary.table,
@@ -120,6 +128,14 @@ def choose_examples(plan: Plan, summary: pd.DataFrame, rule: AcceptanceRule) -> 
     """Choose the learners whose perturbed images are stored: one per mode.
 
     They have the first accepted architecture, the first teacher and the first seed.
+
+    Args:
+        plan: The plan.
+        summary: The summary of its cells.
+        rule: When an architecture is accepted.
+
+    Returns:
+        Architecture, seed and teachers of the learners.
     """
     accepted = acceptance(summary, rule)
     first = [plan.teachers[0].label if plan.teachers else NO_TEACHER, plan.cells[0].learner.architecture_label]

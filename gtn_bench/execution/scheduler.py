@@ -207,7 +207,19 @@ def run_task(task: Task, keys: list[str], *arguments: object) -> tuple[list[str]
 
 
 def catch_errors(task: Task, keys: list[str], *arguments: Any) -> dict[str, str]:
-    """Run a task and return its errors, by key. A `ConfigError` propagates: the user can correct it."""
+    """Run a task and return its errors.
+
+    Args:
+        task: The task.
+        keys: Keys of its results.
+        arguments: Its arguments.
+
+    Returns:
+        The traceback of each result that failed, by key.
+
+    Raises:
+        ConfigError: If the task raises one: the user can correct it.
+    """
     try:
         return task(*arguments) or {}
     except ConfigError:

@@ -29,7 +29,12 @@ from gtn_bench.teaching.teaching_set import TeachingSet
 
 @functools.lru_cache(maxsize=2)
 def splits(dataset: Dataset, device: str) -> dict[SplitName, Split]:
-    """Return the splits of a data set on a device, loaded once per process."""
+    """Return the splits of a data set, loaded once per process.
+
+    Args:
+        dataset: The data set.
+        device: The device of the images.
+    """
     return {name: split.to(device) for name, split in dataset().items()}
 
 
@@ -93,7 +98,14 @@ def train_learners(context: Context, learners: Mapping[str, Learner], teacher_ke
 
 
 def evaluate_clean(context: Context, key: str, learner_key: str, cell: Cell) -> None:
-    """Store the mask of clean test images that the learner of a cell classifies correctly."""
+    """Store the mask of clean test images that the learner of a cell classifies correctly.
+
+    Args:
+        context: Cache and device.
+        key: Key of the mask.
+        learner_key: Key of the learner.
+        cell: The cell, which sets the number of images.
+    """
     _, y = splits(cell.learner.dataset, context.device)["test"][: cell.samples]
     prediction = _clean_prediction(context, learner_key, cell.learner, cell.samples, cell.in_train_mode)
     context.store.save("clean", key, {"correct": prediction == y}, {})

@@ -35,10 +35,14 @@ class Mode(Description):
         return {} if self.statistics == "real" else {"statistics_samples": reason}
 
     def check(self, dataset: Dataset, teacher: Teacher | None) -> None:
-        """Check that the mode can train on a data set, from a teacher if it needs one.
+        """Check that the mode can train on a data set.
+
+        Args:
+            dataset: The data set.
+            teacher: The teacher, if the mode needs one.
 
         Raises:
-            ConfigError: If it cannot.
+            ConfigError: If the mode cannot train on it, or not from this teacher.
         """
 
     def __call__(

@@ -23,12 +23,26 @@ class Linf:
 
     @staticmethod
     def project(delta: Tensor, epsilon: float) -> Tensor:
-        """Return the projection of changes (N, ...) onto the ball of radius `epsilon`."""
+        """Project changes onto a ball.
+
+        Args:
+            delta: Changes (N, ...).
+            epsilon: Radius of the ball.
+
+        Returns:
+            Changes (N, ...) of norm at most `epsilon`.
+        """
         return delta.clamp(-epsilon, epsilon)
 
     @staticmethod
     def sample(x: Tensor, seeds: Tensor, epsilon: float) -> Tensor:
-        """Return changes in the shape of `x` (N, ...), uniform in the ball; row i depends on ``seeds[i]`` alone."""
+        """Sample changes uniformly in a ball.
+
+        Args:
+            x: Images (N, ...), whose shape and type the result has.
+            seeds: Seeds (N,); row i depends on ``seeds[i]`` alone.
+            epsilon: Radius of the ball.
+        """
         return epsilon * (2 * uniform_like(x, seeds) - 1)
 
 
@@ -46,15 +60,28 @@ class L2:
 
     @staticmethod
     def project(delta: Tensor, epsilon: float) -> Tensor:
-        """Return the projection of changes (N, ...) onto the ball of radius `epsilon`."""
+        """Project changes onto a ball.
+
+        Args:
+            delta: Changes (N, ...).
+            epsilon: Radius of the ball.
+
+        Returns:
+            Changes (N, ...) of norm at most `epsilon`.
+        """
         return delta * (epsilon / _l2_norm(delta).clamp_min(1e-12)).clamp_max(1)
 
     @staticmethod
     def sample(x: Tensor, seeds: Tensor, epsilon: float) -> Tensor:
-        """Return changes in the shape of `x` (N, ...), uniform in the ball; row i depends on ``seeds[i]`` alone.
+        """Sample changes uniformly in a ball.
 
         A uniform point on the sphere of two more dimensions, without these two coordinates, is uniform in the ball.
         Source: R. Harman, V. Lacko, J. Multivariate Analysis 101 (2010).
+
+        Args:
+            x: Images (N, ...), whose shape and type the result has.
+            seeds: Seeds (N,); row i depends on ``seeds[i]`` alone.
+            epsilon: Radius of the ball.
         """
         size = x[0].numel()
         sphere = normal_like(x.new_empty(len(x), size + 2), seeds)

@@ -158,7 +158,12 @@ class MinimalPerturbation(Perturbation):
         raise NotImplementedError
 
     def within(self, x: Tensor, nearest: Nearest) -> Tensor:
-        """Return the found images whose strength is at most beta, and the clean images elsewhere."""
+        """Return the found images whose strength is at most beta, and the clean images elsewhere.
+
+        Args:
+            x: Clean images (N, C, H, W).
+            nearest: The result of the search on them.
+        """
         return nearest.x_adv.where((nearest.strength <= self.beta).view(-1, 1, 1, 1), x)
 
 
@@ -184,6 +189,7 @@ class SearchWith(MinimalPerturbation):
 
     @property
     def uses_gradient(self) -> bool:  # type: ignore[override]
+        """True if the other perturbation follows the gradient of the classifier's loss."""
         return self.of.uses_gradient
 
     @property
@@ -192,6 +198,7 @@ class SearchWith(MinimalPerturbation):
 
     @property
     def packages(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Packages of the other perturbation."""
         return self.of.packages
 
     @property
@@ -221,7 +228,15 @@ def attack_labels(y: Tensor, num_classes: int, target: Target) -> Tensor:
 
 
 def lp_norm(delta: Tensor, norm: Norm) -> Tensor:
-    """Return the norm (N,) of changes (N, ...): number of changed values, sum, root of squares, or maximum."""
+    """Return the norm of each change.
+
+    Args:
+        delta: Changes (N, ...).
+        norm: `l0` counts changed values, `l1` sums their magnitudes, `l2` is Euclidean, `linf` is the maximum.
+
+    Returns:
+        Norms (N,).
+    """
     rows = delta.flatten(1)
     order = {"l0": 0, "l1": 1, "l2": 2, "linf": math.inf}[norm]
     return rows.norm(p=order, dim=1)

@@ -98,10 +98,19 @@ class BoundarySearch:
 
     @property
     def found(self) -> Tensor:
+        """Mask (N,) of the images that have an adversarial image."""
         return self.square.isfinite()
 
     def gap(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Return the log-odds against the goal (n,). The cross-entropy of the goal is their softplus."""
+        """Return the log-odds against the goal. The cross-entropy of the goal is their softplus.
+
+        Args:
+            logits: Logits (n, K).
+            label: The class to lead away from, or the target (n,).
+
+        Returns:
+            Log-odds (n,).
+        """
         own = logits.gather(1, label[:, None]).squeeze(1)
         return self.sign * (own - others(logits, label).logsumexp(dim=1))
 

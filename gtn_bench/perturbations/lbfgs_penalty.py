@@ -75,7 +75,17 @@ class LBFGSPenalty(Perturbation):
         return x_adv
 
     def ascend_once(self, classifier: Classifier, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
-        """Return the images (N, C, H, W) after one step from `x_adv`, clipped to [0, 1]."""
+        """Take one step of the ascent.
+
+        Args:
+            classifier: The classifier under attack.
+            x: Clean images (N, C, H, W) in [0, 1].
+            x_adv: Images to start from.
+            y: True labels (N,).
+
+        Returns:
+            Images (N, C, H, W), clipped to [0, 1].
+        """
         delta = x_adv - x
         grad = classifier.loss_gradient(x_adv, y)
         if self.penalty == "sample":

@@ -134,7 +134,12 @@ class Cell:
         return self.protocol == "published" and reference.TRAIN_MODE[self.learner.mode.name]
 
     def key(self, device: str, learner_key: str) -> str:
-        """Return the key of the cell's result."""
+        """Return the key of the cell's result.
+
+        Args:
+            device: Type of the device.
+            learner_key: Key of the learner.
+        """
         content = {
             "learner": learner_key,
             "perturbation": self.perturbation.identity(),
@@ -147,7 +152,12 @@ class Cell:
         return key_for(content, code=code, packages=self.perturbation.packages, device=device)
 
     def clean_key(self, device: str, learner_key: str) -> str:
-        """Return the key of the learner's predictions on clean images."""
+        """Return the key of the learner's predictions on clean images.
+
+        Args:
+            device: Type of the device.
+            learner_key: Key of the learner.
+        """
         content = {"learner": learner_key, "samples": self.samples, "batch_statistics": self.in_train_mode}
         return key_for(content, code=self._code(()), device=device)
 

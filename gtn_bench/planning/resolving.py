@@ -43,7 +43,12 @@ class Problems(list[str]):
 
 
 def placed_entries(suite: Suite, section: str) -> list[tuple[str, Entry]]:
-    """Return the entries of a section with their places in the file."""
+    """Return the entries of a section with their places in the file.
+
+    Args:
+        suite: The suite.
+        section: The key of the section, such as "modes".
+    """
     return list(zip(suite.places(section), getattr(suite, section), strict=True))
 
 

@@ -22,7 +22,12 @@ class BatchClassifier(Classifier):
 
     @staticmethod
     def prepare(network: nn.Module, precision: Precision) -> nn.Module:
-        """Return the network with folded weights and unchanged batch norms."""
+        """Return a network with folded weights and unchanged batch norms.
+
+        Args:
+            network: The network. It is not changed.
+            precision: Not used: the study computes in float32.
+        """
         network = copy.deepcopy(network)
         if isinstance(network, nn.Sequential):
             layers = [_Unfolded(layer) if isinstance(layer, BatchStatistics) else layer for layer in network]

@@ -32,6 +32,11 @@ def published_curves() -> pd.DataFrame:
 def check_overlay(dataset: str, units: str, teachers: list[str]) -> None:
     """Check that the published curves can be drawn beside those of a suite.
 
+    Args:
+        dataset: Name of the data set.
+        units: Units of the strengths.
+        teachers: Labels of the teachers.
+
     Raises:
         ConfigError: If the data set, the units or the labels of all teachers differ from the study's.
     """

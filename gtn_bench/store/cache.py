@@ -31,11 +31,21 @@ class Store:
     folder: Path
 
     def path(self, kind: str, key: str) -> Path:
-        """Return the path of a file, whether it exists or not."""
+        """Return the path of a file, whether it exists or not.
+
+        Args:
+            kind: The kind of result, such as "learners".
+            key: Its content key.
+        """
         return self.folder / kind / key[:2] / f"{key}.safetensors"
 
     def holds(self, kind: str, key: str) -> bool:
-        """Check that a file exists and is complete. A truncated file, as a full disk leaves it, is removed."""
+        """Check that a file exists and is complete. A truncated file, as a full disk leaves it, is removed.
+
+        Args:
+            kind: The kind of result.
+            key: Its content key.
+        """
         path = self.path(kind, key)
         try:
             with safe_open(path, framework="np"):  # compares the file's length with its header
@@ -47,11 +57,26 @@ class Store:
             return False
 
     def save(self, kind: str, key: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-        """Save tensors and metadata under a key."""
+        """Save a result.
+
+        Args:
+            kind: The kind of result.
+            key: Its content key.
+            tensors: Tensors by name.
+            metadata: Plain data to store beside them.
+        """
         write_tensors(self.path(kind, key), tensors, metadata)
 
     def load(self, kind: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Load the tensors, on the CPU, and the metadata that `save` stored under a key."""
+        """Load a result that `save` has stored.
+
+        Args:
+            kind: The kind of result.
+            key: Its content key.
+
+        Returns:
+            Tensors on the CPU by name, and the metadata.
+        """
         return read_tensors(self.path(kind, key), framework="pt")
 
 

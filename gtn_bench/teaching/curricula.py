@@ -74,7 +74,15 @@ class CurriculumModule(nn.Module):
         return Curriculum(self.images(steps, precision or lr.dtype), self.targets(steps), lr, momentum)
 
     def images(self, steps: slice, precision: torch.dtype) -> Tensor:
-        """Return images (T, B, C, H, W) in pixel space, not confined to [0, 1]."""
+        """Return the images of some inner steps.
+
+        Args:
+            steps: The inner steps.
+            precision: The type of the images.
+
+        Returns:
+            Images (T, B, C, H, W) in pixel space, not confined to [0, 1].
+        """
         raise NotImplementedError
 
     def targets(self, steps: slice) -> Tensor:

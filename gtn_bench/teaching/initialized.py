@@ -38,7 +38,12 @@ class InitializedGTN(CurriculumGTN):
     batches_at_once: ClassVar[int] = 8  # inner steps per Adam step
 
     def start_curriculum(self, dataset: Dataset, train: Split) -> Curriculum:
-        """Return the curriculum to start from."""
+        """Return the curriculum to start from.
+
+        Args:
+            dataset: The data set to teach.
+            train: Its training split.
+        """
         raise NotImplementedError
 
     def curriculum_module(self, dataset: Dataset, train: Split) -> CurriculumModule:

@@ -180,7 +180,13 @@ def backward(
 
 
 def draw_meta_batch(train: Split, shape: tuple[int, int], generator: torch.Generator) -> MetaBatch:
-    """Draw real batches (T, B) with replacement."""
+    """Draw real batches with replacement.
+
+    Args:
+        train: The real training images.
+        shape: Number of inner steps and images per step (T, B).
+        generator: Source of the random draws.
+    """
     index = torch.randint(len(train), shape, generator=generator)
     images, labels = train[index.flatten().to(train.labels.device)]
     return MetaBatch(images.unflatten(0, shape), labels.unflatten(0, shape))

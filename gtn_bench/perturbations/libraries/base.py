@@ -134,6 +134,7 @@ class LibraryAttack(Perturbation):
 
     @property
     def uses_gradient(self) -> bool:  # type: ignore[override]
+        """True if the attack follows gradients, or is unknown."""
         return self.attack not in self.known or self.known[self.attack].access == "white"
 
     @property
