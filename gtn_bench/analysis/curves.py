@@ -9,11 +9,10 @@ import pandas as pd
 
 from gtn_bench.analysis.acceptance import AcceptanceRule
 from gtn_bench.analysis.pooling import AVERAGED, Correct, images_of, mean_of_all, pooled
-from gtn_bench.analysis.statistics import interval, simultaneous_level
+from gtn_bench.analysis.statistics import ACCURACY, interval, simultaneous_level
 
 Bands = Literal["pointwise", "simultaneous"]  # 95 % coverage of each point, or of all points of a curve
 BANDS: dict[Bands, tuple[str, str]] = {"pointwise": ("ci_low", "ci_high"), "simultaneous": ("band_low", "band_high")}
-ACCURACY = (0.0, 1.0)  # the range of an accuracy
 
 
 def curves(summary: pd.DataFrame, rule: AcceptanceRule, correct: Correct | None = None) -> pd.DataFrame:

@@ -14,9 +14,8 @@ from gtn_bench.analysis.acceptance import (
     for_each_teacher,
     pooled_or_all,
 )
-from gtn_bench.analysis.curves import ACCURACY
 from gtn_bench.analysis.pooling import Correct, areas_of, pooled, sweeps_of
-from gtn_bench.analysis.statistics import Array, area, falls_to, interval
+from gtn_bench.analysis.statistics import ACCURACY, Array, area, falls_to, interval
 from gtn_bench.config.labels import ACCEPTED, WORST
 
 

@@ -18,6 +18,7 @@ from scipy.special import ndtr, stdtrit
 RESAMPLES = 1000  # of the bootstrap
 MAX_PERMUTATIONS = 16_000  # of the permutation test
 
+ACCURACY = (0.0, 1.0)  # the range of an accuracy
 Array = np.ndarray[Any, Any]
 
 

@@ -9,7 +9,6 @@ from gtn_bench.config.description import PositiveFloat, PositiveInt
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.data.base import Dataset, Split
 from gtn_bench.modes.base import Mode
-from gtn_bench.teaching.history import FEW_STEPS
 from gtn_bench.teaching.teachers import Teacher
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class TenStepGTN(GTN):
     """The curriculum of a teacher, stopped after ten inner steps."""
 
     name = "10_gtn"
-    inner_steps: PositiveInt | None = FEW_STEPS
+    inner_steps: PositiveInt | None = 10
 
 
 def train_on_curriculum(

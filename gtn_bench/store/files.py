@@ -19,7 +19,7 @@ from gtn_bench.config.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-METADATA = "about"  # the key in the header of a safetensors file under which its metadata is stored as JSON
+_METADATA = "about"  # the key in the header of a safetensors file under which its metadata is stored as JSON
 
 
 def write_tensors(
@@ -33,7 +33,7 @@ def write_tensors(
         metadata: Plain data to store beside them.
     """
     content = {name: np.ascontiguousarray(_array(value)) for name, value in tensors.items()}
-    write_atomically(path, save(content, {METADATA: json.dumps(metadata or {})}))
+    write_atomically(path, save(content, {_METADATA: json.dumps(metadata or {})}))
 
 
 def read_tensors(path: Path, framework: Literal["np", "pt"] = "np") -> tuple[dict[str, Any], dict[str, Any]]:
@@ -48,7 +48,13 @@ def read_tensors(path: Path, framework: Literal["np", "pt"] = "np") -> tuple[dic
     """
     with safe_open(path, framework=framework) as file:
         names = list(file.keys())
-        return {name: file.get_tensor(name) for name in names}, json.loads(file.metadata()[METADATA])
+        return {name: file.get_tensor(name) for name in names}, metadata_of(file)
+
+
+def metadata_of(file: Any) -> dict[str, Any]:
+    """Return the metadata in the header of an open safetensors file that `write_tensors` has written."""
+    metadata: dict[str, Any] = json.loads(file.metadata()[_METADATA])
+    return metadata
 
 
 def _array(value: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -5,7 +5,6 @@ Images are stored as bytes: 256 levels between the smallest and the largest pixe
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from gtn_bench.config.errors import ConfigError
-from gtn_bench.store.files import METADATA
+from gtn_bench.store.files import metadata_of
 
 Array = np.ndarray[Any, Any]
 
@@ -50,7 +49,7 @@ def facts(path: Path) -> Facts:
             labels = file.get_tensor("labels")
             classes = labels.shape[-1]
             even = np.array_equal(labels, np.eye(classes, dtype=labels.dtype)[None, np.arange(batch_size) % classes])
-            return Facts(steps, tuple(image), classes, batch_size, even, json.loads(file.metadata()[METADATA]))
+            return Facts(steps, tuple(image), classes, batch_size, even, metadata_of(file))
     except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is not a teaching set ({type(error).__name__}: {error})") from None
 
