@@ -24,12 +24,20 @@ _errors = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
 
 def say(text: str) -> None:
-    """Print a line."""
+    """Print a line.
+
+    Args:
+        text: The line.
+    """
     _output.print(printable(text), soft_wrap=True)
 
 
 def warn(text: str) -> None:
-    """Print a line in red."""
+    """Print a line in red.
+
+    Args:
+        text: The line.
+    """
     _output.print(printable(text), style="red", soft_wrap=True)
 
 
@@ -45,7 +53,11 @@ def complain(text: str, prefix: str = "") -> None:
 
 
 def printable(text: str) -> str:
-    """Return text without the bytes of file names that are not UTF-8."""
+    """Return text without the bytes of file names that are not UTF-8.
+
+    Args:
+        text: The text.
+    """
     return text.encode(errors="backslashreplace").decode()
 
 

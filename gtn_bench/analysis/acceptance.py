@@ -23,7 +23,11 @@ class AcceptanceRule(NamedTuple):
 
 
 def clean_accuracies(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the clean accuracy of each learner, on the largest set of images that a perturbation used."""
+    """Return the clean accuracy of each learner, on the largest set of images that a perturbation used.
+
+    Args:
+        summary: The summary of a run.
+    """
     seen = summary[summary["status"] != "error"].sort_values("n", kind="stable")
     keys = ["dataset", "teacher", "architecture", "mode", "seed"]
     return seen.groupby(keys, sort=False)["clean_accuracy"].last().reset_index()
@@ -66,7 +70,11 @@ def accept(clean: pd.DataFrame, modes: Sequence[str], rule: AcceptanceRule) -> p
 
 
 def for_each_teacher(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with the rows of modes without a teacher repeated under the label of every teacher."""
+    """Return a table with the rows of modes without a teacher repeated under the label of every teacher.
+
+    Args:
+        table: A table with the columns `teacher` and `mode`.
+    """
     teachers = [teacher for teacher in table["teacher"].unique() if teacher != NO_TEACHER]
     if not teachers:
         return table
@@ -75,7 +83,11 @@ def for_each_teacher(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def pooled_or_all(table: pd.DataFrame) -> pd.DataFrame:
-    """Return, for every teacher, the rows of its pooled accepted architectures, or all rows if there are none."""
+    """Return, for every teacher, the rows of its pooled accepted architectures, or all rows if there are none.
+
+    Args:
+        table: A table with the columns `teacher` and `architecture`.
+    """
     table = for_each_teacher(table)
     pooled = table["architecture"] == ACCEPTED
     return table[pooled | ~table["teacher"].isin(table.loc[pooled, "teacher"])]

@@ -106,7 +106,11 @@ def failed_checks(shares: Mapping[str, float]) -> list[str]:
 
 
 def grade(flags: Iterable[str]) -> Grade:
-    """Return `suspect` if any check failed, else `unknown`: passing these checks does not prove an attack strong."""
+    """Return `suspect` if any check failed, else `unknown`: passing these checks does not prove an attack strong.
+
+    Args:
+        flags: Names of the checks that failed.
+    """
     return "suspect" if any(True for _ in flags) else "unknown"
 
 
@@ -132,5 +136,9 @@ def missed_adversarial(samples: Samples, region: Threat | None, others: Iterable
 
 
 def zero_gradient_share(samples: Samples) -> float:
-    """Return the share of images that are classified correctly and had a zero gradient at the start."""
+    """Return the share of images that are classified correctly and had a zero gradient at the start.
+
+    Args:
+        samples: The samples of a cell.
+    """
     return float((samples["zero_gradient"] & (samples["prediction"] == samples["label"])).mean())

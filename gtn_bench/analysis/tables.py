@@ -73,6 +73,9 @@ def to_csv(table: pd.DataFrame, float_format: str | None = None) -> bytes:
 def read_csv(path: Path) -> pd.DataFrame:
     """Read a table that `to_csv` has written, without its schema version. Names stay text, be they ``10`` or ``NA``.
 
+    Args:
+        path: The CSV file.
+
     Raises:
         ValueError: If the table has another schema version.
     """

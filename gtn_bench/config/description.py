@@ -113,7 +113,11 @@ def lookup(table: Mapping[str, type[D]], kind: str, name: str) -> type[D]:
 
 
 def plugin_names(kind: str) -> list[str]:
-    """Return the names that installed packages offer for a kind of description."""
+    """Return the names that installed packages offer for a kind of description.
+
+    Args:
+        kind: The kind of description, such as "perturbation".
+    """
     return [entry.name for entry in entry_points(group=f"gtn_bench.{kind}s")]
 
 

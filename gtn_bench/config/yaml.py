@@ -93,7 +93,11 @@ def salvage_mapping(text: str, what: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def to_yaml(data: dict[str, Any]) -> str:
-    """Return plain data as YAML text, keys in their order. YAML 1.1 and YAML 1.2 read the text alike."""
+    """Return plain data as YAML text, keys in their order. YAML 1.1 and YAML 1.2 read the text alike.
+
+    Args:
+        data: Mappings, lists and scalars.
+    """
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)
 
 

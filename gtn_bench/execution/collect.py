@@ -27,7 +27,11 @@ class Finished(NamedTuple):
     rejected: dict[Learner, np.ndarray[Any, Any]]
 
     def failure(self, keys: tuple[str, ...]) -> str | None:
-        """Return the traceback of the first of some keys that failed, or None."""
+        """Return the traceback of the first of some keys that failed, or None.
+
+        Args:
+            keys: Keys of a result and of its inputs.
+        """
         return next((self.failures[key] for key in keys if key in self.failures), None)
 
 
@@ -92,6 +96,10 @@ def example_images(
 
 
 def learner_identity(learner: Learner) -> tuple[Any, ...]:
-    """Return the values of the columns `LEARNER`."""
+    """Return the values of the columns `LEARNER`.
+
+    Args:
+        learner: The learner.
+    """
     labels = (learner.dataset.name, learner.teacher_label, learner.architecture_label, learner.mode_label)
     return (*labels, learner.seed)

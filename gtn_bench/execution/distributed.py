@@ -27,6 +27,9 @@ class ProcessGroup(NamedTuple):
     def run_first(self, task: Callable[[], object]) -> bool:
         """Run a task in the first process while the others wait.
 
+        Args:
+            task: The task.
+
         Returns:
             The truth value of the task's result, in every process.
 

@@ -42,7 +42,11 @@ def choose_device(device: Device) -> str:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Describe the hardware. Results are bitwise reproducible on identical hardware and versions."""
+    """Describe the hardware. Results are bitwise reproducible on identical hardware and versions.
+
+    Args:
+        device: The device that computes.
+    """
     name, flags = _processor()
     return {
         "system": platform.system(),

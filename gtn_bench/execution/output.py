@@ -88,7 +88,11 @@ class SampleWriter:
             self._part.unlink()
 
     def writing(self, records: Iterable[CellRecord]) -> Iterator[CellRecord]:
-        """Write the samples of each record, then yield the record."""
+        """Write the samples of each record, then yield the record.
+
+        Args:
+            records: The records of a run.
+        """
         for record in records:
             if record.status == "done":
                 self.write(record.identity, record.samples)

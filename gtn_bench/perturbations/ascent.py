@@ -18,7 +18,11 @@ class Linf:
 
     @staticmethod
     def steepest(grad: Tensor) -> Tensor:
-        """Return the direction of steepest ascent, of norm one, for gradients (N, ...)."""
+        """Return the direction of steepest ascent, of norm one, for gradients (N, ...).
+
+        Args:
+            grad: Gradients (N, ...).
+        """
         return grad.sign()
 
     @staticmethod
@@ -51,7 +55,11 @@ class L2:
 
     @staticmethod
     def steepest(grad: Tensor) -> Tensor:
-        """Return the direction of steepest ascent, of norm one, for gradients (N, ...)."""
+        """Return the direction of steepest ascent, of norm one, for gradients (N, ...).
+
+        Args:
+            grad: Gradients (N, ...).
+        """
         import torch
 
         largest = grad.flatten(1).abs().amax(dim=1).clamp_min(torch.finfo(grad.dtype).tiny)

@@ -97,6 +97,9 @@ class Perturbation(Description):
     def check(self, dataset: Dataset) -> None:
         """Check that the perturbation applies to a data set.
 
+        Args:
+            dataset: The data set.
+
         Raises:
             ConfigError: If it does not.
         """

@@ -120,7 +120,11 @@ class BoundarySearch:
         return (grad.square().sum(1) / (4 * gap.abs().clamp_min(1e-6))).clamp(1e-8, 1e8)
 
     def objective(self, c: Tensor) -> Objective:
-        """Return ``c * ||x_adv - x||^2 + loss`` with its gradient. Every evaluated point is recorded if adversarial."""
+        """Return ``c * ||x_adv - x||^2 + loss`` with its gradient. Every evaluated point is recorded if adversarial.
+
+        Args:
+            c: Weights of the squared distance (N,).
+        """
 
         from torch.nn.functional import softplus
 
@@ -135,7 +139,11 @@ class BoundarySearch:
         return value_and_gradient
 
     def evaluate(self, points: Tensor) -> Tensor:
-        """Return whether points (N, D) are adversarial (N,), and record the nearest of them."""
+        """Return whether points (N, D) are adversarial (N,), and record the nearest of them.
+
+        Args:
+            points: Images as rows (N, D).
+        """
         import torch
 
         with torch.no_grad():
@@ -144,7 +152,11 @@ class BoundarySearch:
         return self._record(points, logits, (points - self.x).square().sum(1), rows)
 
     def bisect_to_boundary(self, steps: int = 10) -> None:
-        """Bisect the segment from x to the nearest adversarial image."""
+        """Bisect the segment from x to the nearest adversarial image.
+
+        Args:
+            steps: Number of bisections.
+        """
         near, far = self.x, self.best
         for _ in range(steps):
             middle = (near + far) / 2
@@ -155,6 +167,9 @@ class BoundarySearch:
         """Move the nearest adversarial image beyond the boundary by a share of its distance.
 
         On the boundary itself rounding decides, which depends on the other images of a batch.
+
+        Args:
+            share: Share of the distance to move on.
         """
         import torch
 

@@ -34,7 +34,11 @@ class TaughtBy:
     dataset: Dataset
 
     def key(self, device: str) -> str:
-        """Return the key of the teaching set."""
+        """Return the key of the teaching set.
+
+        Args:
+            device: Type of the device.
+        """
         content = {"dataset": self.dataset.identity(), "teacher": self.teacher.content()}
         return key_for(content, code=_modules(self.dataset, self.teacher), device=device)
 
@@ -84,7 +88,11 @@ class Learner:
         return self
 
     def key(self, device: str) -> str:
-        """Return the key of the state dict."""
+        """Return the key of the state dict.
+
+        Args:
+            device: Type of the device.
+        """
         content = {
             "dataset": self.dataset.identity(),
             "teacher": self.taught_by.key(device) if self.taught_by else None,

@@ -28,14 +28,22 @@ class Problems(list[str]):
 
     @contextmanager
     def at(self, place: str) -> Iterator[None]:
-        """Collect a `ConfigError` of the block as problems at a place in the file."""
+        """Collect a `ConfigError` of the block as problems at a place in the file.
+
+        Args:
+            place: The place, such as ``modes[0]``.
+        """
         try:
             yield
         except ConfigError as error:
             self += at_place(error, place)
 
     def each(self, entries: Iterable[T]) -> Iterator[T]:
-        """Yield entries until there are more problems than an error message lists."""
+        """Yield entries until there are more problems than an error message lists.
+
+        Args:
+            entries: The entries.
+        """
         for entry in entries:
             if len(self) > MAX_PROBLEMS:
                 return
@@ -53,7 +61,11 @@ def placed_entries(suite: Suite, section: str) -> list[tuple[str, Entry]]:
 
 
 def placed_perturbations(suite: Suite) -> list[tuple[str, PerturbationEntry]]:
-    """Return the entries of `perturbations` with their places in the file."""
+    """Return the entries of `perturbations` with their places in the file.
+
+    Args:
+        suite: The suite.
+    """
     return list(zip(suite.places("perturbations"), suite.perturbations, strict=True))
 
 

@@ -35,7 +35,11 @@ class BatchClassifier(Classifier):
         return network
 
     def train(self, mode: bool = True) -> BatchClassifier:
-        """Stay in train mode."""
+        """Stay in train mode.
+
+        Args:
+            mode: Not used.
+        """
         nn.Module.train(self, True)
         return self
 

@@ -32,6 +32,9 @@ NOTE = "published protocol: 10_gtn and vanilla in train mode (statistics of the 
 def check_mode(name: str) -> None:
     """Check that the study has a mode.
 
+    Args:
+        name: Name of the mode.
+
     Raises:
         ConfigError: If it does not.
     """

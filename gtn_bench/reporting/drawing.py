@@ -20,12 +20,20 @@ Images = dict[str, dict[str, dict[float, Any]]]  # by perturbation, mode and bet
 
 
 def figure_files(results: Results) -> dict[str, str]:
-    """Return the name of the figure of each perturbation, without an ending."""
+    """Return the name of the figure of each perturbation, without an ending.
+
+    Args:
+        results: The results of a run.
+    """
     return file_names(str(label) for label in results.summary["perturbation"].unique())
 
 
 def with_strips(results: Results) -> set[str]:
-    """Return the perturbations whose example images are drawn: now, or before the images were removed."""
+    """Return the perturbations whose example images are drawn: now, or before the images were removed.
+
+    Args:
+        results: The results of a run.
+    """
     folder = results.folder / "figures"
     return {label for label, name in figure_files(results).items() if (folder / f"{name}-examples.png").is_file()}
 
@@ -115,6 +123,9 @@ def example_images(results: Results) -> Images:
     """Return the first example image (C, H, W) by perturbation, mode and beta.
 
     Names can contain the separator of the keys, so keys are looked up instead of split at every separator.
+
+    Args:
+        results: The results of a run.
     """
     labels = (results.summary[column].unique() for column in ("perturbation", "mode"))
     pairs = {

@@ -9,12 +9,20 @@ import pandas as pd
 
 
 def escape(text: object) -> str:
-    """Return Markdown that shows a text as it is, also inside a table."""
+    """Return Markdown that shows a text as it is, also inside a table.
+
+    Args:
+        text: The text.
+    """
     return re.sub(r"\](?=[\[(:])", r"\\]", _escape(text))  # else the end of the text of a link
 
 
 def alt(text: object) -> str:
-    """Return Markdown that shows a text as it is between the brackets of an image."""
+    """Return Markdown that shows a text as it is between the brackets of an image.
+
+    Args:
+        text: The text.
+    """
     return re.sub(r"[\[\]]", r"\\\g<0>", _escape(text))
 
 
@@ -27,7 +35,11 @@ def _escape(text: object) -> str:
 
 
 def code(text: object) -> str:
-    """Return a code span, fenced by more backticks than the text has in a row."""
+    """Return a code span, fenced by more backticks than the text has in a row.
+
+    Args:
+        text: The text.
+    """
     plain = " ".join(str(text).split())
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", plain)), default=0))
     space = " " if "`" in plain[:1] + plain[-1:] else ""

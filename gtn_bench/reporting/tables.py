@@ -37,14 +37,22 @@ def published_table(results: Results, published: pd.DataFrame) -> pd.DataFrame:
 
 
 def overview_table(results: Results) -> pd.DataFrame:
-    """Return clean accuracy and mean accuracy over each sweep, one row per teacher and mode."""
+    """Return clean accuracy and mean accuracy over each sweep, one row per teacher and mode.
+
+    Args:
+        results: The results of a run.
+    """
     table = overview(results.summary, results.rule)
     known = set(results.summary["perturbation"])
     return table.rename(columns={name: results.display_name(name) for name in table.columns if name in known})
 
 
 def acceptance_table(results: Results) -> pd.DataFrame:
-    """Return all architectures, with the modes that reject those that are not accepted."""
+    """Return all architectures, with the modes that reject those that are not accepted.
+
+    Args:
+        results: The results of a run.
+    """
     rule = results.rule
     table = acceptance(results.summary, rule)
     decisive = [mode for mode in table.columns[2:-1] if mode not in rule.controls]
@@ -58,7 +66,11 @@ def acceptance_table(results: Results) -> pd.DataFrame:
 
 
 def measures_table(results: Results) -> pd.DataFrame:
-    """Return the measures of the pooled accepted architectures, or of each architecture if none is accepted."""
+    """Return the measures of the pooled accepted architectures, or of each architecture if none is accepted.
+
+    Args:
+        results: The results of a run.
+    """
     shown = pooled_or_all(results.measures)
     rows = shown[["teacher", "architecture", "perturbation", "mode"]].copy()
     rows["area"] = _with_interval(shown, "area", "ci_low", "ci_high")

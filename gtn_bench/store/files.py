@@ -52,7 +52,11 @@ def read_tensors(path: Path, framework: Literal["np", "pt"] = "np") -> tuple[dic
 
 
 def metadata_of(file: Any) -> dict[str, Any]:
-    """Return the metadata in the header of an open safetensors file that `write_tensors` has written."""
+    """Return the metadata in the header of an open safetensors file that `write_tensors` has written.
+
+    Args:
+        file: The open file.
+    """
     metadata: dict[str, Any] = json.loads(file.metadata()[_METADATA])
     return metadata
 

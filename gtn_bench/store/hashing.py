@@ -9,7 +9,11 @@ from typing import Any
 
 
 def digest(content: Any) -> str:
-    """Return 32 hexadecimal digits of the SHA-256 of plain data. The order of keys does not matter."""
+    """Return 32 hexadecimal digits of the SHA-256 of plain data. The order of keys does not matter.
+
+    Args:
+        content: Mappings, lists and scalars.
+    """
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -20,6 +24,10 @@ def seed_for(*content: Any) -> int:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal.
+
+    Args:
+        path: The file.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -57,7 +57,11 @@ def code_digest(*modules: str) -> str:
 
 @functools.cache
 def imports_of(modules: frozenset[str]) -> frozenset[str]:
-    """Return the modules and all modules that they import and that can change numbers, directly or through others."""
+    """Return the modules and all modules that they import and that can change numbers, directly or through others.
+
+    Args:
+        modules: Full names of modules.
+    """
     found: set[str] = set()
     waiting = set(modules)
     while waiting:
@@ -75,6 +79,9 @@ def fingerprint(module: str) -> str:
 
     The code of a module without a file, such as a notebook's, is unknown to other processes. Its fingerprint is
     random and valid for this process alone.
+
+    Args:
+        module: Full name of the module.
     """
     source = _source(module)
     return digest(_code(source)) if source else uuid.uuid4().hex
@@ -82,7 +89,11 @@ def fingerprint(module: str) -> str:
 
 @functools.cache
 def installed(package: str) -> str:
-    """Return the version of an installed package, or "absent"."""
+    """Return the version of an installed package, or "absent".
+
+    Args:
+        package: Name of the package.
+    """
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

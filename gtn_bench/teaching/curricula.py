@@ -33,7 +33,11 @@ class Curriculum(NamedTuple):
     momentum: Tensor
 
     def first(self, steps: int | None) -> Curriculum:
-        """Return the curriculum of the first inner steps; all of it for None."""
+        """Return the curriculum of the first inner steps; all of it for None.
+
+        Args:
+            steps: Number of inner steps.
+        """
         return Curriculum(*(part[:steps] for part in self))
 
 
@@ -86,18 +90,29 @@ class CurriculumModule(nn.Module):
         raise NotImplementedError
 
     def targets(self, steps: slice) -> Tensor:
-        """Return class probabilities (T, B, K)."""
+        """Return class probabilities (T, B, K).
+
+        Args:
+            steps: The inner steps.
+        """
         if self.logits is not None:
             return self.logits[steps].softmax(2)
         return self.labels.expand(len(self.log_lr[steps]), *self.labels.shape)
 
     def prepare(self, generator: torch.Generator) -> None:
-        """Prepare for the first meta-step. Not called if a checkpoint is continued."""
+        """Prepare for the first meta-step. Not called if a checkpoint is continued.
+
+        Args:
+            generator: Source of random draws.
+        """
 
     def redraw(self, generator: torch.Generator) -> None:
         """Resample the random parts that are not learned. Called before every learner of the meta-training.
 
         A teaching set holds one sample, the same for all learners that are trained on it.
+
+        Args:
+            generator: Source of random draws.
         """
 
 

@@ -40,6 +40,9 @@ class Facts(NamedTuple):
 def facts(path: Path) -> Facts:
     """Read the header of a teaching set.
 
+    Args:
+        path: The file.
+
     Raises:
         ConfigError: If the file is not a teaching set.
     """

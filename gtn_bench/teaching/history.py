@@ -38,7 +38,11 @@ class History:
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> History:
-        """Return the history that `to_dict` has written."""
+        """Return the history that `to_dict` has written.
+
+        Args:
+            data: Plain data.
+        """
         checks = [
             ValidationPoint(check["meta_step"], {int(steps): value for steps, value in check["accuracy"].items()})
             for check in data["checks"]

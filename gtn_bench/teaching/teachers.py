@@ -54,6 +54,9 @@ class Teacher(Description):
     def check(self, dataset: Dataset) -> None:
         """Check that the teacher can teach a data set.
 
+        Args:
+            dataset: The data set.
+
         Raises:
             ConfigError: If it cannot.
         """
@@ -134,7 +137,11 @@ class MetaTrained(Teacher):
         return self.meta_steps
 
     def horizon(self, meta_step: int) -> int:
-        """Return the number of inner steps that a meta-step unrolls. The first meta-step is 0."""
+        """Return the number of inner steps that a meta-step unrolls. The first meta-step is 0.
+
+        Args:
+            meta_step: The meta-step, from 0.
+        """
         if meta_step >= self.growth:
             return self.inner_steps
         grown = (meta_step / self.growth) ** self.growth_power

@@ -35,11 +35,18 @@ class TeachingSet:
     metadata: dict[str, Any]
 
     def to(self, device: str) -> TeachingSet:
-        """Return the teaching set on a device."""
+        """Return the teaching set on a device.
+
+        Args:
+            device: The device.
+        """
         return TeachingSet(Curriculum(*(part.to(device) for part in self.curriculum)), self.optimizer, self.metadata)
 
     def save(self, path: Path) -> None:
         """Write a safetensors file: images as bytes, labels once if all inner steps share them.
+
+        Args:
+            path: The file.
 
         Raises:
             RunError: If a tensor is not finite.
@@ -62,6 +69,9 @@ class TeachingSet:
     @staticmethod
     def load(path: Path) -> TeachingSet:
         """Load the file that `save` has written, on the CPU. Saving the result again gives the same file.
+
+        Args:
+            path: The file.
 
         Raises:
             ConfigError: If the file is not a teaching set.
