@@ -8,22 +8,53 @@ import importlib.util
 import math
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from gtn_bench.config.errors import ConfigError
-from gtn_bench.perturbations.base import attack_labels
+from gtn_bench.perturbations.base import Target, attack_labels
 from gtn_bench.perturbations.libraries.rng import isolated
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gtn_bench.inference.classifier import Classifier
-    from gtn_bench.perturbations.libraries.base import LibraryAttack
 
 _POOLED = 16  # the untrained network averages larger images to at most this many pixels in a row, to stay small
 _CANDIDATES = 32  # random images, of which the trial takes two of different classes
+
+
+class _TriedAttack(Protocol):
+    """The part of a library attack that a trial uses. See `LibraryAttack`."""
+
+    @property
+    def title(self) -> str:
+        """Name of the attack in messages."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images per call."""
+
+    @property
+    def target(self) -> Target:
+        """The goal of the attack."""
+
+    @property
+    def trial_budget(self) -> Mapping[str, float]:
+        """Largest values of attributes that limit the work, by name."""
+
+    def make(self, classifier: Classifier, seed: int) -> Any:
+        """Construct the library's attack object."""
+
+    def inner_attacks(self, made: Any) -> Iterable[Any]:
+        """Return the attack objects that an ensemble contains."""
+
+    def generate(self, made: Any, classifier: Classifier, x: Tensor, label: Tensor) -> Tensor:
+        """Run the attack."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
+        """Return a copy with other fields."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +71,7 @@ class Trial:
     key: str
     input_shape: tuple[int, int, int]
     num_classes: int
-    attack: LibraryAttack = field(compare=False)
+    attack: _TriedAttack = field(compare=False)
 
 
 @functools.cache
@@ -176,7 +207,7 @@ def _images(classifier: Classifier) -> tuple[Tensor, Tensor]:
     return x[chosen], prediction[chosen]
 
 
-def _reduce(made: object, attack: LibraryAttack) -> None:
+def _reduce(made: object, attack: _TriedAttack) -> None:
     """Lower the attributes of a library's attack object that limit its work. Their types stay."""
     for name, most in attack.trial_budget.items():
         value = getattr(made, name, None)
