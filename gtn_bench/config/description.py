@@ -27,6 +27,8 @@ from pydantic_core import ErrorDetails
 
 from gtn_bench.config import renamed
 from gtn_bench.config.errors import ConfigError, did_you_mean, join, shown
+from gtn_bench.config.filepath import CONTENT
+from gtn_bench.config.numbers import fields_with_numbers
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -49,6 +51,13 @@ class Description(BaseModel):
 
     name: ClassVar[str]
     source: ClassVar[str] = ""
+    packages: ClassVar[tuple[str, ...]] = ()  # installed packages whose version can change the numbers
+    member_field: ClassVar[str] = ""  # the field that the name sets behind its dot: ``name: torchvision.resnet18``
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_fractions(cls, fields: Any) -> Any:
+        return fields_with_numbers(fields, cls.model_fields) if isinstance(fields, Mapping) else fields
 
     @model_validator(mode="after")
     def _every_field_has_an_effect(self) -> Self:
@@ -73,9 +82,16 @@ class Description(BaseModel):
         """Return the first line of the docstring."""
         return (cls.__doc__ or "").strip().split("\n")[0]
 
+    @classmethod
+    def members(cls) -> Iterable[str]:
+        """Return the names that may follow the dot, for suggestions; none if they are unknown."""
+        return ()
+
     @model_serializer(mode="wrap")
     def _with_name(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {"name": self.name, **fields(self)}
+        content: dict[str, Any] = fields(self)
+        member = f".{content.pop(self.member_field)}" if self.member_field else ""
+        return {"name": f"{self.name}{member}", **content}
 
     def identity(self) -> dict[str, Any]:
         """Return name and all fields as plain JSON."""
@@ -86,8 +102,17 @@ class Description(BaseModel):
         return ()
 
     def content(self) -> dict[str, Any]:
-        """Return what the numbers depend on, as plain JSON. Cache keys and seeds are hashes of it."""
-        return self.identity()
+        """Return what the numbers depend on, as plain JSON. Cache keys and seeds are hashes of it.
+
+        The checksum of a file takes the place of its path.
+        """
+        return self.model_dump(mode="json", context=CONTENT)
+
+    def code_modules(self) -> set[str]:
+        """Return the full names of the modules whose code computes the numbers, those of all parts included."""
+        whole = (self, *self.parts())
+        bases = {base for part in whole for base in type(part).__mro__ if issubclass(base, Description)}
+        return {base.__module__ for base in bases - {Description}}
 
 
 def lookup(table: Mapping[str, type[D]], kind: str, name: str) -> type[D]:
@@ -109,7 +134,46 @@ def lookup(table: Mapping[str, type[D]], kind: str, name: str) -> type[D]:
         return plugin
     if name in renamed.NAMES and renamed.NAMES[name] in table:
         raise ConfigError(f"unknown {kind} '{name}'; it is now called '{renamed.NAMES[name]}'")
-    raise ConfigError(f"unknown {kind} {shown(name)}{did_you_mean(name, [*table, *plugin_names(kind)])}")
+    raise ConfigError(f"unknown {kind} {shown(name)}{_similar(table, kind, name)}")
+
+
+def _similar(table: Mapping[str, type[D]], kind: str, name: str) -> str:
+    """Return the suggestion for an unknown name: ``torchvision.resnet50`` for ``resnet50``."""
+    known = [*table, *plugin_names(kind)]
+    families = [family for family, cls in table.items() if cls.member_field]
+    if families and not difflib.get_close_matches(name, known, n=1, cutoff=0.8):
+        for family in families:
+            if name in table[family].members():
+                return f"; did you mean '{family}.{name}'?"
+    _, dot, member = name.partition(".")
+    return did_you_mean(name, [*known, *(f"{family}.{member}" for family in families if dot)])
+
+
+def resolve_name(
+    table: Mapping[str, type[D]], kind: str, name: str, fields: Mapping[str, Any]
+) -> tuple[type[D], dict[str, Any]]:
+    """Return the class that a name means and its fields, the one that the name sets among them.
+
+    ``torchvision.resnet18`` is the class ``torchvision`` with ``model: resnet18``.
+
+    Args:
+        table: Classes by name.
+        kind: The kind of description. See `lookup`.
+        name: The name.
+        fields: The other fields.
+
+    Raises:
+        ConfigError: If the name is unknown, or its part behind the dot is missing or also a field.
+    """
+    family, _, member = name.partition(".")
+    cls = table.get(family)
+    if cls is None or not cls.member_field:
+        return lookup(table, kind, name), dict(fields)
+    if not member:
+        raise ConfigError(f"expects a {cls.member_field} as '{family}.<{cls.member_field}>', got '{name}'")
+    if cls.member_field in fields:
+        raise ConfigError(f"sets '{cls.member_field}' already; leave '{cls.member_field}' out")
+    return cls, {cls.member_field: member, **fields}
 
 
 def plugin_names(kind: str) -> list[str]:
@@ -137,8 +201,8 @@ def choose(table: Mapping[str, type[D]], kind: str, entry: object) -> D:
     fields = {"name": entry} if isinstance(entry, str) else entry
     if not isinstance(fields, Mapping) or not isinstance(fields.get("name"), str):
         raise ConfigError(f"expects the name of a known {kind}, or a mapping with one, got {shown(entry)}")
-    fields = dict(fields)
-    return build(lookup(table, kind, fields.pop("name")), fields, "")
+    others = {key: value for key, value in fields.items() if key != "name"}
+    return build(*resolve_name(table, kind, fields["name"], others), "")
 
 
 def build(cls: type[D], fields: Mapping[str, Any], path: str, also: Iterable[str] = ()) -> D:

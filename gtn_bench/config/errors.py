@@ -15,12 +15,24 @@ class RunError(RuntimeError):
     """A requested computation failed. The message is one line."""
 
 
+class ModelWarning(UserWarning):
+    """A check of a model found something that could mislead."""
+
+
 class DivergenceError(RunError):
     """Meta-training diverged: a non-finite loss or gradient, or a learned rate or momentum out of range."""
 
 
 class InvalidPerturbationError(RuntimeError):
     """A perturbation returned something other than a batch of finite images."""
+
+
+class ChangedModelError(InvalidPerturbationError):
+    """A perturbation changed the network that it attacks."""
+
+
+class WrongShapeError(InvalidPerturbationError):
+    """A perturbation returned something other than images in the shape of its input."""
 
 
 class ViewMismatchError(RuntimeError):
@@ -66,7 +78,8 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """
     known = sorted(known)
     folded = {other.casefold(): other for other in known}
-    near = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.5)
+    # The time to match a text grows with its length times the number of names.
+    near = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.5) if len(str(name)) <= 100 else []
     if near:
         return f"; did you mean '{folded[near[0]]}'?"
     return f"; known: {', '.join(known)}" if 0 < len(known) <= 12 else ""

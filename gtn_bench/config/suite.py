@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
@@ -20,6 +21,7 @@ from gtn_bench.config.description import (
 )
 from gtn_bench.config.errors import ConfigError, did_you_mean, listed, shown
 from gtn_bench.config.labels import Label
+from gtn_bench.config.numbers import with_numbers
 from gtn_bench.config.salvage import in_file_order, remains
 from gtn_bench.config.shipped import find, suites
 from gtn_bench.config.sweeps import repeated, sweep
@@ -89,15 +91,19 @@ class Origin:
 
     Attributes:
         file: Name of the file; empty if there is none.
+        folder: Folder of the file, where relative paths in it start; None if there is none.
         data: The content of the file as plain data, keys in their order.
         places: The places in the file of the entries of a section, if it lacks entries of the file.
         unread: Top-level keys of which something is wrong and was left out.
+        has_full_places: Whether the places name their files themselves, so that messages need no other start.
     """
 
     file: str = field(default="", compare=False)
+    folder: Path | None = field(default=None, compare=False)
     data: Mapping[str, Any] = field(default_factory=dict, compare=False)
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
     unread: frozenset[str] = field(default=frozenset(), compare=False)
+    has_full_places: bool = field(default=False, compare=False)
 
 
 class Suite(BaseModel):
@@ -127,7 +133,7 @@ class Suite(BaseModel):
     units: Literal["pixel", "normalized"] = Field(
         "pixel", description="Unit of strengths: pixel values in [0, 1], or standard deviations of the training pixels."
     )
-    acceptance: Probability = Field(
+    acceptance: Annotated[Probability, BeforeValidator(with_numbers)] = Field(
         0.7, description="An architecture is accepted if its mean clean accuracy exceeds this in every mode."
     )
     attack: Literal["all", "accepted"] = Field("all", description="The architectures whose learners are evaluated.")
@@ -137,6 +143,12 @@ class Suite(BaseModel):
     protocol: Protocol = Field(
         "evaluation", description="How learners are measured. `published` reproduces the reference study."
     )
+    eight_bit: bool = Field(
+        False, description="Round perturbed images to 8 bits per pixel before they are judged, as a file would."
+    )
+    save_adversarial: bool = Field(
+        False, description="Keep all perturbed images, in the folder `adversarial` of the output."
+    )
     overlay: Literal["published"] | None = Field(
         None, description="Draw the curves of the reference study beside those of teachers with the same labels."
     )
@@ -145,7 +157,14 @@ class Suite(BaseModel):
     @property
     def where(self) -> str:
         """The file of the suite, or else its name: the start of error messages."""
+        if self._origin.has_full_places:
+            return ""
         return self._origin.file or ("" if "name" in self.unread else self.name)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the file, where relative paths in it start; None if the suite is from no file."""
+        return self._origin.folder
 
     @property
     def unread(self) -> frozenset[str]:
@@ -236,17 +255,20 @@ def parse(text: str) -> Suite:
     Raises:
         ConfigError: One line per problem.
     """
-    suite, problems = _salvage(*salvage_mapping(text, "a suite"), file="")
+    suite, problems = _salvage(*salvage_mapping(text, "a suite"), path=None)
     if problems:
         raise suite.error(problems)
     return suite
 
 
-def salvage(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[Suite, list[str]]:
+def salvage(
+    source: str | os.PathLike[str] | Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> tuple[Suite, list[str]]:
     """Load the parts of a suite that are right.
 
     Args:
         source: As for `load`.
+        defaults: Values of keys that the source lacks.
 
     Returns:
         The suite without what is wrong, and one line ``place: problem`` for each problem. Without problems it is the
@@ -256,7 +278,7 @@ def salvage(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[Suite, 
         ConfigError: If there is no such file, or it holds no mapping.
     """
     if isinstance(source, Mapping):
-        return _salvage(dict(source), [], file="")
+        return _salvage({**(defaults or {}), **source}, [], path=None)
     if isinstance(source, Suite):
         raise ConfigError("expects a file, the name of a suite or a mapping, got a loaded suite; call gtn_bench.plan")
     if not isinstance(source, str | os.PathLike):
@@ -264,22 +286,23 @@ def salvage(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[Suite, 
     path = find(source, "suite", suites())
     with errors_in(path):
         data, problems = salvage_mapping(path.read_text(encoding="utf-8"), "a suite")
-    return _salvage(data, problems, file=path.name)
+    return _salvage({**(defaults or {}), **data}, problems, path=path)
 
 
-def _salvage(data: dict[str, Any], problems: list[str], *, file: str) -> tuple[Suite, list[str]]:
+def _salvage(data: dict[str, Any], problems: list[str], *, path: Path | None) -> tuple[Suite, list[str]]:
     """Validate a suite; leave out what is wrong and add a line for it to the problems of the parser."""
+    file, folder = (path.name, path.absolute().parent) if path else ("", None)
     unread = frozenset(SECTIONS) if problems else frozenset()  # a key that occurs twice may have had more entries
     try:
         suite = Suite.model_validate(data)
-        suite._origin = Origin(file, data, unread=unread)
+        suite._origin = Origin(file, folder, data, unread=unread)
         return suite, problems
     except ValidationError as error:
         found = explain(error, Suite, "")
         left = remains(data, error, Suite, SECTIONS)
     suite = Suite.model_validate({**_PLACEHOLDERS, **{key: value for key, value in left.data.items() if value != []}})
     suite = suite.model_copy(update={key: () for key in SECTIONS if not left.data.get(key)})
-    suite._origin = Origin(file, data, left.places, left.unread | unread)
+    suite._origin = Origin(file, folder, data, left.places, left.unread | unread)
     return suite, [*problems, *found]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gtn_bench.config.errors import did_you_mean, listed, shown
+from gtn_bench.config.numbers import with_numbers
 
 _MAX_COUNT = 10_000  # of evenly spaced strengths
 
@@ -18,7 +19,8 @@ def sweep(value: object) -> object:
     """Return strengths in ascending order.
 
     Args:
-        value: A list of numbers, or ``{linspace: [first, last, count]}`` or ``{geomspace: [first, last, count]}``.
+        value: A list of numbers, or ``{linspace: [first, last, count]}`` or ``{geomspace: [first, last, count]}``. A
+            fraction such as ``"8/255"`` is a number.
 
     Returns:
         Tuple of floats, each once.
@@ -34,6 +36,7 @@ def sweep(value: object) -> object:
         raise ValueError(f"expects a list of strengths, or a linspace or geomspace, got {shown(value)}")
     if not value:
         raise ValueError("expects at least one strength, got an empty sweep")
+    value = [with_numbers(beta) for beta in value]
     wrong = [beta for beta in value if not _is_strength(beta)]
     if wrong:
         raise ValueError(f"expects finite strengths of at least 0, got {listed(wrong)}")
@@ -64,16 +67,18 @@ def _spaced(value: dict[str, Any]) -> list[float]:
     if len(value) != 1 or next(iter(value)) not in spaces:
         wrong = next((key for key in value if key not in spaces), "two kinds of space")
         raise ValueError(f"does not know the sweep {shown(wrong)}{did_you_mean(wrong, spaces)}")
-    kind, numbers = next(iter(value.items()))
+    kind, given = next(iter(value.items()))
+    numbers = [*with_numbers(given[:2]), *given[2:]] if isinstance(given, list | tuple) else given
     match numbers:
         case [int() | float() as first, int() | float() as last, int(count)] if count >= 1 and count is not True:
             pass
         case _:
-            raise ValueError(f"expects {kind}: [first, last, count], got {shown(numbers)}")
+            raise ValueError(f"expects {kind}: [first, last, count], got {shown(given)}")
     if not (0 <= first <= sys.float_info.max and 0 <= last <= sys.float_info.max):
-        raise ValueError(f"expects finite strengths of at least 0, got {kind}: {shown(numbers)}")
+        raise ValueError(f"expects finite strengths of at least 0, got {kind}: {shown(given)}")
     if count > _MAX_COUNT:
-        raise ValueError(f"expects at most {_MAX_COUNT} strengths, got {kind}: {shown(numbers)}")
+        raise ValueError(f"expects at most {_MAX_COUNT} strengths, got {kind}: {shown(given)}")
     if kind == "geomspace" and min(first, last) <= 0:
-        raise ValueError(f"expects geomspace between strengths greater than 0, got {shown(numbers)}")
-    return [float(f"{beta:.12g}") for beta in spaces[kind](first, last, count)]  # 0.4, not 0.4000000000000001
+        raise ValueError(f"expects geomspace between strengths greater than 0, got {shown(given)}")
+    betas = [float(f"{beta:.12g}") for beta in spaces[kind](first, last, count)]  # 0.4, not 0.4000000000000001
+    return [float(first), *betas[1:-1], float(last)] if count > 1 else [float(first)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, NamedTuple
 
 Norm = Literal["l0", "l1", "l2", "linf"]
@@ -25,3 +26,13 @@ class Threat(NamedTuple):
             Boolean array or tensor (N,).
         """
         return distances <= (1 + _RELATIVE) * self.epsilon + _ABSOLUTE
+
+    def after_rounding(self, pixels: int) -> Threat:
+        """Return the ball that contains all images of this one after rounding to 8 bits.
+
+        Args:
+            pixels: Number of values of an image.
+        """
+        half = 0.5 / 255  # the largest change of a value
+        change = {"l0": pixels, "l1": pixels * half, "l2": math.sqrt(pixels) * half, "linf": half}
+        return Threat(self.norm, self.epsilon + change[self.norm])

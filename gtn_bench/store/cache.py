@@ -12,7 +12,7 @@ import platformdirs
 from safetensors import SafetensorError, safe_open
 
 from gtn_bench.config.paths import user_path
-from gtn_bench.store.files import read_tensors, write_tensors
+from gtn_bench.store.files import metadata_of, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,9 +79,26 @@ class Store:
         """
         return read_tensors(self.path(kind, key), framework="pt")
 
+    def metadata(self, kind: str, key: str) -> dict[str, Any]:
+        """Return the metadata of a result that `save` has stored.
+
+        Args:
+            kind: The kind of result.
+            key: Its content key.
+        """
+        with safe_open(self.path(kind, key), framework="np") as file:
+            return metadata_of(file)
+
 
 class Context(NamedTuple):
-    """The cache that tasks read and write, and the device that they compute on."""
+    """The settings of a run that its tasks need.
+
+    Attributes:
+        store: The cache that they read and write.
+        device: The device that they compute on.
+        plugins: Files whose descriptions they may have to know.
+    """
 
     store: Store
     device: str
+    plugins: tuple[str, ...] = ()

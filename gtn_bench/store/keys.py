@@ -2,9 +2,9 @@
 
 A key covers the descriptions, the keys of inputs, the code, the versions of libraries and the type of device. The
 code is the syntax tree, without comments and docstrings, of the given modules and of all modules that they import,
-directly or through others. Followed are modules of their own top-level package and of this one. Two kinds of import
-are left out because they cannot change a number: those under ``if TYPE_CHECKING:``, and those of the modules in
-`INFRASTRUCTURE`.
+directly or through others. Followed are modules of their own top-level package, of this one, and of the folder of a
+plug-in's file. Two kinds of import are left out because they cannot change a number: those under ``if
+TYPE_CHECKING:``, and those of the modules in `INFRASTRUCTURE`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import ast
 import functools
 import importlib.util
 import sys
+import sysconfig
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,13 @@ from gtn_bench.store.hashing import digest
 INFRASTRUCTURE = (
     "gtn_bench.config.description",
     "gtn_bench.config.errors",
+    "gtn_bench.config.filepath",
+    "gtn_bench.config.functions",
+    "gtn_bench.config.numbers",
+    "gtn_bench.config.paths",
+    "gtn_bench.models.trial",
     "gtn_bench.store.cache",
+    "gtn_bench.store.downloads",
     "gtn_bench.store.files",
     "gtn_bench.store.keys",
 )
@@ -73,18 +81,26 @@ def imports_of(modules: frozenset[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-@functools.cache
 def fingerprint(module: str) -> str:
     """Return a hash of the syntax tree of a module, without docstrings.
 
-    The code of a module without a file, such as a notebook's, is unknown to other processes. Its fingerprint is
-    random and valid for this process alone.
+    The code of a module without a file, such as a notebook's, can change at any time. Its fingerprint is random, so
+    that what depends on it is computed each time.
 
     Args:
         module: Full name of the module.
     """
     source = _source(module)
-    return digest(_code(source)) if source else uuid.uuid4().hex
+    if source is None:
+        return uuid.uuid4().hex
+    spec = getattr(sys.modules.get(module), "__spec__", None)  # another one after a reload
+    known = _fingerprints.get(source)
+    if known is None or known[0] is not spec:
+        known = _fingerprints[source] = (spec, digest(_code(source)))
+    return known[1]
+
+
+_fingerprints: dict[Path, tuple[object, str]] = {}  # what is loaded counts, not a file that was edited since
 
 
 @functools.cache
@@ -101,15 +117,44 @@ def installed(package: str) -> str:
 
 
 def _followed(module: str, name: str) -> bool:
-    """Check that an imported name is a module whose code can change numbers: of the same package, or of this one."""
-    if name.partition(".")[0] not in (module.partition(".")[0], "gtn_bench") or not _is_module(name):
+    """Check that an imported name is a module whose code can change numbers.
+
+    It is one of the same package, of this package, or of the folder of a file outside of installed packages.
+    """
+    own, top = module.partition(".")[0], name.partition(".")[0]
+    if not (top in (own, "gtn_bench") or _is_neighbor(own, top)) or not _is_module(name):
         return False
     return not any(name == other or name.startswith(f"{other}.") for other in INFRASTRUCTURE)
+
+
+@functools.cache
+def _is_neighbor(own: str, top: str) -> bool:
+    """Check that two top-level modules lie in the same folder, which is not one of installed packages."""
+    if top in sys.stdlib_module_names or own == "gtn_bench":
+        return False
+    folder, other = _folder(own), _folder(top)
+    installed_in = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return folder is not None and folder == other and not any(folder.is_relative_to(path) for path in installed_in)
+
+
+def _folder(top: str) -> Path | None:
+    """Return the folder that holds a top-level module or package, or None."""
+    file = getattr(sys.modules.get(top), "__file__", None)
+    if file is None and top != "__main__":
+        with suppress(ImportError, ValueError):
+            spec = importlib.util.find_spec(top)
+            file = spec and spec.origin
+    if not file or file in ("built-in", "frozen"):
+        return None
+    path = Path(file).resolve()
+    return path.parent.parent if path.name == "__init__.py" else path.parent
 
 
 def _is_module(name: str) -> bool:
     """Check that a full name is that of a module or package, without importing it."""
     package, *parts = name.split(".")
+    if not parts:
+        return _source(package) is not None
     folders = getattr(sys.modules.get(package), "__path__", None)
     if folders is None:
         spec = importlib.util.find_spec(package)
