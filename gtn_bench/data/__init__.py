@@ -2,6 +2,7 @@
 
 from gtn_bench.data.base import Dataset, Split, SplitName
 from gtn_bench.data.digits import Digits
+from gtn_bench.data.files import Files
 from gtn_bench.data.torchvision import (
     CIFAR10,
     KMNIST,
@@ -14,7 +15,7 @@ from gtn_bench.data.torchvision import (
 )
 
 DATASETS: dict[str, type[Dataset]] = {
-    cls.name: cls for cls in (Digits, MNIST, FashionMNIST, KMNIST, EMNISTDigits, QMNIST, USPS, CIFAR10)
+    cls.name: cls for cls in (Digits, MNIST, FashionMNIST, KMNIST, EMNISTDigits, QMNIST, USPS, CIFAR10, Files)
 }
 
-__all__ = ["DATASETS", "Dataset", "Split", "SplitName", "TorchvisionDataset"]
+__all__ = ["DATASETS", "Dataset", "Files", "Split", "SplitName", "TorchvisionDataset"]

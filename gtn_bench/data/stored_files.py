@@ -41,7 +41,7 @@ def idx_check(shape: tuple[int, ...], code: int = 0x08) -> Check:
             head = file.read(4 * (1 + len(shape)))
         found = path.stat().st_size
         if not head.startswith(header):
-            return f"is {_kind(path) or f'no IDX file of {len(shape)} dimensions'}"
+            return f"is {kind_of(path) or f'no IDX file of {len(shape)} dimensions'}"
         sizes = tuple(int.from_bytes(head[at : at + 4], "big") for at in range(4, len(head), 4))
         if len(head) == 4 * (1 + len(shape)) and sizes != shape:
             return f"holds an array of shape {sizes}, expected {shape}"
@@ -64,7 +64,7 @@ def checksum_check(md5: str) -> Check:
             found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         if found == md5:
             return None
-        kind = _kind(path)
+        kind = kind_of(path)
         return f"is {kind}" if kind else f"has the MD5 checksum {found}, expected {md5}"
 
     return check
@@ -90,10 +90,22 @@ def archive_check(path: Path) -> str | None:
     return None
 
 
-def _kind(path: Path) -> str | None:
-    """Return what a file is, if it is empty or has a known signature."""
+def kind_of(path: Path) -> str | None:
+    """Return what a file is, if it is empty or has a known signature.
+
+    Args:
+        path: The file.
+    """
     with path.open("rb") as file:
-        start = file.read(100).lstrip()
-    if path.stat().st_size == 0:
+        return kind_of_bytes(file.read(100))
+
+
+def kind_of_bytes(start: bytes) -> str | None:
+    """Return what a file is, if it is empty or has a known signature.
+
+    Args:
+        start: Its first 100 bytes.
+    """
+    if not start:
         return "empty"
-    return next((kind for signature, kind in _SIGNATURES.items() if start.startswith(signature)), None)
+    return next((kind for signature, kind in _SIGNATURES.items() if start.lstrip().startswith(signature)), None)

@@ -1,0 +1,1 @@
+"""Reading of images and labels from files and from memory."""
