@@ -12,6 +12,10 @@ from gtn_bench.models.architectures import (
     BaseLarger4GlobalPooling,
     Linear3,
 )
+from gtn_bench.models.distillation.architectures import MLP, VGG11, AlexNet, ConvNetD, LeNet, ResNet18
+from gtn_bench.models.libraries.robustbench import RobustBenchModel
+from gtn_bench.models.libraries.timm import TimmModel
+from gtn_bench.models.libraries.torchvision import TorchvisionModel
 
 ARCHITECTURES: dict[str, type[Architecture]] = {
     cls.name: cls
@@ -25,6 +29,15 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
         BaseLarger3GlobalPooling,
         BaseLarger4,
         BaseLarger4GlobalPooling,
+        ConvNetD,
+        ResNet18,
+        VGG11,
+        AlexNet,
+        LeNet,
+        MLP,
+        TorchvisionModel,
+        TimmModel,
+        RobustBenchModel,
     )
 }
 

@@ -7,7 +7,7 @@ Robustness Tests", K. Willis, TU Berlin 2021, based on Generative Teaching Netwo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field
 
@@ -23,7 +23,15 @@ class Architecture(Description):
     """A network. Calling it returns the network with fresh weights.
 
     A subclass declares its parameters as fields. One that is made of convolution blocks derives from `ConvNet`.
+
+    Attributes:
+        normalizes_itself: Whether normalization is part of the network and of its state dict. If it is not, `bare`
+            returns the network without it, and the network of a call is `Normalized`.
+        has_weights: Whether networks come with trained weights. Then the only mode is `pretrained`.
     """
+
+    normalizes_itself: ClassVar[bool] = True
+    has_weights: ClassVar[bool] = False
 
     def check(self, dataset: Dataset) -> None:
         """Check that the network applies to the images of a data set.
@@ -34,6 +42,39 @@ class Architecture(Description):
         Raises:
             ConfigError: If it does not.
         """
+
+    def check_meta_training(self, dataset: Dataset, statistics: Literal["real", "teaching"]) -> None:
+        """Check that meta-training can differentiate the training of the network.
+
+        Args:
+            dataset: The data set.
+            statistics: Batch-norm statistics with which learners are evaluated.
+
+        Raises:
+            ConfigError: If it cannot.
+        """
+        from gtn_bench.models.trial import meta_training_problem
+
+        who = f"architecture '{self.identity()['name']}'"
+        if self.has_weights:
+            raise ConfigError(f"{who} comes with weights; meta-training needs fresh ones")
+        if problem := meta_training_problem(self, dataset, statistics == "teaching"):
+            raise ConfigError(f"{who} cannot be meta-trained: {problem}")
+
+    def check_single_image(self, dataset: Dataset) -> None:
+        """Check that the network can train on a batch of one image. Batch norm of a single pixel cannot.
+
+        Args:
+            dataset: The data set.
+
+        Raises:
+            ConfigError: If it cannot.
+        """
+        from gtn_bench.models.trial import single_image_problem
+
+        if problem := single_image_problem(self, dataset):
+            title = self.identity()["name"]
+            raise ConfigError(f"architecture '{title}' cannot train on a batch of one image: {problem}")
 
     def widened(self, factor: float) -> Self:
         """Return the architecture with scaled widths, for teachers with the option `widths`.
@@ -57,6 +98,18 @@ class Architecture(Description):
             A module that maps images (N, C, H, W) in [0, 1] to logits (N, K).
         """
         raise NotImplementedError
+
+    def bare(self, dataset: Dataset, seed: int) -> nn.Module:
+        """Return the network without the normalization that a call adds.
+
+        Args:
+            dataset: The data set whose image shape and number of classes the network has.
+            seed: Seed of the initial weights, their only source of randomness.
+
+        Returns:
+            A module that maps images (N, C, H, W) to logits (N, K).
+        """
+        return self(dataset, seed)
 
 
 class Conv(BaseModel):
@@ -112,6 +165,12 @@ class ConvNet(Architecture):
                 f"architecture '{self.name}' halves its images {needed.bit_length() - 1} times and so needs "
                 f"at least {needed}x{needed} pixels, data set '{dataset.name}' has {size}x{size}"
             )
+
+    def check_meta_training(self, dataset: Dataset, statistics: Literal["real", "teaching"]) -> None:
+        pass  # its layers have second derivatives, and keep the statistics of the last batch
+
+    def check_single_image(self, dataset: Dataset) -> None:
+        pass  # its batch norms accept a single pixel
 
     def widened(self, factor: float) -> Self:
         convolutions = tuple(

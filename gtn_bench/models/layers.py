@@ -241,14 +241,19 @@ def estimate_statistics(
     Returns:
         Averaged running statistics (C,), by name of the buffer.
     """
-    network = copy.deepcopy(network).train()
+    network = copy.deepcopy(network).eval()  # layers such as dropout stay in evaluation mode
     for module in network.modules():
+        if any("running" in name for name, _ in module.named_buffers(recurse=False)):
+            module.training = True
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = 1.0  # PyTorch's layers then store the statistics of the last batch, too
     total = min(samples or len(split), len(split))
     buffers = dict(network.named_buffers())
     sums = {name: torch.zeros_like(value) for name, value in buffers.items() if "running" in name}
-    for index in torch.arange(total, device=split.labels.device).split(500):
+    batches = list(torch.arange(total, device=split.labels.device).split(500)) if sums else []
+    if len(batches) > 1 and len(batches[-1]) == 1:  # PyTorch's layers refuse a single pixel
+        batches[-2:] = [torch.cat(batches[-2:])]
+    for index in batches:
         tensors = {name: value.clone() if name in buffers else value for name, value in state.items()}
         functional_call(network, tensors, (split[index][0],))
         for name in sums:

@@ -1,0 +1,1 @@
+"""Architectures of torchvision, timm and RobustBench, by name."""

@@ -1,0 +1,1 @@
+"""Weights from files: reading without executing code, and matching with a network."""
