@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gtn_bench.config.description import PositiveFloat, PositiveInt
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.data.base import Dataset, Split
-from gtn_bench.modes.base import Mode
+from gtn_bench.modes.base import TrainingMode
 from gtn_bench.teaching.teachers import Teacher
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gtn_bench.teaching.teaching_set import TeachingSet
 
 
-class GTN(Mode):
+class GTN(TrainingMode):
     """The curriculum of a teacher, with its inner optimizer and its learned learning rates and momenta.
 
     Attributes:

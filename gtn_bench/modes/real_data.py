@@ -12,7 +12,8 @@ from pydantic import model_validator
 from gtn_bench.config.description import PositiveFloat, PositiveInt
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.data.base import Dataset, Split
-from gtn_bench.modes.base import Mode
+from gtn_bench.models.architectures import Architecture
+from gtn_bench.modes.base import TrainingMode
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from gtn_bench.teaching.teaching_set import TeachingSet
 
 
-class Vanilla(Mode):
+class Vanilla(TrainingMode):
     """Adam on the real training images; the defaults are the reference study's.
 
     Attributes:
@@ -44,6 +45,19 @@ class Vanilla(Mode):
         if self.steps and self.epochs > 1:
             raise ConfigError(f"mode '{self.name}' takes epochs or steps, not both: got {self.epochs} and {self.steps}")
         return self
+
+    def check_architecture(self, architecture: Architecture, dataset: Dataset) -> None:
+        super().check_architecture(architecture, dataset)
+        images = dataset.sizes[0]
+        last = self.steps is None or self.steps * self.batch_size >= images
+        if self.batch_size == 1 or (last and images % self.batch_size == 1):
+            try:
+                architecture.check_single_image(dataset)
+            except ConfigError as error:
+                which = "every batch" if self.batch_size == 1 else f"the last batch of {images} images"
+                raise ConfigError(
+                    f"mode '{self.name}': {which} has one image; choose another batch_size ({error})"
+                ) from None
 
     def __call__(
         self, network: nn.Module, dataset: Dataset, split: Split, taught: TeachingSet | None, *, seed: int

@@ -1,0 +1,1 @@
+"""Distilled images: the formats of published files, and training on them."""
