@@ -256,7 +256,7 @@ def test_other_activations_after_first_convolution_keep_their_gradients(
     assert torch.allclose(*gradients, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", sorted(name for name, cls in ARCHITECTURES.items() if issubclass(cls, ConvNet)))
 def test_in_place_activations_save_memory_and_keep_gradients(name: str, digits: tuple[Tensor, Tensor]) -> None:
     """Fewer tensors are saved for the same gradients, and the layers of the network do not change."""
     learner = ARCHITECTURES[name]()(Digits(), seed=0)

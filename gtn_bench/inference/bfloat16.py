@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gtn_bench.inference.first_block import FirstBlock, FirstConv2d
+from gtn_bench.inference.folding import has_known_layers
 
 
 class Cast(nn.Module):
@@ -46,7 +47,8 @@ def in_bfloat16(folded: nn.Module) -> nn.Module:
     """Return a copy of a folded network that computes in bfloat16 behind its first layer.
 
     The first layer keeps its type, because bfloat16 rounds pixels more coarsely than small attacks change them. Images
-    and logits keep their types, too. A network without a known layer runs under autocast.
+    and logits keep their types, too. A network with other layers than PyTorch's and this package's, or without any that
+    has weights, runs under autocast.
 
     Args:
         folded: A network from `gtn_bench.inference.folding.fold`.
@@ -54,7 +56,7 @@ def in_bfloat16(folded: nn.Module) -> nn.Module:
     Returns:
         A network from images (N, C, H, W) to logits (N, K).
     """
-    if not isinstance(folded, nn.Sequential):
+    if type(folded) is not nn.Sequential or not has_known_layers(folded):
         return Autocast(folded)
     layers = copy.deepcopy(list(folded))
     weighted = nn.Conv2d, nn.Linear, FirstBlock

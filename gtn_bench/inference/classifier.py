@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from gtn_bench.config.description import Precision
 from gtn_bench.inference.bfloat16 import in_bfloat16
+from gtn_bench.inference.copying import called_modules
 from gtn_bench.inference.folding import fold
 from gtn_bench.inference.losses import Loss, cross_entropy
+from gtn_bench.inference.memory import output_sizes, per_image, saved_sizes
+from gtn_bench.models.function import FunctionModule
+
+Draws = Literal["attack", "judgment"]  # what random draws are for
 
 
 class Classifier(nn.Module):
-    """A frozen, folded network in evaluation mode, from images to logits.
+    """A frozen, folded copy of a network in evaluation mode, from images to logits.
 
     Args:
-        network: The network. Layers that are not folded are shared with it, frozen and in evaluation mode.
+        network: The network, or a function from images to logits. It does not change, and later changes of its weights
+            have no effect. What a function refers to is not copied.
         input_shape: Channels, height, width.
         num_classes: Number of classes K.
         precision: "bfloat16" is faster and less accurate. The types of images, logits and losses are the same.
 
     Attributes:
         batch: Images per batch, if the logits of an image depend on the other images of the batch.
+        next_draw: Number of the next random draw, if the network has random outputs.
+        called: Modules that functions in the network call. They are neither copied nor frozen.
         forwards: Number of images that passed forward.
         backwards: Number of images that a gradient passed back to.
 
@@ -32,17 +42,19 @@ class Classifier(nn.Module):
         Input: images (N, C, H, W) in [0, 1]. Output: logits (N, K).
     """
 
-    batch: ClassVar[int | None] = None
+    batch: int | None = None
+    next_draw: int = 0
 
     def __init__(
         self,
-        network: nn.Module,
+        network: nn.Module | Callable[[Tensor], Tensor],
         input_shape: tuple[int, int, int],
         num_classes: int,
         precision: Precision = "float32",
     ) -> None:
         super().__init__()
-        self.network = self.prepare(network, precision)
+        self.network = self.prepare(network if isinstance(network, nn.Module) else FunctionModule(network), precision)
+        self.called = called_modules(self.network)
         self.input_shape = input_shape
         self.num_classes = num_classes
         self.forwards = 0
@@ -50,13 +62,15 @@ class Classifier(nn.Module):
         self._gradient_cache: list[tuple[Tensor, Tensor, Tensor]] = []  # images, labels, gradients
         self.requires_grad_(False)
         self.train(False)
+        tensors = [*self.network.named_parameters(), *self.network.named_buffers()]
+        self._original = {name: value.detach().clone() for name, value in tensors if value.is_floating_point()}
 
     @staticmethod
     def prepare(network: nn.Module, precision: Precision) -> nn.Module:
         """Return the network that computes the logits.
 
         Args:
-            network: The given network.
+            network: The given network. It does not change.
             precision: Precision of the computation.
         """
         return fold(network) if precision == "float32" else in_bfloat16(fold(network))
@@ -66,46 +80,71 @@ class Classifier(nn.Module):
         x = x.to(self.dtype)  # libraries may pass float64, the default of NumPy
         if x.requires_grad and torch.is_grad_enabled():
             x = _CountBackward.apply(x, self)
-        return self.network(x)
+        logits = self.compute(x.to(self.parameter_dtype))
+        return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+    def compute(self, x: Tensor) -> Tensor:
+        """Run the network.
+
+        Args:
+            x: Images (N, C, H, W) in the type of the parameters.
+
+        Returns:
+            Logits (N, K).
+        """
+        logits: Tensor = self.network(x)
+        return logits
+
+    def restart(self, draws: Draws = "attack") -> None:
+        """Restart the sequence of random draws, before each batch. Only a network with random outputs has one.
+
+        Args:
+            draws: What the draws are for. An attack does not see the draws that decide about its success.
+        """
+
+    @property
+    def parameter_dtype(self) -> torch.dtype:
+        """Floating-point type of the first parameter or buffer; float32 if there is none."""
+        return next((tensor.dtype for tensor in self._tensors() if tensor.is_floating_point()), torch.float32)
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the parameters."""
-        return next(self.parameters()).dtype
+        """Type of images and gradients: float64 if the parameters have this type, else float32."""
+        return torch.float64 if self.parameter_dtype == torch.float64 else torch.float32
 
     @property
     def device(self) -> torch.device:
-        """Device of the parameters."""
-        return next(self.parameters()).device
+        """Device of the first parameter or buffer; the CPU if there is none."""
+        return next((tensor.device for tensor in self._tensors()), torch.device("cpu"))
+
+    def _tensors(self) -> Iterator[Tensor]:
+        """Return the parameters, then the buffers, those of modules that a function calls included."""
+        modules = self, *self.called
+        return chain(
+            chain.from_iterable(module.parameters() for module in modules),
+            chain.from_iterable(module.buffers() for module in modules),
+        )
+
+    @functools.cached_property
+    def differentiable(self) -> bool:
+        """True if the logits have a gradient for the images, be it zero."""
+        draw = self.next_draw
+        with torch.enable_grad():
+            x = self._blank(2).requires_grad_()
+            logits = self.compute(x.to(self.parameter_dtype))
+            self.next_draw = draw
+            return logits.requires_grad and torch.autograd.grad(logits.sum(), x, allow_unused=True)[0] is not None
 
     @functools.cached_property
     def kept_per_image(self) -> list[int]:
-        """Size in bytes, per image, of each tensor that is saved for the backward pass.
-
-        The difference between two images and one, so that weights are not counted.
-        """
-        counts = self.forwards, self.backwards
-        one, two = (self._kept(images) for images in (1, 2))
-        self.forwards, self.backwards = counts
-        return [more - less for less, more in zip(one, two, strict=False)]
+        """Size in bytes, per image, of each tensor that is saved for the backward pass. Weights are not counted."""
+        return per_image(self._kept(2), self._kept(3))  # some networks refuse a single image
 
     @functools.cached_property
     def largest_per_image(self) -> int:
-        """Size in bytes, per image, of the largest output of a layer or tensor saved for the backward pass."""
-        sizes = list(self.kept_per_image)
-
-        def record(layer: nn.Module, x: Any, y: Any) -> None:
-            if isinstance(y, Tensor):
-                sizes.append(y.nbytes)
-
-        hooks = [layer.register_forward_hook(record) for layer in self.network.modules()]
-        counts = self.forwards, self.backwards
-        with torch.no_grad():
-            self(torch.zeros(1, *self.input_shape, dtype=self.dtype, device=self.device))
-        self.forwards, self.backwards = counts
-        for hook in hooks:
-            hook.remove()
-        return max(sizes)
+        """Size in bytes, per image, of the largest image, output of a layer, or tensor saved for the backward pass."""
+        two, three = (output_sizes(self.network, self._blank(images).to(self.parameter_dtype)) for images in (2, 3))
+        return max(self._blank(1).nbytes, *per_image(two, three), *self.kept_per_image)
 
     @property
     def needed_per_image(self) -> int:
@@ -114,18 +153,37 @@ class Classifier(nn.Module):
 
     def _kept(self, images: int) -> list[int]:
         """Return the size in bytes of each tensor that is saved for the gradients of a number of images."""
-        sizes = {}
+        counts = self.forwards, self.backwards
+        sizes = saved_sizes(self, self._blank(images))
+        self.forwards, self.backwards = counts
+        return sizes
 
-        def record(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            sizes[storage.data_ptr()] = storage.nbytes()
-            return tensor
+    def _blank(self, images: int) -> Tensor:
+        """Return black images (N, C, H, W)."""
+        return torch.zeros(images, *self.input_shape, dtype=self.dtype, device=self.device)
 
-        x = torch.zeros(images, *self.input_shape, dtype=self.dtype, device=self.device, requires_grad=True)
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
-            logits = self(x)  # holding the graph keeps addresses unique
-        del logits
-        return list(sizes.values())
+    def hooks(self) -> tuple[int, ...]:
+        """Return the number of hooks and replaced methods of each module of the network."""
+        kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+        return tuple(
+            sum(len(getattr(module, kind)) for kind in kinds) + ("forward" in vars(module))
+            for module in self.network.modules()
+        )
+
+    def changed_part(self, hooks: tuple[int, ...]) -> str:
+        """Return which part of the network has changed; an empty string if none has.
+
+        Args:
+            hooks: The hooks that it had. Its tensors are compared with those that were prepared.
+        """
+        names: dict[str, Tensor] = dict(self.network.named_parameters())
+        if not self.training:  # else buffers hold the statistics of the last batch
+            names |= dict(self.network.named_buffers())
+        for name, value in names.items():
+            known = self._original.get(name)
+            if known is not None and not torch.equal(value, known):
+                return f"tensor '{name}'"
+        return "" if self.hooks() == hooks else "its hooks or methods"
 
     def train(self, mode: bool = True) -> Classifier:
         """Stay in evaluation mode: attack libraries may request train mode.
@@ -156,7 +214,7 @@ class Classifier(nn.Module):
             loss: Per-sample loss of logits (N, K) and labels (N,).
 
         Returns:
-            Gradients (N, C, H, W). They are counted even if they come from the cache.
+            Gradients (N, C, H, W), zero where the loss has none. They are counted even if they come from the cache.
         """
         cached = self._cached_gradient(x, y) if loss is cross_entropy else None
         if cached is not None:
@@ -165,7 +223,10 @@ class Classifier(nn.Module):
             return cached.clone()
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            return torch.autograd.grad(loss(self(x), y).sum(), x)[0]
+            total = loss(self(x), y).sum()
+            if not total.requires_grad:  # the network detaches its outputs
+                return torch.zeros_like(x)
+            return torch.autograd.grad(total, x, materialize_grads=True)[0]
 
     def cache_gradient(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the gradient of the cross-entropy, and cache it for later calls with the same images and labels.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gtn_bench.inference.copying import independent_copy
 from gtn_bench.inference.first_block import POOLS, FirstConv2d, fuse_first_block, is_in_place, is_increasing
 from gtn_bench.models.layers import (
     BatchStatistics,
@@ -21,20 +22,25 @@ from gtn_bench.models.layers import (
     weight_normalized,
 )
 
+_REPLACED = (Conv2d, Linear, Flatten, MeanBatchNorm, FullBatchNorm, nn.LeakyReLU, *POOLS)  # layers, by folding
+_KNOWN = ("torch.nn.modules.", "gtn_bench.models.layers", "gtn_bench.inference.")  # modules that define layers
+
 
 @torch.no_grad()
 def fold(network: nn.Module) -> nn.Module:
     """Return a faster network that computes the same function as a network in evaluation mode.
 
     Args:
-        network: The network. Only a `torch.nn.Sequential` with layers of this package becomes faster. Other layers,
-            subclasses among them, are shared with the folded network.
+        network: The network. It does not change. Only a `torch.nn.Sequential` with layers of this package becomes
+            faster. Other layers, subclasses among them, are copied.
 
     Returns:
-        The folded network; the given one if it is not a `torch.nn.Sequential`.
+        The folded network; a copy of the given one if it is not a `torch.nn.Sequential`, or if it has hooks.
     """
-    if type(network) is not nn.Sequential:
+    network = independent_copy(network)
+    if not _is_foldable(network):
         return network
+    assert isinstance(network, nn.Sequential)
     layers: list[nn.Module] = []
     foldable: nn.Conv2d | nn.Linear | None = None  # the layer into which a following batch norm can be folded
     writable: nn.Module | None = None  # the last layer whose output may be overwritten: no other code can access it
@@ -70,7 +76,35 @@ def fold(network: nn.Module) -> nn.Module:
             writable = layer if type(layer) is MaxPool2d else None
             foldable = foldable if type(layer) in POOLS else None
             channels = channels if type(layer) in (*POOLS, nn.LeakyReLU, nn.AdaptiveAvgPool2d) else None
-    return nn.Sequential(*fuse_first_block(layers)).to(memory_format=torch.channels_last).eval()
+    folded = nn.Sequential(*fuse_first_block(layers))
+    return (folded.to(memory_format=torch.channels_last) if has_known_layers(folded) else folded).eval()
+
+
+def has_known_layers(network: nn.Module) -> bool:
+    """Return whether a network consists of layers of PyTorch and this package for images.
+
+    Other layers, and hooks, may require contiguous tensors or tensors of one type.
+
+    Args:
+        network: The network.
+    """
+    for module in network.modules():
+        if not type(module).__module__.startswith(_KNOWN) or _is_altered(module):
+            return False
+    return all(parameter.ndim != 5 for parameter in network.parameters())  # weights of 3d convolutions
+
+
+def _is_foldable(network: nn.Module) -> bool:
+    """Return whether a network calls its layers in order, and does nothing else."""
+    if type(network) is not nn.Sequential or len(network) == 0:
+        return False
+    return not any(map(_is_altered, (network, *(layer for layer in network if type(layer) in _REPLACED))))
+
+
+def _is_altered(module: nn.Module) -> bool:
+    """Return whether an instance does something that its class does not: it has hooks or its own `forward`."""
+    hooks = module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks, module._backward_hooks
+    return any(hooks) or "forward" in vars(module)
 
 
 class FlattenChannelsLast(nn.Module):

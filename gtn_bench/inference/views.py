@@ -127,9 +127,11 @@ def check_view(
 ) -> None:
     """Compare the logits and input gradients of a view with the classifier's, on four random images.
 
+    Gradients are compared if the classifier has them. A classifier with random outputs uses the same draws for both.
+
     Args:
         name: Name of the view, for messages.
-        classifier: The classifier. Its counts of images do not change.
+        classifier: The classifier. Its counts of images and of draws do not change.
         logits: Function from images (N, C, H, W) to logits (N, K), as a tensor or an array.
         gradient: Function from images and labels (N,) to the gradient of the summed cross-entropy (N, C, H, W).
 
@@ -138,11 +140,11 @@ def check_view(
     """
     x = _random_images(classifier)
     y = torch.arange(len(x), device=x.device) % classifier.num_classes
-    counts = classifier.forwards, classifier.backwards
+    check = _Comparison(name, classifier)
     with torch.no_grad():
-        _compare(name, "logits", logits(x), classifier(x))
-    _compare(name, "input gradients", gradient(x, y), classifier.loss_gradient(x, y))
-    classifier.forwards, classifier.backwards = counts
+        check("logits", lambda: logits(x), lambda: classifier(x))
+    if classifier.differentiable:
+        check("input gradients", lambda: gradient(x, y), lambda: classifier.loss_gradient(x, y))
 
 
 def _check_probabilities(
@@ -154,17 +156,18 @@ def _check_probabilities(
     have no gradient, so gradients are compared for the second most likely classes that do not.
     """
     x = _random_images(classifier)
-    counts = classifier.forwards, classifier.backwards
+    check = _Comparison(name, classifier)
     with torch.no_grad():
-        theirs = torch.as_tensor(outputs(x), device=x.device).clamp_min(_TINY).log()
-        ours = classifier(x).log_softmax(dim=1)
-        _compare(name, "log-probabilities", theirs, ours.clamp_min(math.log(_TINY)))
+        ours = check(
+            "log-probabilities",
+            lambda: torch.as_tensor(outputs(x), device=x.device).clamp_min(_TINY).log(),
+            lambda: classifier(x).log_softmax(dim=1).clamp_min(math.log(_TINY)),
+        )
     second = ours.topk(2).indices[:, 1]  # gradients for the most likely class can vanish
     rows = ours.gather(1, second[:, None]).squeeze(1) > math.log(_TINY)
-    if rows.any():
+    if rows.any() and classifier.differentiable:
         x, y = x[rows], second[rows]
-        _compare(name, "input gradients", gradient(x, y), classifier.loss_gradient(x, y))
-    classifier.forwards, classifier.backwards = counts
+        check("input gradients", lambda: gradient(x, y), lambda: classifier.loss_gradient(x, y))
 
 
 def _random_images(classifier: Classifier) -> Tensor:
@@ -173,10 +176,28 @@ def _random_images(classifier: Classifier) -> Tensor:
     return x.to(classifier.device, classifier.dtype)
 
 
-def _compare(name: str, quantity: str, theirs: Any, ours: Tensor) -> None:
-    """Raise `ViewMismatchError` if two tensors or arrays differ by more than the tolerance."""
-    difference = (torch.as_tensor(theirs, device=ours.device) - ours).abs().max().item()
-    if not difference <= TOLERANCE * max(1.0, ours.abs().max().item()):
-        raise ViewMismatchError(
-            f"{name}: its {quantity} differ from the learner's by {difference:.3g} (allowed {TOLERANCE:g})"
-        )
+class _Comparison:
+    """Comparison of a view with its classifier, whose counts of images and of draws it restores.
+
+    Args:
+        name: Name of the view, for messages.
+        classifier: The classifier.
+    """
+
+    def __init__(self, name: str, classifier: Classifier) -> None:
+        self.name, self.classifier = name, classifier
+
+    def __call__(self, quantity: str, view: Callable[[], Any], own: Callable[[], Tensor]) -> Tensor:
+        """Return the classifier's own tensor; raise `ViewMismatchError` if the view's differs by too much."""
+        counts, draw = (self.classifier.forwards, self.classifier.backwards), self.classifier.next_draw
+        theirs = view()
+        self.classifier.next_draw = draw
+        ours = own()
+        self.classifier.next_draw = draw
+        self.classifier.forwards, self.classifier.backwards = counts
+        difference = (torch.as_tensor(theirs, device=ours.device) - ours).abs().max().item()
+        if not difference <= TOLERANCE * max(1.0, ours.abs().max().item()):
+            raise ViewMismatchError(
+                f"{self.name}: its {quantity} differ from the learner's by {difference:.3g} (allowed {TOLERANCE:g})"
+            )
+        return ours
