@@ -20,9 +20,9 @@ from gtn_bench.models import ARCHITECTURES
 from gtn_bench.modes.real_data import Vanilla
 from gtn_bench.modes.training import train
 from gtn_bench.perturbations import PERTURBATIONS
-from gtn_bench.perturbations.base import Target
 from gtn_bench.perturbations.lbfgs import BoundarySearch
 from gtn_bench.perturbations.optim.lbfgsb import Objective, minimize
+from gtn_bench.perturbations.targets import TargetName
 
 Digits = tuple[Tensor, Tensor]
 SEEDS = torch.arange(60)
@@ -95,7 +95,7 @@ def test_minimization_evaluates_the_same_points_as_scipy() -> None:
 @pytest.mark.parametrize("target", ["untargeted", "next"])
 @pytest.mark.parametrize("start, factor", [("clean", 10), ("clean", 1), ("clean", 0.1), ("nearest", 1)])
 def test_minima_of_the_attack_objective_equal_those_of_scipy(
-    target: Target, start: str, factor: float, narrow_network: nn.Module, digits: Digits
+    target: TargetName, start: str, factor: float, narrow_network: nn.Module, digits: Digits
 ) -> None:
     """The objective of a learner is not smooth, which amplifies rounding.
 

@@ -117,8 +117,8 @@ class Faulty(LibraryAttack):
     others = {}
     how: str
 
-    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
-        if self.how == "raises":
+    def run(self, classifier: Classifier, x: Tensor, label: Tensor, seeds: Tensor) -> Tensor:
+        if self.how == "raises" or (self.how == "raises for some" and (label == 5).any()):
             raise RuntimeError("an error of the library")
         if self.how == "too far":
             return (x - 2 * self.beta).where(x > 0.5, x + 2 * self.beta)
@@ -163,7 +163,8 @@ def test_faulty_attacks_fail_sanity_checks(
 
 
 def test_table_of_checks_contains_every_flag() -> None:
-    assert set(CHECKS) == {"unchanged", "attack_failed", "outside_ball", "missed_adversarial", "zero_gradient"}
+    names = {"unchanged", "attack_error", "attack_failed", "outside_ball", "missed_adversarial", "zero_gradient"}
+    assert set(CHECKS) == names
 
 
 def test_minimal_norm_attack_without_success_fails_its_check(classifier: Classifier, digits: Digits) -> None:
@@ -182,11 +183,13 @@ def test_errors_and_flags_become_rows(tmp_path: Path, monkeypatch: pytest.Monkey
   - {name: faulty.PGD, label: idle, how: nothing, samples: 20, beta: [0, 0.1]}
   - {name: faulty.PGD, label: broken, how: raises, samples: 20, beta: [0.1]}
   - {name: faulty.CW, label: broken-search, how: raises, samples: 20, beta: [0.1, 0.2]}
+  - {name: faulty.PGD, label: partly-broken, how: raises for some, samples: 20, beta: [0]}
+  - {name: faulty.CW, label: partly-broken-search, how: raises for some, samples: 20, beta: [0.1, 0.2]}
 """
     text = TINY[: TINY.index("perturbations:")].replace("seeds: [0, 1]", "seeds: [0]") + perturbations
     monkeypatch.setattr(Faulty, "check", lambda self, dataset: None)
     plan = gtn_bench.plan(suite.parse(text))
-    with pytest.warns(RuntimeWarning, match="^9 of 18 cells failed; first: RuntimeError: an error of the library"):
+    with pytest.warns(RuntimeWarning, match="^9 of 27 cells failed; first: RuntimeError: an error of the library"):
         results = gtn_bench.run(plan, tmp_path / "out", cache=tmp_path / "cache", workers=1, device="cpu")
     rows = results.summary.groupby("perturbation", sort=False)
     status, flagged, grade = (
@@ -197,5 +200,12 @@ def test_errors_and_flags_become_rows(tmp_path: Path, monkeypatch: pytest.Monkey
     assert status["broken"] == ["error"] * 3 and status["broken-search"] == ["error"] * 6
     errors = pd.DataFrame(results.provenance["errors"])
     assert len(errors) == 9 and errors["traceback"].str.contains("an error of the library").all()
+    assert status["partly-broken"] == ["done"] * 3 and flagged["partly-broken"] == ["attack_error"] * 3
+    assert flagged["partly-broken-search"] == ["attack_error; attack_failed"] * 6
+    failing = int((results.select(perturbation="partly-broken", seed=0, mode="gtn")["label"] == 5).sum())
+    partly = pd.DataFrame(results.provenance["attack_errors"])
+    assert len(partly) == 9 and 0 < failing < 20
+    assert set(partly["error"]) == {f"{failing} of 20 images: RuntimeError: an error of the library"}
     page = gtn_bench.report(tmp_path / "out").read_text()
     assert "`unchanged`" in page and CHECKS["unchanged"].text in page and "9 of" in page
+    assert CHECKS["attack_error"].text in page

@@ -24,7 +24,7 @@ from gtn_bench.inference import views
 from gtn_bench.inference.classifier import Classifier
 from gtn_bench.perturbations import LIBRARIES, PERTURBATIONS, LibraryAttack
 from gtn_bench.perturbations.libraries import trial as trials
-from gtn_bench.perturbations.libraries.base import RADIUS, Known
+from gtn_bench.perturbations.libraries.known import RADIUS, Known
 from gtn_bench.perturbations.libraries.signatures import parse_norm
 
 ATTACKS = [(library, name) for library in LIBRARIES for name in library.known]
@@ -98,6 +98,8 @@ SPELLINGS: list[tuple[str, dict[str, Any], str, list[Any], Any]] = [  # title, p
     ("foolbox.InversionAttack", {}, "distance", ["linf", "Linf", "inf", "foolbox.distances.linf"], "linf"),
     ("foolbox.InversionAttack", {}, "distance", ["l2", 2, "distances.l2"], "l2"),
     ("foolbox.HopSkipJumpAttack", {"steps": 2}, "constraint", ["l2", "L2", 2], "l2"),
+    ("art.ProjectedGradientDescent", {}, "decay", ["1/2", " 1 / 2 ", 0.5], 0.5),  # without a type in the signature
+    ("torchattacks.Pixle", {"max_iterations": 2}, "x_dimensions", [["1/8", "1/4"], [0.125, 0.25]], [0.125, 0.25]),
     ("foolbox.L2PGD", {}, "abs_stepsize", [None, "None"], None),
     ("foolbox.L2PGD", {}, "abs_stepsize", ["1/10", 0.1], 0.1),
     ("foolbox.L2DeepFoolAttack", {}, "loss", ["crossentropy", "CrossEntropy"], "crossentropy"),

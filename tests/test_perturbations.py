@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from gtn_bench.config.description import build
 from gtn_bench.config.errors import ConfigError, InvalidPerturbationError
-from gtn_bench.evaluation.evaluate import evaluate, evaluate_clean
+from gtn_bench.config.threat import Threat
+from gtn_bench.evaluation.evaluate import evaluate, evaluate_clean, evaluate_sweep
 from gtn_bench.inference.classifier import Classifier
+from gtn_bench.inference.random_classifier import RandomClassifier
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
 from gtn_bench.perturbations.ascent import L2
-from gtn_bench.perturbations.base import normal_like
+from gtn_bench.perturbations.base import lp_norm, normal_like
 from gtn_bench.perturbations.search import Search
 
 LIBRARY = [p for p in EXAMPLES if isinstance(p, LibraryAttack)]
@@ -301,8 +303,7 @@ class Invalid(Perturbation):
         if self.how == "out of the box":
             return x + 5
         if self.how == "nan":
-            x[1] = torch.nan
-            return x
+            return x / 0
         return x[:, :, :4]
 
 
@@ -311,12 +312,105 @@ def test_evaluation_clips_images_and_refuses_invalid_ones(classifier: Classifier
     clean = evaluate_clean(classifier, x, y)
     result = evaluate(Invalid(beta=1.0, how="out of the box"), classifier, clean, x, y, SEEDS)
     assert torch.equal(result.examples, torch.ones_like(result.examples)) and result.linf.max() <= 1
-    with pytest.raises(InvalidPerturbationError, match="'invalid' returned non-finite pixels in 1 of 60 images"):
+    with pytest.raises(InvalidPerturbationError, match="'invalid' returned non-finite pixels in 60 of 60 images"):
         evaluate(Invalid(beta=1.0, how="nan"), classifier, clean, x, y, SEEDS)
     with pytest.raises(
         InvalidPerturbationError, match=r"'invalid' returned shape \(60, 1, 4, 8\), expected \(60, 1, 8, 8\)"
     ):
         evaluate(Invalid(beta=1.0, how="cropped"), classifier, clean, x, y, SEEDS)
+
+
+def test_images_are_judged_after_rounding_to_8_bits(classifier: Classifier) -> None:
+    """Predictions and distances are those of the rounded images, and these are multiples of 1/255."""
+    x = (torch.rand(40, 1, 8, 8) * 255).round() / 255
+    y = classifier.predict(x)
+    clean = evaluate_clean(classifier, x, y)
+    for attack in (PERTURBATIONS["pgd"](beta=0.05), PERTURBATIONS["noise"](beta=0.1)):
+        exact, rounded = (
+            evaluate(attack, classifier, clean, x, y, SEEDS[:40], eight_bit=eight_bit, keep=40)
+            for eight_bit in (False, True)
+        )
+        assert torch.equal(rounded.examples, (exact.examples * 255).round() / 255)
+        assert not torch.equal(rounded.examples, exact.examples)
+        assert torch.equal(rounded.prediction, classifier.predict(rounded.examples))
+        change = (rounded.examples - x).flatten(1)
+        assert torch.equal(rounded.linf, change.abs().amax(dim=1)) and torch.equal(rounded.l2, change.norm(dim=1))
+        assert rounded.shares == exact.shares and rounded.forwards == exact.forwards
+
+
+def test_rounding_to_8_bits_undoes_small_changes_and_is_no_fault_of_the_attack(classifier: Classifier) -> None:
+    x = (torch.rand(40, 1, 8, 8) * 255).round() / 255
+    y = classifier.predict(x)
+    clean = evaluate_clean(classifier, x, y)
+    for beta, moved in ((0.001, 0.0), (0.0025, 1 / 255)):  # less and more than half a level
+        attack = PERTURBATIONS["torchattacks"](attack="PGD", beta=beta, params={"alpha": beta, "steps": 3})
+        result = evaluate(attack, classifier, clean, x, y, SEEDS[:40], eight_bit=True)
+        assert torch.allclose(result.linf, torch.full((40,), moved), atol=1e-6)
+        assert result.shares["outside_ball"] == 0 and result.shares.get("unchanged", 0) == 0
+        if moved == 0:
+            assert torch.equal(result.prediction, y)
+        assert Threat("linf", beta).after_rounding(64).contains(result.linf).all()
+    search = evaluate_sweep([PERTURBATIONS["lbfgs"](beta=9.0)], classifier, clean, x, y, SEEDS[:40], eight_bit=True)[0]
+    levels = search.examples * 255
+    assert torch.allclose(levels, levels.round(), atol=1e-4)
+    # Images just beyond the boundary are no longer misclassified, if rounding moves them back.
+    assert 0 < (search.prediction == y).float().mean() < 1
+
+
+@pytest.mark.parametrize(
+    "threat, expected",
+    [
+        (Threat("linf", 0.1), 0.1 + 0.5 / 255),
+        (Threat("l2", 1.0), 1.0 + 8 * 0.5 / 255),
+        (Threat("l1", 3.0), 3.0 + 64 * 0.5 / 255),
+        (Threat("l0", 5.0), 69.0),
+    ],
+)
+def test_a_ball_grows_by_half_a_level_through_rounding(threat: Threat, expected: float) -> None:
+    """Rounding moves each of 64 values by at most half a level, and random points on the sphere come close to it."""
+    rounded = threat.after_rounding(64)
+    assert rounded.norm == threat.norm and rounded.epsilon == pytest.approx(expected)
+    x = torch.rand(200, 1, 8, 8)
+    moved = lp_norm(((x * 255).round() / 255 - x), threat.norm)
+    assert moved.max() <= rounded.epsilon - threat.epsilon + 1e-6
+
+
+@pytest.mark.parametrize("keep", [0, 1, 4, 60, 100])
+def test_evaluation_keeps_as_many_images_as_are_asked_for(keep: int, classifier: Classifier, digits: Digits) -> None:
+    x, y = digits
+    clean = evaluate_clean(classifier, x, y)
+    noise = PERTURBATIONS["noise"](beta=0.1)
+    kept = evaluate(noise, classifier, clean, x, y, SEEDS, keep=keep).examples
+    assert torch.equal(kept, noise(classifier, x, y, SEEDS).clamp(0, 1)[:keep])
+    sweep = [Search(of=noise, grid=(0.1,), beta=0.1, binary_search_steps=1)]
+    assert len(evaluate_sweep(sweep, classifier, clean, x, y, SEEDS, keep=keep)[0].examples) == min(keep, 60)
+    assert len(evaluate(noise, classifier, clean, x, y, SEEDS).examples) == 4
+
+
+def test_results_on_a_random_network_repeat(network: nn.Module, digits: Digits) -> None:
+    """Draws restart with every batch, and those of the judgment are not those of the attack."""
+    x, y = digits
+    noisy = nn.Sequential(AddNoise(), network)
+    classifier = RandomClassifier(noisy, (1, 8, 8), 10, samples=2)
+    restarts: list[str] = []
+    restart = classifier.restart
+    classifier.restart = lambda draws="attack": (restarts.append(draws), restart(draws))[1]  # type: ignore[method-assign, assignment]
+    attack = PERTURBATIONS["pgd"](beta=0.1, steps=3)
+    results = []
+    for _ in range(2):
+        clean = evaluate_clean(classifier, x, y)
+        results.append(evaluate(attack, classifier, clean, x, y, SEEDS, keep=60))
+        classifier(x)  # moves the sequence on
+    assert torch.equal(results[0].examples, results[1].examples)
+    assert torch.equal(results[0].prediction, results[1].prediction)
+    assert restarts == ["judgment", "attack", "attack", "judgment"] * 2  # clean, its gradient, the attack, the result
+
+
+class AddNoise(nn.Module):
+    """Noise that stays active in evaluation mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.2 * torch.randn_like(x)
 
 
 def test_zero_gradients_are_detected(network: nn.Module, digits: Digits) -> None:

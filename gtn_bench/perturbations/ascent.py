@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gtn_bench.config.errors import ConfigError
 from gtn_bench.perturbations.base import normal_like, uniform_like
+from gtn_bench.perturbations.targets import TargetName
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gtn_bench.inference.classifier import Classifier
-    from gtn_bench.inference.losses import Loss
+    from gtn_bench.inference.losses import Loss, LossName
 
 
 class Linf:
@@ -119,10 +121,10 @@ def ascend(
         y: Labels (N,).
         start: Images (N, C, H, W) to start from.
         steps: Number of steps.
-        step_size: Norm of each step, in pixel values.
+        step_size: Norm of each step, in pixel values; negative to minimize the loss.
         norm: The norm of steps and projection.
         epsilon: Radius of the ball; None for no projection but the clipping to [0, 1].
-        loss: The loss to maximize.
+        loss: The loss.
 
     Returns:
         Images (N, C, H, W) in [0, 1].
@@ -134,6 +136,23 @@ def ascend(
             x_adv = x + norm.project(x_adv - x, epsilon)
         x_adv = x_adv.clamp(0, 1)
     return x_adv
+
+
+def check_loss(name: str, loss: LossName, target: TargetName | int) -> None:
+    """Check that a loss leads to a target.
+
+    Minimizing the difference of logits ratio raises the largest logit where that of the target is below the third one.
+
+    Args:
+        name: Name of the attack.
+        loss: Name of the loss.
+        target: The target.
+
+    Raises:
+        ConfigError: If it does not.
+    """
+    if loss == "dlr" and target != "untargeted":
+        raise ConfigError(f"'{name}' with loss: dlr does not lead to a target; set loss: margin, or leave target out")
 
 
 def _l2_norm(delta: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import PositiveInt, SerializeAsAny
@@ -16,8 +17,19 @@ if TYPE_CHECKING:
 
     from gtn_bench.inference.classifier import Classifier
 
-Target = Literal["untargeted", "next"]
 Batch = PositiveInt | Literal["any", "all"]
+
+
+class Size(NamedTuple):
+    """A length in the maximum norm, in the units of the suite.
+
+    Attributes:
+        what: Its meaning, such as "linf radius".
+        value: Its value.
+    """
+
+    what: str
+    value: float
 
 
 class Perturbation(Description):
@@ -31,7 +43,6 @@ class Perturbation(Description):
         pixel_fields: Fields in pixel values, which a suite in normalized units scales.
         changes_every_image: Whether returning an image unchanged means that the perturbation failed.
         expected_to_succeed: Whether finding no adversarial example means that a search failed.
-        packages: Installed packages whose version can change the numbers.
         beta: The strength.
     """
 
@@ -42,7 +53,6 @@ class Perturbation(Description):
     pixel_fields: ClassVar[tuple[str, ...]] = ()
     changes_every_image: ClassVar[bool] = False
     expected_to_succeed: ClassVar[bool] = False
-    packages: ClassVar[tuple[str, ...]] = ()
 
     beta: Beta
 
@@ -80,6 +90,16 @@ class Perturbation(Description):
         return self.threat_model
 
     @property
+    def linf_sizes(self) -> Mapping[str, Size]:
+        """Radii and step sizes in the maximum norm, by field. In pixel values, none of them can usefully exceed 1."""
+        return {"beta": Size("linf radius", self.beta)} if self.threat_model == Threat("linf", self.beta) else {}
+
+    @property
+    def needs_gradient(self) -> bool:
+        """True if the perturbation cannot progress where all logits have a zero gradient."""
+        return self.uses_gradient
+
+    @property
     def needs_ce_gradient(self) -> bool:
         """True if the perturbation cannot progress where the cross-entropy has a zero gradient."""
         return False
@@ -104,6 +124,19 @@ class Perturbation(Description):
             ConfigError: If it does not.
         """
 
+    def is_attacked(self, y: Tensor) -> Tensor:
+        """Return which images the perturbation attacks. The evaluation leaves the others as they are.
+
+        Args:
+            y: True labels (N,).
+
+        Returns:
+            Mask (N,).
+        """
+        import torch
+
+        return torch.ones_like(y, dtype=torch.bool)
+
     def in_pixels(self, std: float) -> Self:
         """Return the perturbation with its pixel fields converted from standard deviations to pixel values.
 
@@ -115,7 +148,7 @@ class Perturbation(Description):
 
     def rng_identity(self) -> dict[str, Any]:
         """Return what random draws depend on, as plain JSON. Beta is not part of it: a sweep scales one draw."""
-        content = self.identity()
+        content = self.content()
         del content["beta"]
         return content
 
@@ -196,6 +229,14 @@ class SearchWith(MinimalPerturbation):
         return self.of.uses_gradient
 
     @property
+    def linf_sizes(self) -> Mapping[str, Size]:
+        return self.of.linf_sizes
+
+    @property
+    def needs_gradient(self) -> bool:
+        return self.of.needs_gradient
+
+    @property
     def needs_ce_gradient(self) -> bool:
         return self.of.needs_ce_gradient
 
@@ -211,6 +252,9 @@ class SearchWith(MinimalPerturbation):
     def check(self, dataset: Dataset) -> None:
         self.of.check(dataset)
 
+    def is_attacked(self, y: Tensor) -> Tensor:
+        return self.of.is_attacked(y)
+
     def parts(self) -> tuple[Perturbation]:
         return (self.of,)
 
@@ -218,16 +262,13 @@ class SearchWith(MinimalPerturbation):
         return self.of.rng_identity()
 
 
-def attack_labels(y: Tensor, num_classes: int, target: Target) -> Tensor:
-    """Return the labels (N,) of an attack.
+def clip(x_adv: Tensor) -> Tensor:
+    """Clip images to [0, 1]. A non-finite pixel becomes NaN, so that it is found later.
 
     Args:
-        y: True labels (N,).
-        num_classes: Number of classes.
-        target: "untargeted" for the true labels, which the attack leads away from; "next" for the class after each
-            label, which it leads to.
+        x_adv: Images (N, C, H, W).
     """
-    return y if target == "untargeted" else (y + 1) % num_classes
+    return x_adv.clamp(0, 1).where(x_adv.isfinite(), float("nan"))
 
 
 def lp_norm(delta: Tensor, norm: Norm) -> Tensor:

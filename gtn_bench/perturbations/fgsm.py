@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import model_validator
@@ -10,8 +11,9 @@ from gtn_bench.config.description import PositiveFloat, PositiveInt
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.threat import Norm, Threat
 from gtn_bench.inference.losses import LOSSES, LossName
-from gtn_bench.perturbations.ascent import Linf, ascend
-from gtn_bench.perturbations.base import Perturbation
+from gtn_bench.perturbations.ascent import Linf, ascend, check_loss
+from gtn_bench.perturbations.base import Size
+from gtn_bench.perturbations.targets import Targeted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,17 +21,18 @@ if TYPE_CHECKING:
     from gtn_bench.inference.classifier import Classifier
 
 
-class FGSM(Perturbation):
+class FGSM(Targeted):
     """Sign steps of size beta along the gradient of the loss: FGSM with one step, I-FGSM (BIM) with more.
 
     ``x <- clip(x + beta * sign(grad))``, `steps` times. Without `epsilon` the perturbed images lie in the L-inf ball of
-    radius ``steps * beta``, not beta. The reference study takes 30 steps.
+    radius ``steps * beta``, not beta. The reference study takes 30 steps. With a target, the steps go against the
+    gradient of the loss for the target class.
 
     Attributes:
         steps: Number of steps.
         epsilon: Radius of an additional L-inf ball, in pixel values; None for none.
         random_start: Whether to start at a random point of that ball.
-        loss: The loss to maximize.
+        loss: The loss to maximize; with a target, to minimize.
     """
 
     name = "fgsm"
@@ -46,9 +49,10 @@ class FGSM(Perturbation):
     loss: LossName = "cross-entropy"
 
     @model_validator(mode="after")
-    def _needs_a_ball(self) -> Self:
+    def _consistent(self) -> Self:
         if self.random_start and self.epsilon is None:
             raise ConfigError("'fgsm' expects an epsilon, the radius of its random start, got none")
+        check_loss(self.name, self.loss, self.target)
         return self
 
     @property
@@ -63,8 +67,13 @@ class FGSM(Perturbation):
         return Threat("linf", self.epsilon if self.random_start else min(largest, self.epsilon))
 
     @property
+    def linf_sizes(self) -> Mapping[str, Size]:
+        radius = {} if self.epsilon is None else {"epsilon": Size("linf radius", self.epsilon)}
+        return {"beta": Size("step size", self.beta), **radius}
+
+    @property
     def needs_ce_gradient(self) -> bool:
-        return self.loss == "cross-entropy"
+        return self.loss == "cross-entropy" and not self.targeted
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         start = x
@@ -73,10 +82,10 @@ class FGSM(Perturbation):
         return ascend(
             classifier,
             x,
-            y,
+            self.labels(classifier, x, y, seeds),
             start=start,
             steps=self.steps,
-            step_size=self.beta,
+            step_size=-self.beta if self.targeted else self.beta,
             norm=Linf,
             epsilon=self.epsilon,
             loss=LOSSES[self.loss],

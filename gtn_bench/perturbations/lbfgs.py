@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 from gtn_bench.config.description import PositiveInt
 from gtn_bench.config.threat import Norm, Threat
 from gtn_bench.inference.losses import others
-from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Target, attack_labels
+from gtn_bench.perturbations.base import MinimalPerturbation, Nearest
 from gtn_bench.perturbations.optim.lbfgsb import Objective, minimize
+from gtn_bench.perturbations.targets import Targeted, TargetName
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from gtn_bench.inference.classifier import Classifier
 
 
-class LBFGS(MinimalPerturbation):
+class LBFGS(MinimalPerturbation, Targeted):
     """Box-constrained L-BFGS: the nearest misclassified image in [0, 1], in L2.
 
     Minimizes ``c * ||x_adv - x||^2 + loss(x_adv)`` with the best c per image. The loss is the cross-entropy of the
@@ -28,7 +29,6 @@ class LBFGS(MinimalPerturbation):
     thousandth of its distance beyond.
 
     Attributes:
-        target: `untargeted`, or the class to lead to.
         binary_search_steps: Number of minimizations, each with another c.
         steps: Evaluations per minimization.
         history_size: Number of pairs of steps and gradient changes that L-BFGS stores.
@@ -40,8 +40,8 @@ class LBFGS(MinimalPerturbation):
     norms: ClassVar[tuple[Norm, ...]] = ("l2",)
     uses_gradient = True
     pixel_fields = ("beta",)
+    draws_depend_on_target = True
 
-    target: Target = "untargeted"
     binary_search_steps: PositiveInt = 8
     steps: PositiveInt = 40
     history_size: PositiveInt = 8
@@ -50,14 +50,10 @@ class LBFGS(MinimalPerturbation):
     def threat_model(self) -> Threat:
         return Threat("l2", self.beta)
 
-    @property
-    def search_region(self) -> Threat | None:
-        return self.threat_model if self.target == "untargeted" else None
-
     def nearest(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Nearest:
         import torch
 
-        search = BoundarySearch(classifier, x, attack_labels(y, classifier.num_classes, self.target), self.target)
+        search = BoundarySearch(classifier, x, self.labels(classifier, x, y, seeds), self.target)
         c = 10 * search.first_constant()
         low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)
         point = search.x
@@ -88,7 +84,7 @@ class BoundarySearch:
         found: Whether there is one (N,).
     """
 
-    def __init__(self, classifier: Classifier, x: Tensor, label: Tensor, target: Target) -> None:
+    def __init__(self, classifier: Classifier, x: Tensor, label: Tensor, target: TargetName | int) -> None:
         self.classifier, self.shape = classifier, x.shape[1:]
         self.x, self.label = x.flatten(1), label
         self.sign = 1 if target == "untargeted" else -1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Self
 
 from gtn_bench.config.description import PositiveFloat, PositiveInt
-from gtn_bench.perturbations.base import Batch, Perturbation
+from gtn_bench.perturbations.base import Batch, Size
+from gtn_bench.perturbations.targets import Targeted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,8 +15,10 @@ if TYPE_CHECKING:
     from gtn_bench.inference.classifier import Classifier
 
 
-class LBFGSPenalty(Perturbation):
+class LBFGSPenalty(Targeted):
     """Gradient ascent on ``cross_entropy - weight * ||x_adv - x||_2`` in the box [0, 1]. It is not L-BFGS.
+
+    With a target, the cross-entropy of the target class takes the place of the negative one of the label.
 
     Attributes:
         beta: The weight of the penalty, or its inverse.
@@ -51,8 +55,12 @@ class LBFGSPenalty(Perturbation):
         return 1 / self.beta if self.beta_parameter == "inverse-weight" else self.beta
 
     @property
+    def linf_sizes(self) -> Mapping[str, Size]:
+        return {"step_size": Size("step size", self.step_size)} if self.step == "sign" else {}
+
+    @property
     def needs_ce_gradient(self) -> bool:
-        return True
+        return not self.targeted
 
     @property
     def weaker_with_beta(self) -> bool:
@@ -69,25 +77,27 @@ class LBFGSPenalty(Perturbation):
         return self.model_copy(update={"beta": beta, "step_size": self.step_size * scale})
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
-        x_adv = x
+        x_adv, label = x, self.labels(classifier, x, y, seeds)
         for _ in range(self.steps):
-            x_adv = self.ascend_once(classifier, x, x_adv, y)
+            x_adv = self.ascend_once(classifier, x, x_adv, label)
         return x_adv
 
-    def ascend_once(self, classifier: Classifier, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
+    def ascend_once(self, classifier: Classifier, x: Tensor, x_adv: Tensor, label: Tensor) -> Tensor:
         """Take one step of the ascent.
 
         Args:
             classifier: The classifier under attack.
             x: Clean images (N, C, H, W) in [0, 1].
             x_adv: Images to start from.
-            y: True labels (N,).
+            label: True labels (N,), or the classes to lead to.
 
         Returns:
             Images (N, C, H, W), clipped to [0, 1].
         """
         delta = x_adv - x
-        grad = classifier.loss_gradient(x_adv, y)
+        grad = classifier.loss_gradient(x_adv, label)
+        if self.targeted:
+            grad = -grad
         if self.penalty == "sample":
             norm = delta.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
         else:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from gtn_bench.config.description import PositiveFloat, PositiveInt
 from gtn_bench.config.threat import Norm, Threat
 from gtn_bench.inference.losses import LOSSES, LossName
-from gtn_bench.perturbations.ascent import NORMS, ascend
-from gtn_bench.perturbations.base import Perturbation
+from gtn_bench.perturbations.ascent import NORMS, ascend, check_loss
+from gtn_bench.perturbations.targets import Targeted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,15 +18,17 @@ if TYPE_CHECKING:
     from gtn_bench.inference.classifier import Classifier
 
 
-class PGD(Perturbation):
+class PGD(Targeted):
     """Projected gradient descent: steepest ascent of the loss in the ball of radius beta, from a random point of it.
+
+    With a target it is steepest descent of the loss for the target class.
 
     Attributes:
         norm: The norm of the ball and of the steps.
         steps: Number of steps.
         relative_step_size: Norm of each step as a multiple of beta.
         random_start: Whether to start at a random point of the ball.
-        loss: The loss to maximize.
+        loss: The loss to maximize; with a target, to minimize.
     """
 
     name = "pgd"
@@ -41,6 +45,11 @@ class PGD(Perturbation):
     random_start: bool = True
     loss: LossName = "cross-entropy"
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        check_loss(self.name, self.loss, self.target)
+        return self
+
     def axis_label(self, unit: str = "pixel value") -> str:
         return f"{self.norm} {super().axis_label(unit)}"
 
@@ -50,17 +59,17 @@ class PGD(Perturbation):
 
     @property
     def needs_ce_gradient(self) -> bool:
-        return self.loss == "cross-entropy"
+        return self.loss == "cross-entropy" and not self.targeted
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
-        norm = NORMS[self.norm]
+        norm, step_size = NORMS[self.norm], self.relative_step_size * self.beta
         return ascend(
             classifier,
             x,
-            y,
+            self.labels(classifier, x, y, seeds),
             start=x + norm.sample(x, seeds, self.beta) if self.random_start else x,
             steps=self.steps,
-            step_size=self.relative_step_size * self.beta,
+            step_size=-step_size if self.targeted else step_size,
             norm=norm,
             epsilon=self.beta,
             loss=LOSSES[self.loss],

@@ -9,7 +9,7 @@ from pydantic import model_validator
 from gtn_bench.config.description import PositiveInt
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.threat import Threat
-from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Perturbation, SearchWith
+from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Perturbation, SearchWith, clip
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,11 +68,12 @@ class Search(SearchWith):
 
         wrong = classifier.predict(x) != y
         low, high = x.new_zeros(len(x)), x.new_zeros(len(x)).where(wrong, torch.inf)
-        best = x.clone()
+        best, broken = x.clone(), torch.zeros_like(wrong)
 
         def attempt(beta: float, rows: Tensor) -> None:
             """Perturb the images of these rows with one strength and record the successes."""
-            x_adv = self._at(beta)(classifier, x[rows].clone(), y[rows].clone(), seeds[rows.cpu()].clone()).clamp(0, 1)
+            x_adv = clip(self._at(beta)(classifier, x[rows].clone(), y[rows].clone(), seeds[rows.cpu()].clone()))
+            broken[rows] |= x_adv.isnan().flatten(1).any(dim=1)
             is_adv = classifier.predict(x_adv) != y[rows]
             best[rows[is_adv]] = x_adv[is_adv].to(best)
             high[rows[is_adv]] = beta
@@ -87,6 +88,7 @@ class Search(SearchWith):
             bracketed = (high.isfinite() & (high > 0)).nonzero().squeeze(1)
             for beta in middle[bracketed].unique().tolist():
                 attempt(beta, bracketed[middle[bracketed] == beta])
+        best[broken] = torch.nan  # a failure at one strength is a failure of the search
         return Nearest(best, high)
 
     def _at(self, beta: float) -> Perturbation:

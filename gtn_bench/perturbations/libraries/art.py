@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from gtn_bench.config.errors import ConfigError
-from gtn_bench.perturbations.libraries.base import RADIUS, Known, LibraryAttack
+from gtn_bench.perturbations.libraries.base import LibraryAttack
+from gtn_bench.perturbations.libraries.known import RADIUS, Known
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from gtn_bench.inference.classifier import Classifier
 
 _ALWAYS_TARGETED = ("SaliencyMapMethod", "TargetedUniversalPerturbation")  # labels are those to reach
-_UNTARGETED = ("SignOPTAttack",)  # its targeted mode requires images of the target class
+# In its targeted mode AutoAttack takes the true labels, and SignOPTAttack requires images of the target class.
+_UNTARGETED = ("AutoAttack", "SignOPTAttack")
 _ONE_IMAGE = ("SimBA", "ZooAttack")  # they fail with any other batch size
 _PATCH = "it makes a patch that is put on images, not perturbed images"
 _DETECTORS = "it is for object detectors"
@@ -25,11 +27,18 @@ _SPEECH = "it is for speech recognition models"
 _TENSORFLOW = "it is for TensorFlow estimators"
 
 _LP = {"norm": (1, 2, math.inf)}
-_AUTO = _LP | {"loss_type": (None, "cross_entropy", "difference_logits_ratio")}
-_LOGIT_RATIO = {"difference_logits_ratio": 3}  # a loss of the three largest logits
-_STRATEGIES = {"es": (0, 1)}
+_AUTO_PGD = Known(
+    *("eps", "linf"),
+    loss_if={"difference_logits_ratio": "logits"},
+    choices=_LP | {"loss_type": (None, "cross_entropy", "difference_logits_ratio")},
+    min_classes_if={"difference_logits_ratio": 3},  # a loss of the three largest logits
+)
+_PIXELS = Known(
+    *("th", None, "black", ("max_iter",)), returns_input_on_failure=True, choices={"es": (0, 1)}, min_classes=3
+)
 _WASSERSTEIN = ("inf", "1", "2", "wasserstein")
-_ATTACKERS = ("carlini", "carlini_inf", "deepfool", "ead", "fgsm", "bim", "pgd", "newtonfool", "jsma")  # with logits
+# Attacks behind universal perturbations that follow logits, which the view returns.
+_ON_LOGITS = ("carlini", "carlini_inf", "deepfool", "ead", "newtonfool", "jsma")
 
 
 class ViaART(LibraryAttack):
@@ -45,45 +54,71 @@ class ViaART(LibraryAttack):
         *("targeted", "batch_size", "attacker_params"),
     )
     known = {
-        "AutoAttack": Known("eps", "linf", choices=_LP, min_classes=3),
-        "AutoConjugateGradient": Known("eps", "linf", choices=_AUTO, min_classes_if=_LOGIT_RATIO),
-        "AutoProjectedGradientDescent": Known("eps", "linf", choices=_AUTO, min_classes_if=_LOGIT_RATIO),
+        "AutoAttack": Known("eps", "linf", loss=None, returns_input_on_failure=True, choices=_LP, min_classes=3),
+        "AutoConjugateGradient": _AUTO_PGD,
+        "AutoProjectedGradientDescent": _AUTO_PGD,
         "BasicIterativeMethod": Known("eps", "linf"),
-        "BoundaryAttack": Known(RADIUS, "l2", "black", ("max_iter",)),
+        "BoundaryAttack": Known(RADIUS, "l2", "black", ("max_iter",), returns_input_on_failure=True),
         "BrendelBethgeAttack": Known(
-            RADIUS, "linf", choices={"norm": (0, 1, 2, math.inf)}, package="numba", trial=False
+            RADIUS, "linf", loss="logits", choices={"norm": (0, 1, 2, math.inf)}, package="numba", trial=False
         ),
-        "CarliniL0Method": Known(RADIUS, "l0"),
-        "CarliniL2Method": Known(RADIUS, "l2"),
-        "CarliniLInfMethod": Known(RADIUS, "linf"),
-        "DeepFool": Known(RADIUS, "l2"),
-        "ElasticNet": Known(RADIUS, "l1", choices={"decision_rule": ("EN", "L1", "L2")}),
+        "CarliniL0Method": Known(RADIUS, "l0", loss="logits", returns_input_on_failure=True),
+        "CarliniL2Method": Known(RADIUS, "l2", loss="logits", returns_input_on_failure=True),
+        "CarliniLInfMethod": Known(RADIUS, "linf", loss="logits", returns_input_on_failure=True),
+        "DeepFool": Known(RADIUS, "l2", loss="logits"),
+        "ElasticNet": Known(
+            *(RADIUS, "l1"),
+            loss="logits",
+            returns_input_on_failure=True,
+            choices={"decision_rule": ("EN", "L1", "L2")},
+        ),
         "FastGradientMethod": Known("eps", "linf"),
         "GeoDA": Known(RADIUS, "l2", "black", ("max_iter",), choices=_LP, square=True),
-        "HopSkipJump": Known(RADIUS, "l2", "black", ("max_iter", "max_eval"), choices={"norm": (2, math.inf)}),
+        "HopSkipJump": Known(
+            *(RADIUS, "l2", "black", ("max_iter", "max_eval")),
+            returns_input_on_failure=True,
+            choices={"norm": (2, math.inf)},
+        ),
         "MomentumIterativeMethod": Known("eps", "linf"),
-        "NewtonFool": Known(RADIUS, "l2"),
-        "PixelAttack": Known("th", None, "black", ("max_iter",), choices=_STRATEGIES, min_classes=3),
+        "NewtonFool": Known(RADIUS, "l2", loss="logits"),
+        "PixelAttack": _PIXELS,
         "ProjectedGradientDescent": Known("eps", "linf"),
         "ProjectedGradientDescentNumpy": Known("eps", "linf"),
         "ProjectedGradientDescentPyTorch": Known("eps", "linf"),
-        "RescalingAutoConjugateGradient": Known("eps", "linf", choices=_AUTO, min_classes_if=_LOGIT_RATIO),
-        "SaliencyMapMethod": Known("gamma", target="next"),
-        "SignOPTAttack": Known(RADIUS, "l2", "black", ("query_limit", "max_iter"), min_classes=3),
+        "RescalingAutoConjugateGradient": _AUTO_PGD,
+        "SaliencyMapMethod": Known("gamma", loss="logits", target="next"),
+        "SignOPTAttack": Known(
+            *(RADIUS, "l2", "black", ("query_limit", "max_iter")), returns_input_on_failure=True, min_classes=3
+        ),
         "SimBA": Known(
             *("epsilon", None, "black", ("max_iter",)),
             choices={"attack": ("px", "dct"), "order": ("random", "diag")},
             probabilities=True,
         ),
-        "SpatialTransformation": Known("max_rotation", None, "black", ("num_rotations", "num_translations")),
+        "SpatialTransformation": Known(
+            "max_rotation", None, "black", ("num_rotations", "num_translations"), returns_input_on_failure=True
+        ),
         # With norm 1 SquareAttack returns the images as they are.
         "SquareAttack": Known("eps", "linf", "black", ("max_iter",), choices={"norm": (2, math.inf)}),
-        "TargetedUniversalPerturbation": Known("eps", "linf", target="next", choices={"attacker": ("fgsm",)}),
-        "ThresholdAttack": Known("th", None, "black", ("max_iter",), choices=_STRATEGIES, min_classes=3),
-        "UniversalPerturbation": Known("eps", "linf", choices={"attacker": _ATTACKERS}),
-        "VirtualAdversarialMethod": Known("eps", "l2", probabilities=True, trial=False),  # a query per pixel
-        "Wasserstein": Known("eps", norm_parameter="", choices={"norm": _WASSERSTEIN, "ball": _WASSERSTEIN}),
-        "ZooAttack": Known(RADIUS, "l2", "black", ("max_iter",), square="use_resize"),
+        "TargetedUniversalPerturbation": Known(
+            *("eps", "linf"), returns_input_on_failure=True, target="next", choices={"attacker": ("fgsm",)}
+        ),
+        "ThresholdAttack": _PIXELS,
+        "UniversalPerturbation": Known(
+            *("eps", "linf"),
+            loss_if=dict.fromkeys(_ON_LOGITS, "logits"),
+            returns_input_on_failure=True,
+            choices={"attacker": (*_ON_LOGITS, "fgsm", "bim", "pgd")},
+        ),
+        # It differentiates numerically, with a query per pixel.
+        "VirtualAdversarialMethod": Known("eps", "l2", "black", probabilities=True, trial=False),
+        "Wasserstein": Known(
+            *("eps",),
+            returns_input_on_failure=True,
+            norm_parameter="",
+            choices={"norm": _WASSERSTEIN, "ball": _WASSERSTEIN},
+        ),
+        "ZooAttack": Known(RADIUS, "l2", "black", ("max_iter",), returns_input_on_failure=True, square="use_resize"),
     }
     others = {
         "AdversarialPatch": _PATCH,

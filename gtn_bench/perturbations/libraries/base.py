@@ -8,7 +8,7 @@ import importlib
 import inspect
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import model_validator
 
@@ -16,7 +16,8 @@ from gtn_bench.config.description import PositiveInt
 from gtn_bench.config.errors import ConfigError, did_you_mean
 from gtn_bench.config.threat import Norm, Threat
 from gtn_bench.data.base import Dataset
-from gtn_bench.perturbations.base import Batch, Perturbation, Target, attack_labels
+from gtn_bench.perturbations.base import Batch, Size
+from gtn_bench.perturbations.libraries.known import RADIUS, STEP_SIZES, Known, LossKind
 from gtn_bench.perturbations.libraries.rng import isolated
 from gtn_bench.perturbations.libraries.signatures import (
     Value,
@@ -29,58 +30,15 @@ from gtn_bench.perturbations.libraries.signatures import (
     takes_integers,
 )
 from gtn_bench.perturbations.libraries.trial import Trial, describe, run_trial, sandbox, trial_classifier
+from gtn_bench.perturbations.targets import Targeted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gtn_bench.inference.classifier import Classifier
 
-RADIUS = "radius"  # beta of a minimal-norm attack
-Access = Literal["white", "black", "none"]
 
-
-class Known(NamedTuple):
-    """Facts about an attack class that its library does not state in a machine-readable way.
-
-    Attributes:
-        beta_parameter: The parameter that beta sets by default; `radius` for a minimal-norm attack.
-        norm: The norm of the ball or of the search, unless `norm_parameter` sets it; None if there is neither.
-        access: `white` if it follows gradients, `black` if it queries outputs, `none` if it ignores the classifier.
-        budget: Parameters that limit the queries of a black-box attack. A suite must set one of them.
-        target: The default goal; some attacks know no other.
-        norm_parameter: The parameter that sets the norm, if the attack has it.
-        choices: All allowed values of a parameter, by its name.
-        channels: Required number of image channels; None for any number.
-        square: Whether it requires square images; the name of a Boolean parameter if it does where that is true.
-        min_classes: Smallest number of classes.
-        min_classes_if: Smallest number of classes for a value of a parameter or of `target`, by that value.
-        probabilities: Whether it requires a classifier that returns probabilities.
-        package: An optional package without which the attack does not exist; an empty string if there is none.
-        trial: Whether `check` runs it. False if two images take seconds, or if compilation takes minutes.
-    """
-
-    beta_parameter: str
-    norm: Norm | None = None
-    access: Access = "white"
-    budget: tuple[str, ...] = ()
-    target: Target = "untargeted"
-    norm_parameter: str = "norm"
-    choices: Mapping[str, tuple[Value, ...]] = {}
-    channels: int | None = None
-    square: bool | str = False
-    min_classes: int = 2
-    min_classes_if: Mapping[str, int] = {}
-    probabilities: bool = False
-    package: str = ""
-    trial: bool = True
-
-    @property
-    def minimal_norm(self) -> bool:
-        """True for a minimal-norm attack."""
-        return self.beta_parameter == RADIUS
-
-
-class LibraryAttack(Perturbation):
+class LibraryAttack(Targeted):
     """An attack class of another library, by its name: `foolbox.LinfPGD`.
 
     Random attacks draw random numbers for a whole batch, so their results depend on `batch_size`.
@@ -96,14 +54,13 @@ class LibraryAttack(Perturbation):
         beta_parameter: The parameter that beta sets. With `radius` beta sets none: the attack is a minimal-norm attack,
             and an image counts as adversarial if its distance is at most beta.
         norm: Norm of the ball, or of the minimal-norm search.
-        target: `untargeted`, or `next` for the class after the label.
         params: The other parameters of the attack. Missing ones are filled in with the library's defaults, so that the
             resolved suite contains all of them.
         batch_size: Images per call.
     """
 
     beta_meaning = "parameter of the attack"
-    changes_every_image = True
+    draws_depend_on_target = True
     namespace: ClassVar[str]
     base_class: ClassVar[str]
     handled: ClassVar[tuple[str, ...]]
@@ -114,7 +71,6 @@ class LibraryAttack(Perturbation):
     attack: str
     beta_parameter: str = ""
     norm: Norm | None = None
-    target: Target = "untargeted"
     params: dict[str, Value] = {}
     batch_size: PositiveInt = 128
 
@@ -133,9 +89,41 @@ class LibraryAttack(Perturbation):
         return f"{self.beta_parameter} of {self.title}"
 
     @property
+    def changes_every_image(self) -> bool:  # type: ignore[override]
+        """True unless the attack returns by design what it did not fool as it was."""
+        return not self._facts.returns_input_on_failure
+
+    @property
     def uses_gradient(self) -> bool:  # type: ignore[override]
         """True if the attack follows gradients, or is unknown."""
         return self.attack not in self.known or self.known[self.attack].access == "white"
+
+    @property
+    def needs_gradient(self) -> bool:
+        """True if all that the attack does follows gradients. An ensemble may contain a black-box attack."""
+        return self.attack in self.known and self._loss is not None
+
+    @property
+    def needs_ce_gradient(self) -> bool:
+        """True if the attack follows the gradient of the cross-entropy of the label.
+
+        That of another class does not vanish where the label is certain.
+        """
+        return self.needs_gradient and self._loss == "cross-entropy" and not self.targeted
+
+    @property
+    def _facts(self) -> Known:
+        """Facts about the attack class; nothing but defaults if it is unknown."""
+        return self.known.get(self.attack, Known(""))
+
+    @property
+    def _loss(self) -> LossKind | None:
+        """Kind of the loss whose gradient the attack follows; None if it does not depend on gradients."""
+        facts = self._facts
+        if facts.access != "white":
+            return None
+        values = [value for value in self.params.values() if isinstance(value, str)]
+        return next((facts.loss_if[value] for value in values if value in facts.loss_if), facts.loss)
 
     @property
     def batch(self) -> Batch:
@@ -153,8 +141,22 @@ class LibraryAttack(Perturbation):
     @property
     def search_region(self) -> Threat | None:
         """The threat model; None for noise, which makes no queries, and for targeted attacks."""
-        known = self.known.get(self.attack)
-        return self.threat_model if known and known.access != "none" and self.target == "untargeted" else None
+        return super().search_region if self._facts.access != "none" else None
+
+    @property
+    def linf_sizes(self) -> Mapping[str, Size]:
+        """The radius and the step size, wherever they are set, if the norm of the attack is the maximum norm."""
+        if self.attack not in self.known or self.norm != "linf":
+            return {}
+        radius = self._facts.beta_parameter
+        meanings = {radius: "linf radius"} | {name: "step size" for name in STEP_SIZES if name != radius}
+        sizes = {f"params.{name}": (meanings.get(name), value) for name, value in self.params.items()}
+        sizes["beta"] = (meanings.get(self.beta_parameter), self.beta)
+        return {
+            place: Size(meaning, value)
+            for place, (meaning, value) in sizes.items()
+            if meaning and isinstance(value, int | float)
+        }
 
     @property
     def integer_beta(self) -> bool:
@@ -184,7 +186,7 @@ class LibraryAttack(Perturbation):
         who = f"attack '{self.title}'"
         accepted = self.parameters()
         settable = [*accepted, RADIUS]
-        known = self.known.get(self.attack, Known(""))
+        known = self._facts
         for name in self.params:
             if name not in accepted:
                 raise ConfigError(f"{who} has no parameter '{name}'{self._instead(name, accepted)}")
@@ -238,7 +240,8 @@ class LibraryAttack(Perturbation):
         Raises:
             ConfigError: If the attack does not apply to the data set, refuses its parameters, or fails.
         """
-        known = self.known.get(self.attack, Known(""))
+        super().check(dataset)
+        known = self._facts
         self._check_requirements(known, dataset)
         if self._is_identity:
             return
@@ -266,6 +269,8 @@ class LibraryAttack(Perturbation):
         """
         channels, height, width = dataset.input_shape
         who, whose = f"attack '{self.title}'", f"data set '{dataset.name}'"
+        if known.access == "none" and self.targeted:
+            raise ConfigError(f"{who} has no targeted mode; leave target out")
         if known.channels not in (None, channels):
             raise ConfigError(f"{who} requires images of {known.channels} channels, {whose} has {channels}")
         if height != width and (known.square is True or self.params.get(str(known.square))):
@@ -318,11 +323,25 @@ class LibraryAttack(Perturbation):
         raise NotImplementedError
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        return self.run(classifier, x, self.labels(classifier, x, y, seeds), seeds)
+
+    def run(self, classifier: Classifier, x: Tensor, label: Tensor, seeds: Tensor) -> Tensor:
+        """Construct the attack and run it.
+
+        Args:
+            classifier: The classifier under attack.
+            x: Images (N, C, H, W) in [0, 1].
+            label: Classes (N,) int64: the true ones, or the classes to reach if the attack is targeted.
+            seeds: Seeds (N,) int64. The first one seeds the global random generators.
+
+        Returns:
+            Images (N, C, H, W).
+        """
         if self._is_identity:
             return x
         with isolated(seeds):
             made = self.make(classifier, int(seeds[0]))
-            return self.generate(made, classifier, x, attack_labels(y, classifier.num_classes, self.target))
+            return self.generate(made, classifier, x, label)
 
     @property
     def _is_identity(self) -> bool:

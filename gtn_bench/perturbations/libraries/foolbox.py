@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.threat import Norm
-from gtn_bench.perturbations.libraries.base import RADIUS, Known, LibraryAttack
+from gtn_bench.perturbations.libraries.base import LibraryAttack
+from gtn_bench.perturbations.libraries.known import RADIUS, Known
 from gtn_bench.perturbations.libraries.signatures import Value
 
 if TYPE_CHECKING:
@@ -17,16 +18,19 @@ if TYPE_CHECKING:
 
 _LINF, _L2, _L1 = (Known("epsilon", norm) for norm in ("linf", "l2", "l1"))
 _NOISE = Known("epsilon", "l2", "none")
-_REPEATED_NOISE = Known("epsilon", "l2", "black", ("repeats",))
+_REPEATED_NOISE = Known("epsilon", "l2", "black", ("repeats",), returns_input_on_failure=True)
 _DISTANCES: dict[str, tuple[Value, ...]] = {"distance": get_args(Norm)}
 _NO_LOGS: dict[str, tuple[Value, ...]] = {"tensorboard": (False,)}
 _SEARCH = Known(RADIUS, "l2", "black", norm_parameter="distance", choices=_DISTANCES)
 _BB_L0, _BB_L1, _BB_L2, _BB_LINF = (
-    Known(RADIUS, norm, choices=_NO_LOGS, trial=False) for norm in ("l0", "l1", "l2", "linf")
+    Known(RADIUS, norm, loss="logits", choices=_NO_LOGS, trial=False) for norm in ("l0", "l1", "l2", "linf")
 )
+_FMN = Known(RADIUS, "l2", loss="logits", returns_input_on_failure=True)
+# Where pixels are black or white, SparseL1DescentAttack leaves out the steps that lead to a target.
 _UNTARGETED = (
     *("FGM", "FGSM", "L1FastGradientAttack", "L2FastGradientAttack", "LinfFastGradientAttack"),
-    *("NewtonFoolAttack", "VirtualAdversarialAttack"),
+    *("L2DeepFoolAttack", "LinfDeepFoolAttack", "NewtonFoolAttack", "SparseL1DescentAttack"),
+    "VirtualAdversarialAttack",
 )
 
 
@@ -46,12 +50,12 @@ class ViaFoolbox(LibraryAttack):
         "AdamPGD": _LINF,
         "BinarySearchContrastReductionAttack": _SEARCH,
         "BoundaryAttack": Known(RADIUS, "l2", "black", ("steps",), choices=_NO_LOGS),
-        "DDNAttack": Known(RADIUS, "l2"),
-        "DatasetAttack": _SEARCH,
-        "EADAttack": Known(RADIUS, "l1"),
+        "DDNAttack": Known(RADIUS, "l2", returns_input_on_failure=True),
+        "DatasetAttack": _SEARCH._replace(returns_input_on_failure=True),
+        "EADAttack": Known(RADIUS, "l1", loss="logits"),
         "FGM": _L2,
         "FGSM": _LINF,
-        "GaussianBlurAttack": _SEARCH._replace(budget=("steps",)),
+        "GaussianBlurAttack": _SEARCH._replace(budget=("steps",), returns_input_on_failure=True),
         "GenAttack": Known("epsilon", "linf", "black", ("steps",), target="next"),
         "HopSkipJumpAttack": Known(
             *(RADIUS, "l2", "black", ("steps", "max_gradient_eval_steps")),
@@ -60,13 +64,13 @@ class ViaFoolbox(LibraryAttack):
         ),
         "InversionAttack": _SEARCH,
         "L0BrendelBethgeAttack": _BB_L0,
-        "L0FMNAttack": Known(RADIUS, "l0"),
+        "L0FMNAttack": _FMN._replace(norm="l0"),
         "L1AdamBasicIterativeAttack": _L1,
         "L1AdamPGD": _L1,
         "L1AdamProjectedGradientDescentAttack": _L1,
         "L1BasicIterativeAttack": _L1,
         "L1BrendelBethgeAttack": _BB_L1,
-        "L1FMNAttack": Known(RADIUS, "l1"),
+        "L1FMNAttack": _FMN._replace(norm="l1"),
         "L1FastGradientAttack": _L1,
         "L1MomentumIterativeFastGradientMethod": _L1,
         "L1PGD": _L1,
@@ -78,21 +82,21 @@ class ViaFoolbox(LibraryAttack):
         "L2AdditiveUniformNoiseAttack": _NOISE,
         "L2BasicIterativeAttack": _L2,
         "L2BrendelBethgeAttack": _BB_L2,
-        "L2CarliniWagnerAttack": Known(RADIUS, "l2"),
+        "L2CarliniWagnerAttack": Known(RADIUS, "l2", loss="logits"),
         "L2ClippingAwareAdditiveGaussianNoiseAttack": _NOISE,
         "L2ClippingAwareAdditiveUniformNoiseAttack": _NOISE,
         "L2ClippingAwareRepeatedAdditiveGaussianNoiseAttack": _REPEATED_NOISE,
         "L2ClippingAwareRepeatedAdditiveUniformNoiseAttack": _REPEATED_NOISE,
         "L2ContrastReductionAttack": _NOISE,
-        "L2DeepFoolAttack": Known(RADIUS, "l2"),
-        "L2FMNAttack": Known(RADIUS, "l2"),
+        "L2DeepFoolAttack": Known(RADIUS, "l2", loss_if={"logits": "logits"}),
+        "L2FMNAttack": _FMN,
         "L2FastGradientAttack": _L2,
         "L2MomentumIterativeFastGradientMethod": _L2,
         "L2PGD": _L2,
         "L2ProjectedGradientDescentAttack": _L2,
         "L2RepeatedAdditiveGaussianNoiseAttack": _REPEATED_NOISE,
         "L2RepeatedAdditiveUniformNoiseAttack": _REPEATED_NOISE,
-        "LInfFMNAttack": Known(RADIUS, "linf"),
+        "LInfFMNAttack": _FMN._replace(norm="linf"),
         "LinearSearchBlendedUniformNoiseAttack": _SEARCH._replace(budget=("steps", "directions")),
         "LinearSearchContrastReductionAttack": _SEARCH._replace(budget=("steps",)),
         "LinfAdamBasicIterativeAttack": _LINF,
@@ -100,20 +104,22 @@ class ViaFoolbox(LibraryAttack):
         "LinfAdamProjectedGradientDescentAttack": _LINF,
         "LinfAdditiveUniformNoiseAttack": Known("epsilon", "linf", "none"),
         "LinfBasicIterativeAttack": _LINF,
-        "LinfDeepFoolAttack": Known(RADIUS, "linf"),
+        "LinfDeepFoolAttack": Known(RADIUS, "linf", loss_if={"logits": "logits"}),
         "LinfFastGradientAttack": _LINF,
         "LinfMomentumIterativeFastGradientMethod": _LINF,
         "LinfPGD": _LINF,
         "LinfProjectedGradientDescentAttack": _LINF,
-        "LinfRepeatedAdditiveUniformNoiseAttack": Known("epsilon", "linf", "black", ("repeats",)),
+        "LinfRepeatedAdditiveUniformNoiseAttack": _REPEATED_NOISE._replace(norm="linf"),
         "LinfinityBrendelBethgeAttack": _BB_LINF,
         "MIFGSM": _LINF,
         "NewtonFoolAttack": Known(RADIUS, "l2"),
         "PGD": _LINF,
         "PointwiseAttack": Known(RADIUS, "l2", "black", trial=False),
-        "SaltAndPepperNoiseAttack": Known(RADIUS, "l2", "black", ("steps",)),
+        "SaltAndPepperNoiseAttack": Known(RADIUS, "l2", "black", ("steps",), returns_input_on_failure=True),
         "SparseL1DescentAttack": _L1,
-        "SpatialAttack": Known("max_rotation", None, "black", ("num_rotations", "random_steps")),
+        "SpatialAttack": Known(
+            "max_rotation", None, "black", ("num_rotations", "random_steps"), returns_input_on_failure=True
+        ),
         "VirtualAdversarialAttack": _L2,
     }
     others = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import SerializeAsAny
 
 from gtn_bench.config.threat import Threat
-from gtn_bench.perturbations.base import Nearest, SearchWith, attack_labels, lp_norm
+from gtn_bench.perturbations.base import Nearest, SearchWith, clip, lp_norm
 from gtn_bench.perturbations.libraries.base import LibraryAttack
 
 if TYPE_CHECKING:
@@ -34,16 +34,16 @@ class Radius(SearchWith):
 
     @property
     def search_region(self) -> Threat | None:
-        return self.threat_model if self.of.target == "untargeted" else None
+        return None if self.of.targeted else self.threat_model
 
     def nearest(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Nearest:
         import torch
 
         assert self.of.norm is not None
-        label = attack_labels(y, classifier.num_classes, self.of.target)
-        x_adv = self.of(classifier, x.clone(), y, seeds).detach().to(x).clamp(0, 1)
-        untargeted = self.of.target == "untargeted"
-        is_adv, is_adv_clean = ((classifier.predict(images) != label) == untargeted for images in (x_adv, x))
-        x_adv = x_adv.where((is_adv & ~is_adv_clean).view(-1, 1, 1, 1), x)
+        label = self.of.labels(classifier, x, y, seeds)
+        x_adv = clip(self.of.run(classifier, x.clone(), label, seeds).detach().to(x))
+        broken = x_adv.isnan().flatten(1).any(dim=1)
+        is_adv, is_adv_clean = ((classifier.predict(images) == label) == self.of.targeted for images in (x_adv, x))
+        x_adv = x_adv.where(((is_adv & ~is_adv_clean) | broken).view(-1, 1, 1, 1), x)
         strength = lp_norm(x_adv - x, self.of.norm)
         return Nearest(x_adv, strength.where(is_adv | is_adv_clean, torch.inf))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import math
 import re
@@ -12,6 +11,7 @@ from typing import Annotated, Any, get_args
 from pydantic import PlainValidator, WithJsonSchema
 
 from gtn_bench.config.errors import ConfigError, did_you_mean
+from gtn_bench.config.numbers import with_numbers
 from gtn_bench.config.threat import Norm
 
 
@@ -115,11 +115,8 @@ def canonical_value(value: Any, parameter: inspect.Parameter, choices: Sequence[
         if isinstance(parameter.default, str):
             return norm.capitalize()
         return math.inf if norm == "linf" else int(norm[1:])
-    if isinstance(value, str) and "a number" in types and "a text" not in types:
-        fraction = re.fullmatch(r"\s*(\d+\.?\d*)\s*/\s*(\d+\.?\d*)\s*", value)
-        with contextlib.suppress(ZeroDivisionError):
-            return float(fraction[1]) / float(fraction[2]) if fraction else value
-    return value
+    takes_fractions = bool(types & {"a number", "a list"}) or types <= {"null"}  # the types may be unknown
+    return with_numbers(value) if takes_fractions and "a text" not in types else value
 
 
 def check_value(who: str, value: Any, parameter: inspect.Parameter, choices: Sequence[Value] = ()) -> None:

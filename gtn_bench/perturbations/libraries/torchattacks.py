@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from gtn_bench.config.errors import ConfigError
-from gtn_bench.perturbations.libraries.base import RADIUS, Known, LibraryAttack
+from gtn_bench.perturbations.libraries.base import LibraryAttack
+from gtn_bench.perturbations.libraries.known import RADIUS, Known
 from gtn_bench.perturbations.libraries.signatures import Value
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _NORMS: dict[str, tuple[Value, ...]] = {"norm": ("Linf", "L2")}  # FAB also documents L1, but fails with it
 _NOISES: dict[str, tuple[Value, ...]] = {"noise_type": ("guassian", "uniform")}
+_UNTARGETED = ("FAB",)  # its targeted mode takes the true labels
 _RATIO = {"dlr": 3}  # a loss of the three largest logits
 
 
@@ -31,33 +33,43 @@ class ViaTorchattacks(LibraryAttack):
     base_class = "torchattacks.attack:Attack"
     handled = ("model", "n_classes", "seed", "verbose")  # without a seed AutoAttack would use the time of day
     known = {
-        "APGD": Known("eps", "linf", choices=_NORMS | {"loss": ("ce", "dlr")}, min_classes_if=_RATIO),
-        "APGDT": Known("eps", "linf", choices=_NORMS, min_classes=4),
+        "APGD": Known(
+            *("eps", "linf"),
+            loss_if={"dlr": "logits"},
+            returns_input_on_failure=True,
+            choices=_NORMS | {"loss": ("ce", "dlr")},
+            min_classes_if=_RATIO,
+        ),
+        "APGDT": Known("eps", "linf", loss="logits", returns_input_on_failure=True, choices=_NORMS, min_classes=4),
         "AutoAttack": Known(
             *("eps", "linf"),
+            loss=None,  # all versions but this one contain Square
+            loss_if={"rand": "logits"},
+            returns_input_on_failure=True,
             choices=_NORMS | {"version": ("standard", "plus", "rand")},
             min_classes_if={"standard": 4, "plus": 4, "rand": 3},
         ),
         "BIM": Known("eps", "linf"),
-        "CW": Known(RADIUS, "l2"),
+        "CW": Known(RADIUS, "l2", loss="logits", returns_input_on_failure=True),
         "DIFGSM": Known("eps", "linf", square=True),
-        "DeepFool": Known(RADIUS, "l2"),
-        "EADEN": Known(RADIUS, "l1"),
-        "EADL1": Known(RADIUS, "l1"),
+        "DeepFool": Known(RADIUS, "l2", loss="logits"),
+        "EADEN": Known(RADIUS, "l1", loss="logits", returns_input_on_failure=True),
+        "EADL1": Known(RADIUS, "l1", loss="logits", returns_input_on_failure=True),
         "EOTPGD": Known("eps", "linf"),
-        "FAB": Known("eps", "linf", choices=_NORMS),
+        "FAB": Known("eps", "linf", loss="logits", returns_input_on_failure=True, choices=_NORMS),
         "FFGSM": Known("eps", "linf"),
         "FGSM": Known("eps", "linf"),
         "GN": Known("std", None, "none"),
-        "JSMA": Known("gamma", min_classes_if={"untargeted": 10}),  # its target is (label + 1) % 10
-        "Jitter": Known("eps", "linf"),
+        "JSMA": Known("gamma", loss="logits", min_classes_if={"untargeted": 10}),  # its target is (label + 1) % 10
+        "Jitter": Known("eps", "linf", loss="logits"),  # of which it takes the softmax after a normalization
         "MIFGSM": Known("eps", "linf"),
         "NIFGSM": Known("eps", "linf"),
         "OnePixel": Known("pixels", None, "black", ("steps", "popsize")),
         "PGD": Known("eps", "linf"),
         "PGDL2": Known("eps", "l2"),
-        "PGDRS": Known("eps", "linf", choices=_NOISES),
-        "PGDRSL2": Known("eps", "l2", choices=_NOISES),
+        # They average probabilities over noise, which seldom saturate all.
+        "PGDRS": Known("eps", "linf", loss="logits", choices=_NOISES),
+        "PGDRSL2": Known("eps", "l2", loss="logits", choices=_NOISES),
         "PIFGSM": Known("max_epsilon", "linf", channels=3),
         "PIFGSMPP": Known("max_epsilon", "linf", channels=3),
         "Pixle": Known(
@@ -70,13 +82,22 @@ class ViaTorchattacks(LibraryAttack):
         "RFGSM": Known("eps", "linf"),
         "SINIFGSM": Known("eps", "linf"),
         "SPSA": Known("eps", "linf", "black", ("nb_iter", "nb_sample")),
-        "SparseFool": Known(RADIUS, "l1"),
-        "Square": Known("eps", "linf", "black", ("n_queries",), choices=_NORMS | {"loss": ("margin", "ce")}),
+        "SparseFool": Known(RADIUS, "l1", loss="logits"),
+        "Square": Known(
+            *("eps", "linf", "black", ("n_queries",)),
+            returns_input_on_failure=True,
+            choices=_NORMS | {"loss": ("margin", "ce")},
+        ),
         "TIFGSM": Known(
             "eps", "linf", choices={"kernel_name": ("gaussian", "linear", "uniform")}, channels=3, square=True
         ),
         "TPGD": Known("eps", "linf"),
-        "UPGD": Known("eps", "linf", choices={"loss": ("ce", "margin", "dlr")}, min_classes_if=_RATIO),
+        "UPGD": Known(
+            *("eps", "linf"),
+            loss_if={"margin": "logits", "dlr": "logits"},
+            choices={"loss": ("ce", "margin", "dlr")},
+            min_classes_if=_RATIO,
+        ),
         "VMIFGSM": Known("eps", "linf"),
         "VNIFGSM": Known("eps", "linf"),
     }
@@ -102,7 +123,7 @@ class ViaTorchattacks(LibraryAttack):
         own = {key: value for key, value in own.items() if key in self._signature()}
         attack = self.attack_class()(as_torchattacks(classifier), **self.settings(), **own)
         if self.target != "untargeted":
-            if "targeted" not in attack.supported_mode:
+            if "targeted" not in attack.supported_mode or self.attack in _UNTARGETED:
                 raise ConfigError(f"attack '{self.title}' has no targeted mode; leave target out")
             attack.set_mode_targeted_by_label(quiet=True)
         return attack
