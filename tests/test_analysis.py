@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from gtn_bench.analysis.acceptance import AcceptanceRule, acceptance, pooled_or_all
 from gtn_bench.analysis.comparisons import comparisons
@@ -67,7 +68,8 @@ def test_failed_cells_are_missing_from_curves_and_acceptance() -> None:
     points = curves(broken, AcceptanceRule(0.7), images(TWO_TEACHERS))
     point = points.set_index(["teacher", "architecture", "mode", "beta"])
     assert point.loc[("t1", "a", "gtn", 0.1), "n_seeds"] == 1
-    assert np.isnan(point.loc[("t1", "a", "gtn", 0.1), "ci_low"])
+    kept = point.loc[("t1", "a", "gtn", 0.1), ["ci_low", "ci_high"]].tolist()  # of the learner that is left
+    assert kept == pytest.approx(stats.binomtest(800, 1000).proportion_ci(method="exact"))
     assert (
         point.loc[("t2", "accepted", "gtn", 0.1), "n_seeds"] == 1
     )  # the seed without `a` does not count with `b` alone
@@ -121,8 +123,18 @@ def test_curves_have_intervals_given_several_seeds_and_images() -> None:
     assert (points["ci_low"] < points["accuracy"]).all() and (points["accuracy"] < points["ci_high"]).all()
     assert points["ci_high"].max() <= 1
     assert curves(TWO_TEACHERS, AcceptanceRule(0.7))["ci_low"].isna().all()
-    one = TWO_TEACHERS[TWO_TEACHERS["seed"] == 0]
-    assert curves(one, AcceptanceRule(0.7), images(one))["ci_low"].isna().all()
+
+
+def test_intervals_of_a_single_learner_are_the_exact_ones_of_the_images() -> None:
+    one = TWO_TEACHERS[(TWO_TEACHERS["seed"] == 0) & (TWO_TEACHERS["architecture"] == "a")]
+    points = curves(one, AcceptanceRule(0.99), images(one))
+    for point in points.to_dict("records"):
+        exact = stats.binomtest(round(1000 * point["accuracy"]), 1000).proportion_ci(method="exact")
+        assert (point["ci_low"], point["ci_high"]) == pytest.approx(tuple(exact), abs=1e-9)
+        assert point["band_low"] <= point["ci_low"] < point["ci_high"] <= point["band_high"]
+    assert (points["n_seeds"] == 1).all() and points["std"].isna().all()
+    alone = curves(one, AcceptanceRule(0.99), {row: mask[:1] for row, mask in images(one).items()})
+    assert alone["ci_low"].isna().all()  # one image alone
 
 
 def test_comparisons_pair_modes_by_seed_and_image() -> None:
@@ -141,7 +153,8 @@ def test_comparisons_pair_modes_by_seed_and_image() -> None:
     lost = (broken["mode"] == "vanilla") & (broken["seed"] == 1) & (broken["beta"] == 0.1)
     broken.loc[lost, "status"] = "error"
     alone = comparisons(broken, AcceptanceRule(0.7), images(TWO_TEACHERS))
-    assert (alone["n_seeds"] == 1).all() and alone["ci_low"].isna().all()
+    assert (alone["n_seeds"] == 2).all() and (alone["other_n_seeds"] == 1).all()  # which is a model by itself
+    assert (found["over"] == "learners").all() and (found["n_images"] == 1000).all()
 
 
 def test_controls_do_not_decide_acceptance_and_are_not_compared_with_each_other() -> None:
@@ -192,7 +205,8 @@ def test_half_strength_requires_a_perturbation_that_grows_with_beta() -> None:
         points = curves(table, AcceptanceRule(0.5), correct)
         found = measures(table, AcceptanceRule(0.5), correct, points).set_index("architecture").loc["a"]
         assert found["half_strength"] == pytest.approx(expected, nan_ok=True)
-        assert np.isnan(found["half_ci_low"]) and np.isnan(found["ci_low"])
+        assert np.isnan(found["half_ci_low"]) == np.isnan(expected)
+        assert found["ci_low"] < found["area"] < found["ci_high"]
 
 
 def test_simultaneous_bands_require_the_same_seeds_at_every_strength() -> None:
@@ -237,6 +251,7 @@ def test_measures_match_values_computed_by_hand() -> None:
 
 
 ROW = {"mode": "gtn", "other": "vanilla", "perturbation": "fgsm", "area": 0.41, "other_area": 0.52, "difference": -0.11}
+ROW |= {"over": "learners", "other_n_seeds": 9}
 
 
 @pytest.mark.parametrize(
@@ -267,10 +282,6 @@ ROW = {"mode": "gtn", "other": "vanilla", "perturbation": "fgsm", "area": 0.41, 
             {"ci_low": -0.24, "ci_high": 0.02, "p_holm": 1.0, "n_seeds": 3, "n_pairs": 3},
             "gtn and vanilla under fgsm: no significant difference; "
             "area 0.410 vs. 0.520, difference -0.110 [-0.240, +0.020], minimum detectable effect 0.030",
-        ),
-        (
-            {"ci_low": np.nan, "ci_high": np.nan, "p_holm": 1.0, "n_seeds": 1, "n_pairs": 1},
-            "gtn and vanilla under fgsm: area 0.410 vs. 0.520; no confidence interval with one seed",
         ),
         (
             {"ci_low": np.nan, "ci_high": np.nan, "p_holm": 1.0, "n_seeds": 5, "n_pairs": 5},

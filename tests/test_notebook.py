@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from helpers.runs import run
 from helpers.suites import TINY
+from matplotlib.figure import Figure
 
 import gtn_bench
 from gtn_bench import cli
+from gtn_bench.analysis.tables import to_csv
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.paths import user_path
 from gtn_bench.config.suite import parse
@@ -120,6 +128,140 @@ def test_a_mapping_is_a_suite() -> None:
     assert message(lambda: gtn_bench.plan(gtn_bench.load(content))).startswith(
         "tiny: dataset.name: unknown dataset 'digit'"
     )
+
+
+# Display
+
+
+ATTRIBUTES = {
+    *(
+        "folder",
+        "summary",
+        "curves",
+        "measures",
+        "comparisons",
+        "samples",
+        "select",
+        "errors",
+        "provenance",
+        "examples",
+    ),
+    *("rule", "display_name", "check", "figure"),
+}
+
+
+def test_public_attributes_of_results_complete(results: gtn_bench.Results) -> None:
+    found = {name for name in dir(results) if not name.startswith("_")}
+    assert found >= ATTRIBUTES
+    assert all(getattr(type(results), name).__doc__ for name in found - {"folder"})
+
+
+def test_a_notebook_shows_a_table_and_the_curves(results: gtn_bench.Results) -> None:
+    shown = results._repr_html_()
+    for text in ("<table", "<th>clean accuracy</th>", "<td>vanilla</td>", "<td>random-labels</td>", "12 cells"):
+        assert text in shown
+    (image,) = re.findall('src="data:image/png;base64,([^"]+)"', shown)
+    assert base64.b64decode(image).startswith(b"\x89PNG")
+    assert "failed" not in shown
+
+
+def test_results_are_shown_without_torch(results: gtn_bench.Results) -> None:
+    code = (
+        "import sys, gtn_bench; results = gtn_bench.open(sys.argv[1]); shown = results._repr_html_(); "
+        "assert 'data:image/png' in shown; assert 'torch' not in sys.modules; import matplotlib; "
+        "assert matplotlib.rcParams._get_backend_or_none() is None"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    assert subprocess.run([sys.executable, "-c", code, str(results.folder)], env=environment).returncode == 0
+
+
+def test_figures_are_not_registered_and_leave_the_state_of_matplotlib(results: gtn_bench.Results) -> None:
+    with matplotlib.rc_context({"font.size": 31.0, "axes.grid": True}):
+        before, backend = {key: matplotlib.rcParams[key] for key in matplotlib.rcParams}, matplotlib.get_backend()
+        everything, alone = results.figure(), results.figure("blur")
+        png, size = everything._repr_png_()
+        results._repr_html_()
+        assert {key: matplotlib.rcParams[key] for key in matplotlib.rcParams} == before
+        assert matplotlib.get_backend() == backend and plt.get_fignums() == []
+    assert isinstance(everything, Figure) and png.startswith(b"\x89PNG") and size["width"] > 300
+    assert [panel.get_title() for panel in everything.axes if panel.get_visible()] == ["noise", "blur"]
+    assert [panel.get_title() for panel in alone.axes] == ["linear"]
+    drawn = {tuple(line.get_ydata()) for line in everything.axes[0].lines}
+    part = results.curves[(results.curves["perturbation"] == "noise") & (results.curves["architecture"] == "linear")]
+    assert drawn == {tuple(curve["accuracy"]) for _, curve in part.groupby("mode")}
+
+
+def test_a_figure_of_an_unknown_perturbation_is_refused(results: gtn_bench.Results) -> None:
+    expected = f"{results.folder}: no perturbation is called 'niose'; did you mean 'noise'?"
+    assert message(results.figure, "niose") == expected
+    assert message(results.figure, 3) == f"{results.folder}: no perturbation is called 3; known: blur, noise"
+
+
+def test_results_without_a_finished_cell_are_shown(results: gtn_bench.Results, tmp_path: Path) -> None:
+    folder = shutil.copytree(results.folder, tmp_path / "broken")
+    (folder / "summary.csv").write_bytes(to_csv(results.summary.assign(status="error")))
+    (folder / "curves.csv").write_bytes(to_csv(results.curves[:0]))
+    broken = gtn_bench.Results(folder)
+    shown = broken._repr_html_()
+    assert "12 of 12 cells failed" in shown and "No cell was evaluated." in shown and "<img" not in shown
+    assert message(broken.figure) == f"{folder}: no cell was evaluated; see results.errors"
+    (folder / "curves.csv").unlink()
+    (folder / "summary.csv").write_bytes(to_csv(results.summary.assign(flags="unchanged")))
+    shown = gtn_bench.Results(folder)._repr_html_()
+    assert shown.startswith("<p>") and "curves.csv: cannot be read" in shown
+    (folder / "curves.csv").write_bytes(to_csv(results.curves))
+    assert "12 of 12 cells fail a sanity check" in gtn_bench.Results(folder)._repr_html_()
+
+
+def test_opening_a_run_returns_its_results(results: gtn_bench.Results) -> None:
+    for folder in (results.folder, str(results.folder)):
+        opened = gtn_bench.open(folder)
+        assert isinstance(opened, gtn_bench.Results) and opened.folder == results.folder
+        pd.testing.assert_frame_equal(opened.summary, results.summary)
+    assert isinstance(results, gtn_bench.Results)  # of the run
+
+
+EXPECTED = "expects the output folder of a run"
+RERUN = "run the suite again; cached parts are not computed again"
+OPENED = {
+    "nothing": ("nothing", f"{EXPECTED}, found no such folder; if its run was interrupted, {RERUN}"),
+    "misspelt": ("small1", f"{EXPECTED}, found no such folder; did you mean {{here}}/small?"),
+    "empty": ("empty", f"{EXPECTED}, found no summary.csv in it; if its run was interrupted, {RERUN}"),
+    "interrupted": ("part", f"{EXPECTED}, found no summary.csv in it; if its run was interrupted, {RERUN}"),
+    "interrupted while it was written": ("unfinished", f"its run has not finished; {RERUN}"),
+    "incomplete": ("short", f"expects 12 cells in summary.csv, found 11; {RERUN}"),
+    "folder of a run": ("above", f"{EXPECTED}, found no summary.csv in it; did you mean {{here}}/above/run?"),
+    "folder of runs": (
+        "",
+        f"{EXPECTED}, found no summary.csv in it; "
+        "it holds those of {here}/short, {here}/small, {here}/unfinished",
+    ),
+    "report": ("small/report.md", f"{EXPECTED}, got a file; did you mean {{here}}/small?"),
+    "file": ("file", f"{EXPECTED}, got a file"),
+    "teacher": ("teacher", f"{EXPECTED}, got that of a teacher"),
+}
+
+
+@pytest.mark.parametrize("name, expected", OPENED.values(), ids=OPENED)
+def test_opening_anything_else_names_the_next_step(
+    name: str, expected: str, tmp_path: Path, results: gtn_bench.Results
+) -> None:
+    for run_folder in ("small", "unfinished", "short", "above/run"):
+        (tmp_path / run_folder).mkdir(parents=True)
+        for file in ("summary.csv", "provenance.json"):
+            shutil.copy(results.folder / file, tmp_path / run_folder)
+    (tmp_path / "unfinished" / "provenance.json").unlink()
+    (tmp_path / "short" / "summary.csv").write_bytes(to_csv(results.summary[:-1]))
+    (tmp_path / "empty").mkdir()
+    for other in ("part/samples.part", "teacher/teacher.yaml", "small/report.md", "file"):
+        (tmp_path / other).parent.mkdir(exist_ok=True)
+        (tmp_path / other).touch()
+    assert message(gtn_bench.open, tmp_path / name) == f"{tmp_path / name}: {expected.format(here=tmp_path)}"
+
+
+@pytest.mark.parametrize("folder", [3, None, ""])
+def test_what_is_no_path_is_not_opened(folder: Any) -> None:
+    assert message(gtn_bench.open, folder) == f"expects a path, got {folder!r}"
 
 
 SUITE = parse(SMALL)

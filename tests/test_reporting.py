@@ -120,6 +120,7 @@ def test_truth_values_and_numbers_in_tables() -> None:
 
 ROW = {"mode": "gtn", "other": "vanilla", "perturbation": "fgsm", "area": 0.41, "other_area": 0.52}
 ROW |= {"difference": -0.11, "ci_low": -0.14, "ci_high": -0.08, "minimum_detectable_effect": 0.03}
+ROW |= {"over": "learners", "n_seeds": 3, "other_n_seeds": 3}
 FOUND = "area 0.410 vs. 0.520, difference -0.110 [-0.140, -0.080]"
 
 
@@ -141,10 +142,6 @@ FOUND = "area 0.410 vs. 0.520, difference -0.110 [-0.140, -0.080]"
             {"ci_high": 0.02, "p_holm": 1.0, "n_pairs": 3},
             "gtn and vanilla under fgsm: no significant difference; area 0.410 vs. 0.520, difference -0.110 "
             "[-0.140, +0.020], minimum detectable effect 0.030",
-        ),
-        (
-            {"ci_low": np.nan, "n_seeds": 1, "n_pairs": 1},
-            "gtn and vanilla under fgsm: area 0.410 vs. 0.520; no confidence interval with one seed",
         ),
         (
             {"ci_low": np.nan, "n_seeds": 5, "n_pairs": 5},
@@ -315,6 +312,34 @@ def test_distances_stay_legible(count: int, length: int) -> None:
     assert titles == {f"{name}teacher {teacher}" for name in perturbations for teacher in ("first", "second")}
 
 
+@pytest.mark.parametrize(
+    "much", ["25 modes", "two teachers", "40 strengths over decades", "one strength", "long labels"]
+)
+def test_the_overview_of_a_run_stays_legible(much: str) -> None:
+    perturbations = ["fgsm", "noise", "p" * 100, "q", "r"]
+    curves = made_up(**MANY[much], perturbations=perturbations)
+    modes = [str(mode) for mode in curves["mode"].unique()]
+    axes = {name: f"step size of {name}, pixel value" for name in perturbations}
+    names = {name: f"{name}, 30 steps" for name in perturbations}
+    figure = figures.overview_figure(curves, axes, figures.style(modes), note="a warning " * 30, names=names)
+    assert_legible(figure)
+    panels = [panel for panel in figure.axes if panel.get_visible()]
+    assert {panel.get_xlabel().replace("\n", "").replace(" ", "") for panel in panels} == {
+        axis.replace(" ", "") for axis in axes.values()
+    }
+    assert len(panels) == len(perturbations) * curves["teacher"].nunique()
+
+
+def test_panels_of_the_overview_have_the_strengths_of_their_perturbation() -> None:
+    curves = pd.concat([made_up(), made_up(perturbations=["q"], betas=[1.0, 10.0, 100.0])])
+    names = {"p": "p", "q": "q"}
+    figure = figures.overview_figure(curves, names, figures.style(["gtn", "vanilla"]), names=names)
+    drawn = {panel.get_title(): [line.get_xdata() for line in panel.lines] for panel in figure.axes}
+    assert [list(line) for line in drawn["p"]] == [BETAS] * 2 and list(drawn["q"][0]) == [1.0, 10.0, 100.0]
+    assert [panel.get_xscale() for panel in figure.axes] == ["linear", "log"]
+    assert all(visible_labels(panel.xaxis) for panel in figure.axes)
+
+
 def test_lines_and_legend_have_the_same_styles() -> None:
     modes = numbered("mode", 25)
     figure = figures.curves_figure(made_up(modes=modes), "strength", figures.style(modes))
@@ -365,10 +390,10 @@ def test_names_are_not_parsed_as_mathematics(tmp_path: Path) -> None:
 # Strips
 
 
-def strip(modes: Sequence[str], betas: Sequence[float], shape: tuple[int, int, int] = (1, 8, 8), **more: str) -> Figure:
+def strip(modes: Sequence[str], betas: Sequence[float], shape: tuple[int, int, int] = (1, 8, 8), **more: Any) -> Figure:
     """Return the strip of an image whose perturbed copies are as bright as beta, all misclassified."""
     images = {mode: {beta: np.full(shape, beta) for beta in betas} for mode in modes}
-    rows = [(mode, beta, 7, 123) for mode in modes for beta in betas]
+    rows = [(mode, beta, 7, 123 if "classes" not in more else 1) for mode in modes for beta in betas]
     seen = pd.DataFrame(rows, columns=["mode", "beta", "clean_prediction", "prediction"])
     return figures.strip_figure(np.zeros(shape), images, seen, 7, "step size, pixel value", **more)
 
@@ -388,6 +413,28 @@ def test_strips_stay_legible(shape: tuple[int, int, int], strengths: int, modes:
     with theme():
         shown = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]
         assert all(not one.overlaps(other) for one, other in itertools.combinations(shown, 2))
+
+
+@pytest.mark.parametrize("length", [3, 12, 40])
+def test_strips_show_the_names_of_classes(length: int, tmp_path: Path) -> None:
+    classes = [f"$class_{number} {'x' * (length - 8)}"[:length].strip() for number in range(8)]
+    figure = strip(["gtn", "vanilla"], np.linspace(0, 1, 10).tolist(), classes=classes)
+    assert_legible(figure)
+    with theme():
+        shown = [text.get_window_extent() for text in figure.axes[0].texts]
+        assert all(not one.overlaps(other) for one, other in itertools.combinations(shown, 2))
+    texts = ["".join(text.get_text().split()) for text in figure.axes[0].texts]
+    right, wrong = ("".join(classes[number].split()) for number in (7, 1))
+    assert texts == [right, *[f"{wrong}✗"] * 10] * 2
+    caption = "".join(figure.texts[0].get_text().split())
+    assert f"trueclass{right}" in caption
+    figures.save(figure, tmp_path / "strip")  # no name is read as mathematics
+
+
+def test_strips_of_data_sets_without_class_names_show_numbers() -> None:
+    figure = strip(["gtn"], [0.5])
+    assert [text.get_text() for text in figure.axes[0].texts] == ["7", "123 ✗"]
+    assert "true class 7" in figure.texts[0].get_text().replace("\n", " ")
 
 
 def test_strip_of_25_modes_and_40_strengths_shows_ten_of_them() -> None:
@@ -442,25 +489,33 @@ def write_results(
     flags: str = "",
     status: str = "done",
     examples: bool = True,
+    seeds: Sequence[int] = (0, 1, 2),
+    copies: Sequence[int] = (),
+    acceptance: float = 0.5,
     axis: str = "step size, pixel value",
     **provenance: Any,
 ) -> Path:
     """Write the output folder of a run that never took place; the accuracy falls with beta."""
     folder.mkdir(parents=True, exist_ok=True)
-    rule = AcceptanceRule(0.5)
+    rule = AcceptanceRule(acceptance)
     rows, correct = [], {}
-    cells = itertools.product(architectures, enumerate(modes), (0, 1, 2), perturbations, BETAS)
+    cells = itertools.product(architectures, enumerate(modes), seeds, perturbations, BETAS)
     with SampleWriter(folder / "samples.parquet") as writer:
         for number, (architecture, (place, mode), seed, perturbation, beta) in enumerate(cells):
             predictions = (np.arange(20) / 20 < beta * (2 + place)).astype(int)  # class 0 is right
             identity = ("digits", "none", architecture, mode, seed, perturbation, beta)
+            if seed in copies:
+                empty = dict.fromkeys(SUMMARY_COLUMNS[len(IDENTITY) :], np.nan)
+                known = {"n": 20, "clean_accuracy": 1.0, "status": "duplicate", "flags": "", "duplicate_of": seeds[0]}
+                rows.append((*identity, *{**empty, **known}.values()))
+                continue
             correct[number] = predictions == 0
             zeros = dict.fromkeys(MEASURED, np.zeros(20))
             writer.write(dict(zip(IDENTITY, identity, strict=True)), {**zeros, "prediction": predictions})
             accuracy = float(correct[number].mean())
             measured = (20, 1.0, accuracy, beta, 3 * beta, 2.0, 2.0, 0.1)
-            rows.append((*identity, *measured, "suspect" if flags else "unknown", status, flags, accuracy, 0.0))
-    summary = pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
+            rows.append((*identity, *measured, "suspect" if flags else "unknown", status, flags, accuracy, 0.0, pd.NA))
+    summary = pd.DataFrame(rows, columns=SUMMARY_COLUMNS).astype({"duplicate_of": "Int64"})
     curves = curves_of(summary, rule, correct)
     tables = {"summary": summary, "curves": curves, "measures": measures(summary, rule, correct, curves)}
     tables["comparisons"] = comparisons(summary, rule, correct)
@@ -475,14 +530,15 @@ def write_results(
         "dataset": "digits",
         "architectures": list(architectures),
         "modes": list(modes),
-        "seeds": [0, 1, 2],
+        "seeds": list(seeds),
         "perturbations": [{"name": name, "samples": 20, "beta": BETAS} for name in perturbations],
-        "acceptance": 0.5,
+        "acceptance": acceptance,
     }
     (folder / "suite.yaml").write_text(yaml.safe_dump(suite))
     known = {
         "cells": len(summary),
-        "acceptance": 0.5,
+        "suite": "made-up",
+        "acceptance": acceptance,
         "controls": [],
         "note": "",
         "perturbations": dict.fromkeys(perturbations, axis),
@@ -558,6 +614,68 @@ def test_a_report_lists_failed_and_suspect_cells(tmp_path: Path) -> None:
     failed = rendered(gtn_bench.report(write_results(tmp_path / "failed", status="error", errors=[error])).read_text())
     assert "Failed cells" in texts(failed, "heading") and "ValueError: no `x` | y" in texts(failed, "paragraph")
     assert "No cell was evaluated." in texts(failed, "paragraph")
+
+
+def paragraphs(folder: Path) -> list[str]:
+    return texts(rendered(gtn_bench.report(folder).read_text()), "paragraph")
+
+
+def test_a_report_about_one_model_has_no_empty_parts(tmp_path: Path) -> None:
+    folder = write_results(tmp_path, ["fgsm"], ["mine"], seeds=[0], acceptance=0.0)
+    page = gtn_bench.report(folder).read_text()
+    tokens = rendered(page)
+    assert texts(tokens, "heading") == [
+        *("made-up", "Robustness", "Measures", "Leaderboard metrics", "Sanity checks", "Curves", "fgsm, 30 steps"),
+        *("Accuracy over distance", "Provenance"),
+    ]
+    assert "Data set digits, one learner." in texts(tokens, "paragraph")[0]
+    assert not re.search(r"accepted|\bnone\b|pooled|mean over seeds|\[\]|\bnan\b|architecture", page, re.IGNORECASE)
+    assert texts(tokens, "th")[:3] == ["mode", "clean accuracy", "fgsm, 30 steps"]
+    assert "Bands: 95 % confidence intervals over test images only. They do not cover other learners." in page
+    assert re.search(r"\| mine \| 0\.\d+ \[0\.\d+, 0\.\d+\] \|", page)
+
+
+def test_a_report_compares_two_models_over_images(tmp_path: Path) -> None:
+    folder = write_results(tmp_path, ["fgsm"], ["ours", "theirs"], seeds=[0], acceptance=0.0)
+    found = paragraphs(folder)
+    (line,) = (text for text in found if " vs. " in text)
+    assert line.endswith("; this concerns these two models, not how they were trained.") and "over 20 images" in line
+    assert any("McNemar" in text for text in found) and not any("pairs of learners" in text for text in found)
+    assert Results(folder).comparisons["over"].tolist() == ["images"] * 2
+
+
+def test_a_report_counts_copies_once(tmp_path: Path) -> None:
+    folder = write_results(tmp_path, ["fgsm"], ["ours", "theirs"], seeds=range(8), copies=range(1, 8))
+    results = Results(folder)
+    assert len(results.samples) == 2 * 3 * 20 and results.summary["duplicate_of"].dropna().unique().tolist() == [0]
+    assert (results.curves["n_seeds"] == 1).all() and (results.comparisons["n_seeds"] == 1).all()
+    (header,) = (text for text in paragraphs(folder) if text.startswith("Data set"))
+    for mode in ("ours", "theirs"):
+        assert f"Seeds 1 to 7 of mode {mode} have the weights of seed 0, and all of them count once." in header
+    assert "one learner per mode" in header
+
+
+def test_a_report_lists_what_the_checks_of_models_found(tmp_path: Path) -> None:
+    finding = {"architecture": "linear", "mode": "gtn", "seed": 0, "findings": ["It returns | probabilities."]}
+    for status in ("done", "error"):
+        failed = [{"traceback": "ValueError: x"}] if status == "error" else []
+        folder = write_results(tmp_path / status, models=[finding], status=status, errors=failed)
+        tokens = rendered(gtn_bench.report(folder).read_text())
+        assert "Models" in texts(tokens, "heading")
+        assert "gtn, seed 0: It returns | probabilities." in texts(tokens, "paragraph")
+    page = gtn_bench.report(write_results(tmp_path / "none", models=[])).read_text()
+    assert "Models" not in texts(rendered(page), "heading")
+
+
+def test_a_report_names_single_learners_beside_several(tmp_path: Path) -> None:
+    folder = write_results(tmp_path, ["fgsm"], ["mine", "theirs"])
+    table = Results(folder).curves
+    (folder / "curves.csv").write_bytes(
+        to_csv(table.assign(n_seeds=[1 if mode == "mine" else 3 for mode in table["mode"]]))
+    )
+    found = " ".join(paragraphs(folder))
+    assert "For a single learner (mine), the band covers test images only." in found
+    assert "over seeds and test images" in found
 
 
 def test_results_without_large_files_keep_their_example_figures(tmp_path: Path) -> None:

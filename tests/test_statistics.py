@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gtn_bench.analysis import statistics
+from gtn_bench.analysis import significance, statistics
 
 
 def drawn(draw: np.random.Generator, seeds: int, images: int, deviation: float) -> np.ndarray:
@@ -38,7 +38,7 @@ def test_interval_equals_student_t_if_images_do_not_differ() -> None:
     student = stats.t.interval(0.95, 4, accuracy.mean(), stats.sem(accuracy[:, 0]))
     assert high - low == pytest.approx(student[1] - student[0], rel=1e-6)
     assert low < accuracy.mean() < high
-    assert np.isnan(statistics.interval(values[:1])).all()
+    assert np.isnan(statistics.interval(values[:, :1])).all()
     assert statistics.interval(np.ones((3, 5))) == (1, 1)
 
 
@@ -49,8 +49,29 @@ def test_interval_of_identical_values_is_the_exact_binomial_interval_of_the_imag
     assert all_right == pytest.approx(stats.binomtest(100, 100).proportion_ci(0.99, "exact"), abs=1e-12)
     low, high = statistics.interval(np.zeros((5, 100)), ends=(-1, 1))
     assert -low == pytest.approx(high) == statistics.minimum_detectable_effect(np.zeros((5, 100))) > 0.03
-    assert np.isnan(statistics.interval(np.zeros((1, 100)), ends=(0, 1))).all()
-    assert np.isnan(statistics.minimum_detectable_effect(np.zeros((1, 100))))
+    assert statistics.interval(np.zeros((1, 100)), ends=(0, 1)) == pytest.approx(none)
+    assert np.isnan(statistics.minimum_detectable_effect(np.zeros((3, 1))))
+
+
+@pytest.mark.parametrize("right, images", [(0, 10), (10, 10), (1, 10), (37, 50), (999, 1000), (5000, 10000)])
+@pytest.mark.parametrize("level", [0.95, 0.99])
+def test_interval_of_one_learner_is_the_exact_binomial_interval(right: int, images: int, level: float) -> None:
+    values = np.arange(images) < right
+    exact = stats.binomtest(right, images).proportion_ci(level, "exact")
+    assert statistics.interval(values[None], level, (0, 1)) == pytest.approx(tuple(exact), abs=1e-12)
+
+
+def test_intervals_of_one_learner_cover_its_area_over_all_images() -> None:
+    """The bootstrap interval of 1000 runs over 100 images covers 93 to 97 %."""
+    draw, strengths = np.random.default_rng(0), np.linspace(0, 1, 6)
+    weights = np.array([0.5, 1, 1, 1, 1, 0.5]) / 5
+    truth = weights @ (1 - strengths**2)  # an image is lost at the square root of a uniform strength
+    runs = []
+    for _ in range(1000):
+        lost = np.sqrt(draw.random(100))
+        areas = weights @ (lost > strengths[:, None])
+        runs.append(statistics.interval(areas[None], 0.95, (0, 1)))
+    assert 0.93 <= np.mean([low <= truth <= high for low, high in runs]) <= 0.97
 
 
 def test_interval_has_positive_width_if_values_differ_but_means_do_not() -> None:
@@ -87,19 +108,21 @@ def test_permutation_test_keeps_its_level_and_gains_power_with_seeds() -> None:
     draw = np.random.default_rng(0)
 
     def rejected(seeds: int, shift: float, runs: int) -> float:
-        return float(np.mean([statistics.permutation_test(draw.normal(shift, 1, seeds)) <= 0.05 for _ in range(runs)]))
+        return float(
+            np.mean([significance.permutation_test(draw.normal(shift, 1, seeds)) <= 0.05 for _ in range(runs)])
+        )
 
     assert 0.04 <= rejected(8, 0.0, 4000) <= 0.06
     assert rejected(6, 1.0, 500) < rejected(10, 1.0, 500)
-    assert statistics.permutation_test(np.array([0.1, 0.2, 0.3])) == 2 / 2**3
-    assert statistics.permutation_test(np.array([0.1, -0.1])) == 1
+    assert significance.permutation_test(np.array([0.1, 0.2, 0.3])) == 2 / 2**3
+    assert significance.permutation_test(np.array([0.1, -0.1])) == 1
     many = draw.normal(0.2, 1, 40)  # too many exchanges to enumerate
-    assert statistics.permutation_test(many) == pytest.approx(stats.ttest_1samp(many, 0).pvalue, abs=0.02)
+    assert significance.permutation_test(many) == pytest.approx(stats.ttest_1samp(many, 0).pvalue, abs=0.02)
 
 
 def test_holm_matches_values_computed_by_hand() -> None:
-    assert statistics.holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert statistics.holm(np.array([0.5, 0.9])) == pytest.approx([1, 1])
+    assert significance.holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert significance.holm(np.array([0.5, 0.9])) == pytest.approx([1, 1])
 
 
 def test_minimum_detectable_effect_is_detected_in_four_of_five_runs() -> None:

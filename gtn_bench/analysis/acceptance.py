@@ -25,10 +25,12 @@ class AcceptanceRule(NamedTuple):
 def clean_accuracies(summary: pd.DataFrame) -> pd.DataFrame:
     """Return the clean accuracy of each learner, on the largest set of images that a perturbation used.
 
+    Duplicates have no row.
+
     Args:
         summary: The summary of a run.
     """
-    seen = summary[summary["status"] != "error"].sort_values("n", kind="stable")
+    seen = summary[~summary["status"].isin(("error", "duplicate"))].sort_values("n", kind="stable")
     keys = ["dataset", "teacher", "architecture", "mode", "seed"]
     return seen.groupby(keys, sort=False)["clean_accuracy"].last().reset_index()
 

@@ -46,12 +46,24 @@ CHECKS: dict[str, Check] = {
     for check in (
         Check(
             name="unchanged",
-            formula="share of correctly classified images that a library attack returned unchanged",
+            formula="share of correctly classified images that a library attack returned unchanged, if this is not how "
+            "the attack reports a failure",
             threshold=0.5,
             cost="none",
             source="https://arxiv.org/abs/2106.09947",
             text="The attack returned more than half of the images that it did not fool without any change.",
             action="Increase the query budget or the number of steps; read the library's documentation of failures.",
+        ),
+        Check(
+            name="attack_error",
+            formula="share of images on which the attack raised an exception or returned non-finite pixels or another "
+            "shape, even alone",
+            threshold=0.0,
+            cost="none",
+            source="https://arxiv.org/abs/1902.06705",
+            text="The attack failed with an error on some images, which count as not fooled.",
+            action="Read the errors under `attack_errors` in provenance.json; change the attack's parameters, or use "
+            "another attack.",
         ),
         Check(
             name="attack_failed",
@@ -84,13 +96,13 @@ CHECKS: dict[str, Check] = {
         ),
         Check(
             name="zero_gradient",
-            formula="share of images classified correctly whose cross-entropy gradient is exactly zero at the start "
-            "of an attack that maximizes the cross-entropy",
+            formula="share of images classified correctly for which the gradient that the attack follows is exactly "
+            "zero at the clean image: that of the cross-entropy, or of all logits if the attack has another loss",
             threshold=0.02,
-            cost="one gradient per image, shared by all attacks",
+            cost="one gradient per image, shared by all attacks; another one for images where it is zero",
             source="https://arxiv.org/abs/2106.09947",
             text="More than 2 % of the images stayed correct where the gradient of the attack's loss is zero.",
-            action="Use a loss on logits, such as margin or dlr, or a gradient-free attack.",
+            action="Use a loss on logits, such as margin or dlr; if the check still fails, use a gradient-free attack.",
         ),
     )
 }

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from gtn_bench.analysis.acceptance import AcceptanceRule, for_each_teacher
+from gtn_bench.analysis.contrasts import Contrast, of_model_and_learners, of_models, of_pairs
 from gtn_bench.analysis.pooling import Correct, areas_of, pooled, sweeps_of
-from gtn_bench.analysis.statistics import holm, interval, minimum_detectable_effect, permutation_test
+from gtn_bench.analysis.significance import holm
+from gtn_bench.analysis.statistics import Array
+from gtn_bench.analysis.tables import COMPARISON_COLUMNS
 from gtn_bench.config.labels import NO_TEACHER
 
-DIFFERENCE = (-1.0, 1.0)  # the range of a difference of accuracies
+Areas = Mapping[int, Array]  # by seed: areas (A, N) of A pooled architectures and N images
 
 
 def comparisons(summary: pd.DataFrame, rule: AcceptanceRule, correct: Correct) -> pd.DataFrame:
     """Return the differences of the areas under the curves of each pair of modes, one row per perturbation.
 
-    Differences are paired: learners of the same seed have the same initial weights, images and noise. Only seeds for
-    which both modes have all strengths count. Two controls are not compared.
+    Learners of the same seed have the same initial weights, images and noise, and are compared in pairs. Only seeds for
+    which both modes have all strengths count. A mode with a single learner is a fixed model: two of them are compared
+    over images, and one with several learners is compared with each of these. Two controls are not compared.
 
     Args:
         summary: The summary.
@@ -29,10 +35,13 @@ def comparisons(summary: pd.DataFrame, rule: AcceptanceRule, correct: Correct) -
     Returns:
         The columns of `gtn_bench.analysis.tables.COMPARISON_COLUMNS`.
 
-        - `p`: p-value of a sign-flip test over pairs of learners, on these images.
+        - `over`: what varies: `learners` and images, or `images` only.
+        - `p`: p-value of a sign-flip test over pairs of learners, on these images; of a sign-flip test over images for
+          two models; of Student's t for a model and several learners.
         - `p_holm`: p-value corrected for all modes and perturbations of the architecture, separately for comparisons
           with a control.
         - `minimum_detectable_effect`: true difference that is significant with a power of 80 %.
+        - `n_seeds`, `other_n_seeds`: learners of either mode, per architecture.
     """
     sweeps = sweeps_of(summary)
     without_teacher = set(summary.loc[summary["teacher"] == NO_TEACHER, "mode"])
@@ -48,29 +57,60 @@ def comparisons(summary: pd.DataFrame, rule: AcceptanceRule, correct: Correct) -
                 if learners in compared_already:
                     continue
                 compared_already.add(learners)
-            seeds = [seed for seed in areas[mode] if seed in areas[other]]
-            if seeds and not {mode, other} <= set(rule.controls):
-                first, second = (np.stack([areas[which][seed] for seed in seeds]) for which in (mode, other))
-                pairs = (first - second).mean(2).ravel()
-                differences = (first - second).mean(1)
-                ends = interval(differences, 0.95, DIFFERENCE)
-                measured = (float(first.mean()), float(second.mean()), float(differences.mean()), *ends)
-                tested = (permutation_test(pairs), minimum_detectable_effect(differences), len(seeds), len(pairs))
-                rows.append((*name, mode, other, *measured, *tested))
-    columns = [
-        *names,
-        "mode",
-        "other",
-        "area",
-        "other_area",
-        "difference",
-        "ci_low",
-        "ci_high",
-        "p",
-        "minimum_detectable_effect",
-    ]
-    compared = pd.DataFrame(rows, columns=[*columns, "n_seeds", "n_pairs"])
+            if not {mode, other} <= set(rule.controls) and (found := compare(areas[mode], areas[other])):
+                identity = dict(zip([*names, "mode", "other"], (*name, mode, other), strict=True))
+                rows.append({**identity, **found._asdict(), **found.contrast._asdict()})
+    compared = pd.DataFrame(rows).rename(columns={"low": "ci_low", "high": "ci_high"})
+    compared = compared.reindex(columns=COMPARISON_COLUMNS)
     controlled = compared["mode"].isin(rule.controls) | compared["other"].isin(rule.controls)
     families = compared.groupby([compared["architecture"], controlled])
     compared["p_holm"] = families["p"].transform(lambda p: holm(p.to_numpy()))
-    return compared[[*columns[:-1], "p_holm", "minimum_detectable_effect", "n_seeds", "n_pairs"]]
+    return compared
+
+
+class Compared(NamedTuple):
+    """Two modes under a perturbation.
+
+    Attributes:
+        contrast: Their difference.
+        area, other_area: Mean areas of the compared learners.
+        n_seeds, other_n_seeds: Number of compared learners, per architecture.
+        n_pairs: Number of pairs of learners that are compared.
+        n_images: Number of images.
+    """
+
+    contrast: Contrast
+    area: float
+    other_area: float
+    n_seeds: int
+    other_n_seeds: int
+    n_pairs: int
+    n_images: int
+
+
+def compare(areas: Areas, others: Areas) -> Compared | None:
+    """Compare the learners of two modes.
+
+    Args:
+        areas: Areas of the learners of a mode.
+        others: Areas of the learners of the other mode, for the same architectures and images.
+
+    Returns:
+        The comparison; None if a mode has no learners, or both have several but none of the same seed.
+    """
+    seeds = [seed for seed in areas if seed in others]
+    if len(seeds) > 1 or (seeds and min(len(areas), len(others)) > 1):
+        areas, others = ({seed: learners[seed] for seed in seeds} for learners in (areas, others))
+    elif not areas or not others or min(len(areas), len(others)) > 1:
+        return None
+    first, second = (np.stack(list(learners.values())) for learners in (areas, others))
+    differences = first - second
+    pairs, architectures, images = differences.shape
+    if max(len(first), len(second)) == 1:
+        contrast = of_models(differences[0].mean(0))
+    elif len(first) == len(second):
+        contrast = of_pairs(differences)
+    else:
+        contrast = of_model_and_learners(differences.mean(1))
+    counts = (len(first), len(second), pairs * architectures, images)
+    return Compared(contrast, float(first.mean()), float(second.mean()), *counts)

@@ -96,7 +96,8 @@ def leaderboard(summary: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns teacher, architecture, mode, RR, I-RR, AE, CREI, in percent.
     """
-    cells = for_each_teacher(summary[(summary["status"] != "rejected") & (summary["beta"] > 0)])
+    counted = ~summary["status"].isin(("rejected", "duplicate"))
+    cells = for_each_teacher(summary[counted & (summary["beta"] > 0)])
     done = cells[cells["status"] == "done"]
     queries = done.groupby("perturbation")["forwards"].max() > 0
     attacks = cells[~cells["perturbation"].isin(queries.index[~queries])]

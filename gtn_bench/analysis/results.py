@@ -23,7 +23,7 @@ from gtn_bench.config.errors import ConfigError, did_you_mean, shown
 from gtn_bench.config.paths import user_path
 from gtn_bench.store.files import read_tensors
 
-_RERUN = "run the suite again; cached parts are not computed again"
+RERUN = "run the suite again; cached parts are not computed again"
 
 
 class Results:
@@ -56,7 +56,7 @@ class Results:
         count = self.provenance.get("cells", len(self.summary))
         if count != len(self.summary):
             raise ConfigError(
-                f"{self.folder}: expects {count} cells in summary.csv, found {len(self.summary)}; {_RERUN}"
+                f"{self.folder}: expects {count} cells in summary.csv, found {len(self.summary)}; {RERUN}"
             )
 
     @cached_property
@@ -199,4 +199,4 @@ def _reading(path: Path) -> Iterator[Path]:
         yield path
     except (OSError, ValueError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        raise ConfigError(f"{path}: cannot be read ({reason}); {_RERUN}") from None
+        raise ConfigError(f"{path}: cannot be read ({reason}); {RERUN}") from None

@@ -1,29 +1,27 @@
-"""Confidence intervals over seeds and images, areas under curves, and paired tests.
+"""Confidence intervals over seeds and images, and areas under curves.
 
 Learners (seeds) and test images are two crossed random factors: every learner is evaluated on every image. Intervals
 therefore resample both, as the pigeonhole bootstrap (A. Owen, Annals of Applied Statistics 1, 2007). Because seeds are
 few, the width of an interval is that of Student's t with Satterthwaite's degrees of freedom (F. Satterthwaite,
-Biometrics 2, 1946).
+Biometrics 2, 1946). A single learner is no sample of learners: its intervals cover test images only.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
+from scipy.special import betaincinv, ndtr, stdtrit
 
 RESAMPLES = 1000  # of the bootstrap
-MAX_PERMUTATIONS = 16_000  # of the permutation test
 
 ACCURACY = (0.0, 1.0)  # the range of an accuracy
 Array = np.ndarray[Any, Any]
 
 
 class Spread(NamedTuple):
-    """Uncertainty of a mean over seeds and images.
+    """Uncertainty of a mean over seeds and images, or over images for a single seed.
 
     Attributes:
         error: Standard error of the mean.
@@ -38,21 +36,47 @@ def spread(values: Array) -> Spread:
     """Return the uncertainty of a mean, from a two-way analysis of variance.
 
     Args:
-        values: Values (S, N) of S seeds and N images.
+        values: Values (S, N) of S seeds and N images. With a single seed, only images vary.
 
     Returns:
-        Standard error and degrees of freedom; nan for a single seed or image.
+        Standard error and degrees of freedom; nan for a single image.
     """
     seeds, images = values.shape
-    if min(seeds, images) < 2:
+    if images < 2:
         return Spread(np.nan, np.nan)
+    if seeds < 2:
+        return Spread(float(values.std(ddof=1) / np.sqrt(images)), images - 1.0)
+    by_seed, by_image, total = variances(values)
+    denominator = by_seed**2 / (seeds - 1) + by_image**2 / (images - 1)
+    return Spread(float(np.sqrt(total)), float(total**2 / denominator) if denominator else np.inf)
+
+
+class Variances(NamedTuple):
+    """Variance of a mean over seeds and images.
+
+    Attributes:
+        by_seed: Variance of the mean if only seeds are drawn again.
+        by_image: The same for images.
+        total: Variance if both are drawn again.
+    """
+
+    by_seed: float
+    by_image: float
+    total: float
+
+
+def variances(values: Array) -> Variances:
+    """Return the variance of a mean over seeds and images.
+
+    Args:
+        values: Values (S, N) of S seeds and N images, at least two of each.
+    """
+    seeds, images = values.shape
     rows, columns, mean = values.mean(1), values.mean(0), values.mean()
     by_seed, by_image = rows.var(ddof=1) / seeds, columns.var(ddof=1) / images
     residuals = values - rows[:, None] - columns + mean
     interaction = np.square(residuals).sum() / ((seeds - 1) * (images - 1)) / values.size
-    total = max(by_seed + by_image - interaction, by_seed, by_image, interaction)
-    denominator = by_seed**2 / (seeds - 1) + by_image**2 / (images - 1)
-    return Spread(float(np.sqrt(total)), float(total**2 / denominator) if denominator else np.inf)
+    return Variances(by_seed, by_image, max(by_seed + by_image - interaction, by_seed, by_image, interaction))
 
 
 def interval(values: Array, level: float = 0.95, ends: tuple[float, float] | None = None) -> tuple[float, float]:
@@ -62,18 +86,23 @@ def interval(values: Array, level: float = 0.95, ends: tuple[float, float] | Non
     equal and their range is known, the interval covers the share of images given by `zero_event_bound` at either end
     of the range. For accuracies of 0 or 1 that is the exact binomial interval of N images.
 
+    With a single seed, the interval covers images only. That of the accuracy of a single learner is the exact binomial
+    interval.
+
     Args:
         values: Values (S, N) of S seeds and N images.
         level: Coverage of the interval.
         ends: Smallest and largest possible value, which bound the interval.
 
     Returns:
-        Lower and upper end; nan for a single seed or image.
+        Lower and upper end; nan for a single image.
     """
     error, dof = spread(values)
     if np.isnan(error):
         return np.nan, np.nan
     mean = float(values.mean())
+    if len(values) == 1 and ends == ACCURACY and np.isin(values, ACCURACY).all():
+        return binomial_interval(int(np.count_nonzero(values)), values.size, level)
     if ends and _is_constant(values):
         share = zero_event_bound(values.shape[1], level)
         return mean + share * (ends[0] - mean), mean + share * (ends[1] - mean)
@@ -82,6 +111,25 @@ def interval(values: Array, level: float = 0.95, ends: tuple[float, float] | Non
     scale = width / (high - low) if high > low else 0.0
     smallest, largest = ends or (-np.inf, np.inf)
     return max(mean + min(low - mean, 0) * scale, smallest), min(mean + max(high - mean, 0) * scale, largest)
+
+
+def binomial_interval(successes: int, images: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the exact confidence interval of a share.
+
+    Source: C. Clopper, E. Pearson, Biometrika 26 (1934).
+
+    Args:
+        successes: Number of observed images with an event.
+        images: Number of observed images, drawn independently.
+        level: Coverage of the two-sided interval, at least.
+
+    Returns:
+        Lower and upper end in [0, 1].
+    """
+    tail, failures = (1 - level) / 2, images - successes
+    low = float(betaincinv(successes, failures + 1, tail)) if successes else 0.0
+    high = float(betaincinv(successes + 1, failures, 1 - tail)) if failures else 1.0
+    return low, high
 
 
 def zero_event_bound(images: int, level: float = 0.95) -> float:
@@ -116,7 +164,7 @@ def simultaneous_level(curve: Array, level: float = 0.95) -> float:
     Returns:
         Level of each interval, at least `level`.
     """
-    if min(curve.shape[1:]) < 2:
+    if curve.shape[2] < 2:
         return level
     draws = np.stack([_bootstrap_means(values) for values in curve])
     deviations = np.abs(draws - curve.mean((1, 2))[:, None])
@@ -148,49 +196,12 @@ def minimum_detectable_effect(values: Array, level: float = 0.95, power: float =
         power: Probability of a significant result.
 
     Returns:
-        The mean; `zero_event_bound` if all values are equal, nan for a single seed or image.
+        The mean; `zero_event_bound` if all values are equal, nan for a single image.
     """
     error, dof = spread(values)
     if _is_constant(values) and not np.isnan(error):
         return zero_event_bound(values.shape[1], level)
     return float((stdtrit(dof, (1 + level) / 2) + stdtrit(dof, power)) * error)
-
-
-def permutation_test(differences: Array) -> float:
-    """Return the two-sided p-value of a sign-flip test: paired differences are symmetric around zero.
-
-    All ``2^S`` sign flips are enumerated, so that p is at least ``2 / 2^S``. If there are more than
-    `MAX_PERMUTATIONS`, that many are sampled.
-
-    Args:
-        differences: Paired differences (S,).
-    """
-    count = len(differences)
-    if 2**count <= MAX_PERMUTATIONS:
-        signs = np.array(list(itertools.product((1, -1), repeat=count)))
-        extra = 0
-    else:
-        signs = np.random.default_rng(0).choice((1, -1), (MAX_PERMUTATIONS, count))
-        extra = 1  # the observed signs
-    sums = np.abs(signs @ differences)
-    as_extreme = int((sums >= np.abs(differences.sum()) * (1 - 1e-9) - 1e-15).sum())
-    return (as_extreme + extra) / (len(signs) + extra)
-
-
-def holm(p: Array) -> Array:
-    """Return p-values after Holm's correction for multiple tests.
-
-    Source: S. Holm, Scandinavian J. Statistics 6 (1979).
-
-    Args:
-        p: P-values (m,).
-
-    Returns:
-        Corrected p-values (m,), at most 1.
-    """
-    order = np.argsort(p, kind="stable")
-    corrected = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order]).clip(max=1)
-    return corrected[np.argsort(order, kind="stable")]
 
 
 def area(beta: np.ndarray, accuracy: np.ndarray) -> float:

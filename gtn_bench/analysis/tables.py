@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
-SCHEMA_VERSION = 2  # of all tables; increased when a column is renamed, removed or redefined
+SCHEMA_VERSION = 3  # of all tables; increased when a column is renamed, removed or redefined
 VERSION_COLUMN = "schema_version"
 
 LEARNER = ["dataset", "teacher", "architecture", "mode", "seed"]
@@ -15,7 +16,7 @@ IDENTITY = [*LEARNER, "perturbation", "beta"]
 SUMMARY_COLUMNS = [
     *IDENTITY,
     *("n", "clean_accuracy", "accuracy", "mean_linf", "mean_l2", "forwards", "backwards", "seconds"),
-    *("grade", "status", "flags", "accuracy_given_correct", "missed_adversarial"),
+    *("grade", "status", "flags", "accuracy_given_correct", "missed_adversarial", "duplicate_of"),
 ]
 CURVE_COLUMNS = [
     *("dataset", "teacher", "architecture", "mode", "perturbation", "beta"),
@@ -25,7 +26,7 @@ CURVE_COLUMNS = [
 COMPARISON_COLUMNS = [
     *("dataset", "teacher", "architecture", "perturbation", "mode", "other"),
     *("area", "other_area", "difference", "ci_low", "ci_high", "p", "p_holm", "minimum_detectable_effect"),
-    *("n_seeds", "n_pairs"),
+    *("n_seeds", "n_pairs", "over", "other_n_seeds", "n_images"),
 ]
 MEASURE_COLUMNS = [
     *("dataset", "teacher", "architecture", "mode", "perturbation"),
@@ -79,9 +80,10 @@ def read_csv(path: Path) -> pd.DataFrame:
     Raises:
         ValueError: If the table has another schema version.
     """
-    names = dict.fromkeys(("dataset", "teacher", "architecture", "mode", "other", "perturbation"), str)
+    names = ("dataset", "teacher", "architecture", "mode", "other", "perturbation", "over")
+    types: dict[str, Any] = {**dict.fromkeys(names, str), "duplicate_of": "Int64"}
     with path.open(encoding="utf-8", newline="") as file:  # pandas would read a path with a colon as a URL
-        table = pd.read_csv(file, dtype=names, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(file, dtype=types, keep_default_na=False, na_values=[""])
     versions = set(table.pop(VERSION_COLUMN)) if VERSION_COLUMN in table else {1}
     if len(table) and versions != {SCHEMA_VERSION}:
         found = ", ".join(map(str, sorted(versions)))

@@ -21,8 +21,13 @@ TRAIN_MODE = {"10_gtn": True, "gtn": False, "vanilla": True}  # by mode, whether
 PERTURBATIONS: dict[str, dict[str, Any]] = {  # with the required values of fields
     "noise": {"distribution": "gaussian"},
     "blur": {"truncate": 3.5, "padding": "reflect"},
-    "fgsm": {"epsilon": None, "random_start": False, "loss": "cross-entropy"},
-    "lbfgs-penalty": {"penalty": "batch", "step": "sign", "beta_parameter": "inverse-weight"},
+    "fgsm": {"target": "untargeted", "epsilon": None, "random_start": False, "loss": "cross-entropy"},
+    "lbfgs-penalty": {
+        "target": "untargeted",
+        "penalty": "batch",
+        "step": "sign",
+        "beta_parameter": "inverse-weight",
+    },
 }
 BATCH = 1000  # images per batch
 

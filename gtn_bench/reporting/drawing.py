@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -15,6 +15,10 @@ from gtn_bench.reporting.names import file_names
 from gtn_bench.store.files import write_atomically
 from gtn_bench.store.hashing import digest, file_digest
 from gtn_bench.store.keys import code_digest
+
+if TYPE_CHECKING:
+    from gtn_bench.reporting.layout import InlineFigure
+    from gtn_bench.reporting.theme import LineStyle
 
 Images = dict[str, dict[str, dict[float, Any]]]  # by perturbation, mode and beta
 
@@ -72,7 +76,7 @@ def _content(results: Results, bands: Bands, published: pd.DataFrame | None) -> 
     """Return a hash of everything that determines the figures."""
     tables = [results.folder / name for name in ("curves.csv", "samples.parquet", "examples.safetensors")]
     tables = [path for path in tables if path.is_file()]  # results can be shared without their large files
-    shown = {key: results.provenance.get(key) for key in ("perturbations", "details", "examples", "note")}
+    shown = {key: results.provenance.get(key) for key in ("perturbations", "details", "examples", "note", "classes")}
     code = code_digest("gtn_bench.reporting.drawing", "gtn_bench.reporting.figures")
     how = [bands, published.to_csv() if published is not None else ""]
     return digest([code, shown, how, *(file_digest(table) for table in tables)])
@@ -81,23 +85,64 @@ def _content(results: Results, bands: Bands, published: pd.DataFrame | None) -> 
 def _draw_all(results: Results, folder: Path, bands: Bands, published: pd.DataFrame | None) -> None:
     from gtn_bench.reporting import figures
 
-    axes, note = results.provenance["perturbations"], results.provenance.get("note", "")
-    styles = figures.style([str(mode) for mode in results.summary["mode"].unique()])
     files, strips = figure_files(results), _strips(results)
-    for perturbation, part in results.curves.groupby("perturbation", sort=False):
-        label = str(perturbation)
-        shared = {"axis": axes[label], "note": note, "name": results.display_name(label)}
-        theirs = None
-        if published is not None:
-            theirs = published[published["perturbation"] == label].assign(accuracy=lambda table: table["published"])
-        figure = figures.curves_figure(part, styles=styles, bands=bands, published=theirs, **shared)
-        figures.save(figure, folder / files[label])
+    for label in map(str, results.curves["perturbation"].unique()):
+        figures.save(draw_curves(results, label, bands, published), folder / files[label])
         if label in strips:
-            figures.save(figures.strip_figure(**strips[label], **shared), folder / f"{files[label]}-examples")
-    names = {label: results.display_name(label) for label in files}
+            figure = figures.strip_figure(**strips[label], **_shared(results, label))
+            figures.save(figure, folder / f"{files[label]}-examples")
     for norm in figures.NORMS:
-        figure = figures.achieved_figure(results.curves, norm, styles, note=note, names=names)
+        note, names = results.provenance.get("note", ""), _names(results)
+        figure = figures.achieved_figure(results.curves, norm, _styles(results), note=note, names=names)
         figures.save(figure, folder / f"over-{norm}")
+
+
+def draw_curves(
+    results: Results, perturbation: str, bands: Bands = "pointwise", published: pd.DataFrame | None = None
+) -> InlineFigure:
+    """Return the figure of the curves of a perturbation.
+
+    Args:
+        results: The results.
+        perturbation: Its label.
+        bands: The bands of the curves.
+        published: Points of the reference study beside the curves, from `published_beside`.
+    """
+    from gtn_bench.reporting import figures
+
+    part, theirs = results.curves[results.curves["perturbation"] == perturbation], None
+    if published is not None:
+        theirs = published[published["perturbation"] == perturbation].assign(accuracy=lambda table: table["published"])
+    shared = _shared(results, perturbation)
+    return figures.curves_figure(part, styles=_styles(results), bands=bands, published=theirs, **shared)
+
+
+def draw_overview(results: Results) -> InlineFigure:
+    """Return a figure with a panel for each perturbation.
+
+    Args:
+        results: The results.
+    """
+    from gtn_bench.reporting import figures
+
+    axes, note = results.provenance["perturbations"], results.provenance.get("note", "")
+    return figures.overview_figure(results.curves, axes, _styles(results), note=note, names=_names(results))
+
+
+def _styles(results: Results) -> Mapping[str, LineStyle]:
+    from gtn_bench.reporting import figures
+
+    return figures.style([str(mode) for mode in results.summary["mode"].unique()])
+
+
+def _shared(results: Results, label: str) -> dict[str, Any]:
+    """Return what all figures of a perturbation show."""
+    axis, note = results.provenance["perturbations"][label], results.provenance.get("note", "")
+    return {"axis": axis, "note": note, "name": results.display_name(label)}
+
+
+def _names(results: Results) -> dict[str, str]:
+    return {label: results.display_name(label) for label in figure_files(results)}
 
 
 def _strips(results: Results) -> dict[str, Mapping[str, Any]]:
@@ -114,6 +159,7 @@ def _strips(results: Results) -> dict[str, Mapping[str, Any]]:
             "perturbed": perturbed,
             "predictions": seen[seen["perturbation"] == perturbation],
             "label": int(seen["label"].iloc[0]),
+            "classes": results.provenance.get("classes", ()),
         }
         for perturbation, perturbed in found.items()
     }

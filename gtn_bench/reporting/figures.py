@@ -8,18 +8,17 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gtn_bench.analysis.acceptance import for_each_teacher, pooled_or_all
 from gtn_bench.analysis.curves import BANDS, Bands
 from gtn_bench.config.labels import ACCEPTED
-from gtn_bench.reporting.layout import Panels, finish, grid, save
+from gtn_bench.reporting.layout import InlineFigure, Panels, finish, grid, save
 from gtn_bench.reporting.strips import strip_figure
 from gtn_bench.reporting.text import wrap
-from gtn_bench.reporting.theme import SIZE, LineStyle, style, theme
+from gtn_bench.reporting.theme import SIZE, SMALL, LineStyle, style, theme
 
-__all__ = ["NORMS", "achieved_figure", "curves_figure", "save", "strip_figure", "style"]
+__all__ = ["NORMS", "achieved_figure", "curves_figure", "overview_figure", "save", "strip_figure", "style"]
 
 Norm = Literal["l2", "linf"]
 NORMS: dict[Norm, str] = {"l2": "L2", "linf": "L-infinity"}
@@ -41,7 +40,7 @@ def curves_figure(
     published: pd.DataFrame | None = None,
     note: str = "",
     name: str = "",
-) -> Figure:
+) -> InlineFigure:
     """Draw accuracy over beta for one perturbation: a line with its 95 % band per mode.
 
     The figure has one panel per architecture, and one for the accepted architectures together if there are several.
@@ -77,7 +76,7 @@ def curves_figure(
 @theme()
 def achieved_figure(
     curves: pd.DataFrame, norm: Norm, styles: Styles, *, note: str = "", names: Mapping[str, str] | None = None
-) -> Figure:
+) -> InlineFigure:
     """Draw accuracy over the mean distance between perturbed and clean images, one panel per perturbation.
 
     All panels have the same axis. Each teacher starts a new row. Accepted architectures are pooled; if a teacher has
@@ -100,6 +99,31 @@ def achieved_figure(
     return finish(panels, xlabel=caption, ylabel="accuracy", note=note, legend=_legend_entries(shown, styles))
 
 
+@theme()
+def overview_figure(
+    curves: pd.DataFrame, axes: Mapping[str, str], styles: Styles, *, note: str = "", names: Mapping[str, str]
+) -> InlineFigure:
+    """Draw accuracy over beta with 95 % bands, one panel per perturbation.
+
+    Each teacher starts a new row. Accepted architectures are pooled; if a teacher has none, each architecture has its
+    own line.
+
+    Args:
+        curves: Rows of curves.csv.
+        axes: Meaning of beta, by perturbation.
+        styles: Line style of each mode, from `style`.
+        note: Warning above the panels.
+        names: Name of each perturbation in the titles.
+    """
+    shown = pooled_or_all(curves)
+    panels, parts = _grid(shown, "perturbation", sharex=False)
+    for part in parts:
+        _draw_curves(part.panel, part.rows, styles, "pointwise")
+        _set_title(part, names[part.name])
+        part.panel.set_xlabel(wrap(axes[part.name], _WIDTH, SMALL), fontsize=SMALL, parse_math=False)
+    return finish(panels, xlabel="beta", ylabel="accuracy", note=note, legend=_legend_entries(shown, styles))
+
+
 class _Part(NamedTuple):
     """The content of a panel: the rows of a table with one teacher and one value of another column."""
 
@@ -111,7 +135,7 @@ class _Part(NamedTuple):
     several: bool  # there is more than one teacher
 
 
-def _grid(shown: pd.DataFrame, column: str) -> tuple[Panels, list[_Part]]:
+def _grid(shown: pd.DataFrame, column: str, *, sharex: bool = True) -> tuple[Panels, list[_Part]]:
     """Return a grid with a panel for each teacher and value of a column. Each teacher starts a new row."""
     groups = {
         str(teacher): list(rows.groupby(column, sort=False)) for teacher, rows in shown.groupby("teacher", sort=False)
@@ -119,7 +143,7 @@ def _grid(shown: pd.DataFrame, column: str) -> tuple[Panels, list[_Part]]:
     columns = min(_COLUMNS, max(len(parts) for parts in groups.values()))
     rows = sum(-(-len(parts) // columns) for parts in groups.values())
     scale = _ALONE if rows == columns == 1 else 1.0
-    panels = grid(rows, columns, scale * _WIDTH, scale * _HEIGHT, sharex=True, sharey=True)
+    panels = grid(rows, columns, scale * _WIDTH, scale * _HEIGHT, sharex=sharex, sharey=True)
     found: list[_Part] = []
     used = np.zeros((rows, columns), bool)
     row = 0
@@ -134,7 +158,7 @@ def _grid(shown: pd.DataFrame, column: str) -> tuple[Panels, list[_Part]]:
     below = np.vstack([used[1:], np.zeros((1, columns), bool)])  # whether the panel below is used
     for panel, visible, labeled in zip(panels.axes.flat, used.flat, (used & ~below).flat, strict=True):
         panel.set_visible(visible)
-        panel.tick_params(labelbottom=labeled)
+        panel.tick_params(labelbottom=labeled or not sharex)
     return panels, found
 
 
@@ -150,7 +174,8 @@ def _draw_curves(panel: Axes, rows: pd.DataFrame, styles: Styles, bands: Bands) 
     if len(beta) and beta.min() > 0 and beta.max() / beta.min() >= 50:
         panel.set_xscale("log")
     low, high = BANDS[bands]
-    curves = [(styles[str(mode)], curve) for mode, curve in rows.sort_values("beta").groupby("mode", sort=False)]
+    groups = rows.sort_values("beta").groupby(["mode", "architecture"], sort=False)
+    curves = [(styles[str(mode)], curve) for (mode, _), curve in groups]
     opacity = 1.2 / max(8, len(curves))  # many bands on top of each other would hide the curves
     for line, curve in curves:
         panel.fill_between(curve["beta"], curve[low], curve[high], color=line.color, alpha=opacity, linewidth=0)

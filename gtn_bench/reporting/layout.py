@@ -6,6 +6,7 @@ legends and notes: nothing is cut, and nothing overlaps.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,19 @@ from gtn_bench.reporting.theme import SIZE, SMALL, WARNING, theme
 _NARROWEST = 3.4  # inches; captions and notes have at least this width
 _GAP = 0.1  # inches between neighbors
 _KEY = 0.65  # inches of a line in a legend, with the space around it
+_PAGE = 96  # pixels per inch of a page
+
+
+class InlineFigure(Figure):
+    """A figure that a notebook shows inline, whichever backend of matplotlib is active, or none."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """Return the figure as PNG at twice the resolution of a page, and its size on the page in pixels."""
+        stream = io.BytesIO()
+        with theme():
+            self.savefig(stream, format="png", dpi=2 * _PAGE, metadata={"Software": None})
+        width, height = (round(_PAGE * inches) for inches in self.get_size_inches())
+        return stream.getvalue(), {"width": width, "height": height}
 
 
 class Panels(NamedTuple):
@@ -34,7 +48,7 @@ class Panels(NamedTuple):
         width, height: Size of a panel in inches, without labels.
     """
 
-    figure: Figure
+    figure: InlineFigure
     axes: np.ndarray[Any, Any]
     width: float
     height: float
@@ -48,7 +62,7 @@ def grid(rows: int, columns: int, width: float, height: float, **sharing: Any) -
         width, height: Size of a panel in inches, without labels.
         sharing: `sharex` and `sharey` of `Figure.subplots`.
     """
-    figure = Figure(figsize=(columns * width, rows * height))
+    figure = InlineFigure(figsize=(columns * width, rows * height))
     FigureCanvasAgg(figure)
     whole = {"left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": 0, "hspace": 0}
     return Panels(figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw=whole, **sharing), width, height)
@@ -56,7 +70,7 @@ def grid(rows: int, columns: int, width: float, height: float, **sharing: Any) -
 
 def finish(
     panels: Panels, *, xlabel: str = "", ylabel: str = "", note: str = "", legend: Mapping[str, Artist] | None = None
-) -> Figure:
+) -> InlineFigure:
     """Put labels around the panels, and give the figure the size that all of them need.
 
     The legend is right of the panels if it is not higher than they are, else below them in columns.
@@ -86,6 +100,7 @@ def finish(
         (right if fits else below).append(_legend(figure, legend.values(), labels, columns))
     beside = [_text(figure, ylabel, fontsize=SIZE, rotation="vertical")] if ylabel else []
     above = [_text(figure, wrap(note, wide, SMALL), fontsize=SMALL, color=WARNING)] if note else []
+    wide = max(wide, *(_size(artist)[0] for artist in (*below, *above)), 0)  # lines can be a pixel wider than expected
 
     # Positions are in inches from the lower left corner. The figure grows from there to the right and to the top.
     left = _GAP + sum(_size(artist)[0] + _GAP for artist in beside)

@@ -11,14 +11,15 @@ import jinja2
 from gtn_bench.analysis.acceptance import acceptance, pooled_or_all
 from gtn_bench.analysis.checks import CHECKS
 from gtn_bench.analysis.curves import Bands
-from gtn_bench.analysis.leaderboard import leaderboard
 from gtn_bench.analysis.results import Results
 from gtn_bench.config.labels import ACCEPTED
 from gtn_bench.config.suite import load
 from gtn_bench.reference.curves import SOURCE
 from gtn_bench.reporting import markdown, tables
 from gtn_bench.reporting.drawing import draw, figure_files, with_strips
-from gtn_bench.reporting.sentences import sentence
+from gtn_bench.reporting.learners import data_set, duplicates, findings, learner_count, single_learners
+from gtn_bench.reporting.sentences import pairs_of_learners, sentence
+from gtn_bench.reporting.training import training_differences
 from gtn_bench.store.files import make_folder, write_atomically
 
 
@@ -49,6 +50,9 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
     if len(done):
         draw(results, bands, published)
     alone = pooled_or_all(curves)
+    one_mode, one_architecture = (summary[name].nunique() == 1 for name in ("mode", "architecture"))
+    none_accepted = not acceptance(summary, results.rule)[ACCEPTED].any()
+    decides = suite.acceptance > 0 or not one_architecture or none_accepted
     failed, flagged = summary[summary["status"] == "error"], summary[summary["flags"] != ""]
     table = markdown.markdown_table
     distances = ""
@@ -56,19 +60,34 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
         distances = table(tables.published_table(results, published))
     context = {
         "suite": suite,
+        "data_set": data_set(suite),
+        "learners": learner_count(suite, summary),
+        "duplicates": duplicates(summary),
+        "training": training_differences(suite),
+        "singles": single_learners(alone),
+        "findings": findings(results.provenance.get("models", ())),
+        "warned": any(
+            not sentence.startswith("note: ")
+            for model in results.provenance.get("models", ())
+            for sentence in model["findings"]
+        ),
+        "one_mode": one_mode,
+        "seeds": summary["seed"].nunique(),
+        "one_architecture": one_architecture,
+        "kinds": _kinds(results),
         "bands": bands,
         "distances": distances,
         "source": SOURCE,
         "measures": table(tables.measures_table(results)) if len(done) else "",
-        "leaderboard": table(leaderboard(summary)) if len(done) and (done["forwards"] > 0).any() else "",
+        "leaderboard": table(tables.leaderboard_table(results)) if len(done) and (done["forwards"] > 0).any() else "",
         "rejected": sorted(set(summary.loc[summary["status"] == "rejected", "architecture"])),
         "provenance": results.provenance,
-        "none_accepted": not acceptance(summary, results.rule)[ACCEPTED].any(),
+        "none_accepted": none_accepted,
         "overview": table(tables.overview_table(results)) if len(done) else "",
         "pooled": (curves["architecture"] == ACCEPTED).any(),
         "out_of_reach": _out_of_reach(results),
         "alone": sorted(set(alone.loc[alone["architecture"] != ACCEPTED, "teacher"])),
-        "acceptance": table(tables.acceptance_table(results)) if len(failed) < len(summary) else "",
+        "acceptance": table(tables.acceptance_table(results)) if decides and len(failed) < len(summary) else "",
         "differences": _differences(results),
         "sections": _sections(results, {entry.title: entry.samples for entry in suite.perturbations}),
         "cells": len(summary),
@@ -84,6 +103,7 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
             if any(name in flags.split("; ") for flags in flagged["flags"])
         },
         "errors": _last_lines(results.provenance["errors"]),
+        "attack_errors": list(dict.fromkeys(row["error"] for row in results.provenance.get("attack_errors", ()))),
     }
     return write_page(results.folder, "report.md.j2", context)
 
@@ -124,11 +144,21 @@ def _sections(results: Results, samples: dict[str, int | None]) -> list[dict[str
     ]
 
 
+def _kinds(results: Results) -> dict[str, bool]:
+    """Return which kinds of comparisons there are, and whether there are several kinds."""
+    records = pooled_or_all(results.comparisons).to_dict("records")
+    shown: list[dict[str, Any]] = [{str(name): value for name, value in row.items()} for row in records]
+    pairs = [row for row in shown if pairs_of_learners(row)]
+    models = [row for row in shown if row["over"] == "images"]
+    kinds = {"pairs": bool(pairs), "models": bool(models), "mixed": len(pairs) + len(models) < len(shown)}
+    return {**kinds, "several": sum(kinds.values()) > 1}
+
+
 def _out_of_reach(results: Results) -> bool:
     """Return True if no comparison can be significant, with so few pairs and so many comparisons."""
     found = results.comparisons
     shown = pooled_or_all(found)
-    if results.rule.controls or shown["ci_low"].isna().all():
+    if results.rule.controls or shown["ci_low"].isna().all() or _kinds(results)["mixed"] or _kinds(results)["models"]:
         return False
     families = found.groupby("architecture").size()
     return bool((2.0 ** (1 - shown["n_pairs"]) * shown["architecture"].map(families) > 0.05).all())

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from gtn_bench.reporting.layout import finish, grid
-from gtn_bench.reporting.text import wrap
+from gtn_bench.reporting.layout import InlineFigure, finish, grid
+from gtn_bench.reporting.text import text_width, wrap
 from gtn_bench.reporting.theme import INK, SMALL, WARNING, theme
 
 Array = np.ndarray[Any, Any]
@@ -19,6 +18,10 @@ Array = np.ndarray[Any, Any]
 _MOST = 10  # perturbed images per row
 _SIDE, _THINNEST, _LONGEST = 0.75, 0.2, 2.5  # inches of an image: the usual longest side, bounds of elongated ones
 _LABELS = 1.6  # inches of the labels of rows
+_TEXT = 1.0  # inches of a line of text below an image
+
+
+_BELOW: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": SMALL, "parse_math": False}
 
 
 class Tile(NamedTuple):
@@ -46,9 +49,10 @@ def strip_figure(
     label: int,
     axis: str,
     *,
+    classes: Sequence[str] = (),
     note: str = "",
     name: str = "",
-) -> Figure:
+) -> InlineFigure:
     """Draw a test image, clean and at each strength, with the predicted class below it; one row per mode.
 
     Args:
@@ -57,20 +61,27 @@ def strip_figure(
         predictions: Columns mode, beta, clean_prediction, prediction.
         label: True class of the image.
         axis: Meaning of beta.
+        classes: Names of the classes; by default their numbers.
         note: Warning above the images.
         name: Name of the perturbation in the caption.
     """
     betas = sorted({beta for images in perturbed.values() for beta in images})
     shown = [betas[place] for place in _spread(len(betas), _MOST)]
-    tiles = []
+    tiles: list[Tile] = []
+
+    def add(row: int, column: int, image: Array, predicted: int) -> None:
+        name, right = _class(predicted, classes), predicted == label
+        tiles.append(Tile(row, column, image, name if right else f"{name} ✗", INK if right else WARNING))
+
     for row, (mode, images) in enumerate(perturbed.items()):
         mine = predictions[predictions["mode"] == mode]
         predicted = dict(zip(mine["beta"], mine["prediction"], strict=True))
-        tiles.append(_predicted(row, 0, clean, mine["clean_prediction"].iloc[0], label))
+        add(row, 0, clean, mine["clean_prediction"].iloc[0])
         for column, beta in enumerate(shown, start=1):
             if beta in images:
-                tiles.append(_predicted(row, column, images[beta], predicted[beta], label))
+                add(row, column, images[beta], predicted[beta])
     caption = [f"{name}: beta ({axis})" if name else f"beta ({axis})", "predicted class below each image, ✗ if wrong"]
+    caption.append(f"true class {_class(label, classes)}")
     if len(shown) < len(betas):
         caption.append(f"{len(shown)} of {len(betas)} strengths")
     if len(clean) not in (1, 3):
@@ -81,7 +92,7 @@ def strip_figure(
 
 def tiles_figure(
     tiles: Sequence[Tile], rows: Sequence[str], columns: Sequence[str], *, xlabel: str, ylabel: str = "", note: str = ""
-) -> Figure:
+) -> InlineFigure:
     """Draw a grid of images of the same shape. Call it inside `theme`.
 
     Args:
@@ -95,17 +106,20 @@ def tiles_figure(
     width, height = _size(tiles[0].image.shape[1:])
     labels = [wrap(label, _LABELS, SMALL) for label in rows]
     lines = max(label.count("\n") + 1 for label in labels)
-    below = 0.3 if any(tile.text for tile in tiles) else 0.1
-    pitch = (max(width, 0.6) + 0.1, max(height + below, (1 + 1.25 * lines) * SMALL / 72))
+    texts = [wrap(tile.text, _TEXT, SMALL) for tile in tiles]
+    widest = max(text_width(line, SMALL) for text in texts for line in text.split("\n"))
+    most = max(text.count("\n") + 1 if text else 0 for text in texts)  # lines below an image
+    below = 0.1 + most * (0.05 + 1.2 * SMALL / 72)
+    pitch = (max(width, widest, 0.6) + 0.1, max(height + below, (1 + 1.25 * lines) * SMALL / 72))
     panels = grid(1, 1, len(columns) * pitch[0], (len(rows) - 1) * pitch[1] + height)
     panel: Axes = panels.axes[0, 0]
-    for tile in tiles:
+    for tile, text in zip(tiles, texts, strict=True):
         center, top = (tile.column + 0.5) * pitch[0], tile.row * pitch[1]
         extent = (center - width / 2, center + width / 2, top + height, top)
         panel.imshow(
             _shown(tile.image), extent=extent, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto"
         )
-        panel.text(center, top + height + 0.04, tile.text, color=tile.color, ha="center", va="top", fontsize=SMALL)
+        panel.text(center, top + height + 0.04, text, color=tile.color, **_BELOW)
     panel.set(xlim=(0, panels.width), ylim=(panels.height, 0))
     panel.set_xticks([(column + 0.5) * pitch[0] for column in range(len(columns))], columns)
     panel.set_yticks([row * pitch[1] + height / 2 for row in range(len(rows))], labels, parse_math=False)
@@ -114,10 +128,9 @@ def tiles_figure(
     return finish(panels, xlabel=xlabel, ylabel=ylabel, note=note)
 
 
-def _predicted(row: int, column: int, image: Array, prediction: int, label: int) -> Tile:
-    """Return a tile with the predicted class below the image, marked if it is wrong."""
-    right = prediction == label
-    return Tile(row, column, image, f"{prediction}" if right else f"{prediction} ✗", INK if right else WARNING)
+def _class(number: int, names: Sequence[str]) -> str:
+    """Return the name of a class; its number if it has none."""
+    return " ".join(names[number].split()) if number < len(names) else f"{number}"
 
 
 def _shown(image: Array) -> Array:

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from gtn_bench.analysis.acceptance import acceptance, pooled_or_all
+from gtn_bench.analysis.leaderboard import leaderboard
 from gtn_bench.analysis.measures import overview
 from gtn_bench.analysis.results import Results
+from gtn_bench.config.labels import NO_TEACHER
 from gtn_bench.reference.curves import beside, distances
 
 _KEYS = ["teacher", "architecture", "mode", "seed", "perturbation", "beta"]
@@ -44,7 +46,17 @@ def overview_table(results: Results) -> pd.DataFrame:
     """
     table = overview(results.summary, results.rule)
     known = set(results.summary["perturbation"])
-    return table.rename(columns={name: results.display_name(name) for name in table.columns if name in known})
+    names = {name: results.display_name(name) for name in table.columns if name in known}
+    return _without_constants(results, table.rename(columns=names))
+
+
+def leaderboard_table(results: Results) -> pd.DataFrame:
+    """Return the metrics of leaderboards, one row per teacher, architecture and mode.
+
+    Args:
+        results: The results of a run.
+    """
+    return _without_constants(results, leaderboard(results.summary))
 
 
 def acceptance_table(results: Results) -> pd.DataFrame:
@@ -62,7 +74,7 @@ def acceptance_table(results: Results) -> pd.DataFrame:
         reasons.append(
             ", ".join(f"{mode} failed" if np.isnan(mean) else f"{mode} {mean:.3f}" for mode, mean in short.items())
         )
-    return table.assign(reason=reasons)
+    return _without_constants(results, table.assign(reason=reasons), "teacher")
 
 
 def measures_table(results: Results) -> pd.DataFrame:
@@ -93,7 +105,18 @@ def cells_table(results: Results, cells: pd.DataFrame, *more: str) -> pd.DataFra
 
 def _displayed(results: Results, table: pd.DataFrame) -> pd.DataFrame:
     """Return a table with the display names of its perturbations."""
-    return table.assign(perturbation=[results.display_name(str(name)) for name in table["perturbation"]])
+    names = [results.display_name(str(name)) for name in table["perturbation"]]
+    return _without_constants(results, table.assign(perturbation=names))
+
+
+def _without_constants(results: Results, table: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """Return a table without the columns `teacher` and `architecture` if a run has no teacher, or one architecture."""
+    summary = results.summary
+    constant = {
+        "teacher": (summary["teacher"] == NO_TEACHER).all(),
+        "architecture": summary["architecture"].nunique() == 1,
+    }
+    return table.drop(columns=[name for name in names or constant if constant[name]], errors="ignore")
 
 
 def _order_of_appearance(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -111,6 +134,7 @@ def _with_interval(table: pd.DataFrame, value: str, low: str, high: str) -> list
     """Return the value of each row with its interval in brackets, if it has one."""
     cells = []
     for middle, lower, upper in table[[value, low, high]].itertuples(index=False):
-        interval = "" if np.isnan(lower) else f" [{_short(lower)}, {_short(upper)}]"
+        none = np.isnan(lower) or np.isinf([middle, lower, upper]).all()
+        interval = "" if none else f" [{_short(lower)}, {_short(upper)}]"
         cells.append(_short(middle) + interval)
     return cells

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from gtn_bench.reporting.layout import finish, grid
+from gtn_bench.reporting.layout import InlineFigure, finish, grid
 from gtn_bench.reporting.strips import Array, Tile, tiles_figure
 from gtn_bench.reporting.theme import style, theme
 
@@ -15,7 +14,7 @@ _WIDTH, _HEIGHT = 2.9, 1.9  # inches of a panel
 
 
 @theme()
-def learning_figure(history: dict[str, Any]) -> Figure:
+def learning_figure(history: dict[str, Any]) -> InlineFigure:
     """Draw the meta-loss over meta-steps, and the validation accuracy of learners if it was measured.
 
     Args:
@@ -38,7 +37,7 @@ def learning_figure(history: dict[str, Any]) -> Figure:
 
 
 @theme()
-def curriculum_figure(images: Array, labels: Array, steps: int = 8, classes: int = 10) -> Figure:
+def curriculum_figure(images: Array, labels: Array, steps: int = 8, classes: int = 10) -> InlineFigure:
     """Draw the first image of each class in some inner steps: one row per inner step, one column per class.
 
     Args:
@@ -66,7 +65,7 @@ def curriculum_figure(images: Array, labels: Array, steps: int = 8, classes: int
 
 
 @theme()
-def rates_figure(lr: Array, momentum: Array) -> Figure:
+def rates_figure(lr: Array, momentum: Array) -> InlineFigure:
     """Draw the learned rates and momenta over inner steps.
 
     Args:

@@ -1,0 +1,120 @@
+"""Results as notebooks show them: a table and the curves inline."""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import os
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gtn_bench.analysis import results
+from gtn_bench.analysis.results import RERUN
+from gtn_bench.config.errors import ConfigError, did_you_mean, listed, shown
+from gtn_bench.config.paths import user_path
+from gtn_bench.reporting import tables
+from gtn_bench.reporting.drawing import draw_curves, draw_overview
+
+if TYPE_CHECKING:
+    from gtn_bench.reporting.layout import InlineFigure
+
+
+class Results(results.Results):
+    """The results of a run, read from its output folder when they are accessed.
+
+    A notebook shows a table and the curves of them.
+
+    Args:
+        folder: The output folder.
+
+    Attributes:
+        folder: The output folder.
+
+    Raises:
+        ConfigError: If the folder holds no results.
+    """
+
+    def figure(self, perturbation: str | None = None) -> InlineFigure:
+        """Return a figure of accuracy over strength. It is not registered with pyplot; notebooks show it inline.
+
+        Args:
+            perturbation: A perturbation, for one panel per architecture; None for one panel per perturbation.
+
+        Raises:
+            ConfigError: If there is no such perturbation, or no cell of it was evaluated.
+        """
+        known = [str(label) for label in self.curves["perturbation"].unique()]
+        if not known:
+            raise ConfigError(f"{self.folder}: no cell was evaluated; see results.errors")
+        if perturbation is None and len(known) > 1:
+            return draw_overview(self)
+        if perturbation not in (None, *known):
+            name = shown(perturbation)
+            raise ConfigError(f"{self.folder}: no perturbation is called {name}{did_you_mean(perturbation, known)}")
+        return draw_curves(self, perturbation or known[0])
+
+    def _repr_html_(self) -> str:
+        try:
+            return "".join(self._parts())
+        except ConfigError as error:
+            return f"<p>{escape(str(error))}</p>"
+
+    def _parts(self) -> list[str]:
+        """Return the parts of the HTML representation."""
+        status, flags = self.summary["status"], self.summary["flags"]
+        parts = [f"<p><b>{escape(self.provenance['suite'])}</b>, {escape(str(self.folder))}: {len(status)} cells</p>"]
+        if failed := int((status == "error").sum()):
+            parts.append(f"<p><b>{failed} of {len(status)} cells failed</b>; see <code>results.errors</code></p>")
+        if suspect := int((flags != "").sum()):
+            parts.append(
+                f"<p><b>{suspect} of {len(status)} cells fail a sanity check</b>; see <code>results.summary</code></p>"
+            )
+        if not (status == "done").any():
+            return [*parts, "<p>No cell was evaluated.</p>"]
+        table = tables.overview_table(self)
+        parts.append(table.to_html(index=False, border=0, na_rep="", float_format="{:.3f}".format))
+        image, size = self.figure()._repr_png_()
+        source = f"data:image/png;base64,{base64.b64encode(image).decode()}"
+        style = f"width: {size['width']}px; max-width: 100%"
+        return [*parts, f'<img alt="Accuracy over beta" style="{style}" src="{source}"/>']
+
+
+def open(folder: str | os.PathLike[str]) -> Results:
+    """Open the results of a run.
+
+    Args:
+        folder: The output folder.
+
+    Returns:
+        The results.
+
+    Raises:
+        ConfigError: If the folder holds no results, or its run has not finished.
+    """
+    path = user_path(folder)
+    expected = f"{path}: expects the output folder of a run"
+    if path.is_file():
+        inside = f"; did you mean {path.parent}?" if (path.parent / "summary.csv").is_file() else ""
+        raise ConfigError(f"{expected}, got a file{inside}")
+    if (path / "teacher.yaml").is_file():
+        raise ConfigError(f"{expected}, got that of a teacher")
+    if not (path / "summary.csv").is_file():
+        found = "no summary.csv in it" if path.is_dir() else "no such folder"
+        raise ConfigError(f"{expected}, found {found}{_nearest(path)}")
+    if not (path / "provenance.json").is_file():
+        raise ConfigError(f"{path}: its run has not finished; {RERUN}")
+    opened = Results(path)
+    opened.check()
+    return opened
+
+
+def _nearest(path: Path) -> str:
+    """Return the end of the message about a folder without results: results near it, or how to get them."""
+    runs = sorted(found.parent for found in path.glob("*/summary.csv"))
+    if runs:
+        return f"; did you mean {runs[0]}?" if len(runs) == 1 else f"; it holds those of {listed(runs, str)}"
+    beside = {found.parent.name: found.parent for found in path.parent.glob("*/summary.csv")}
+    if near := difflib.get_close_matches(path.name, beside, n=1):
+        return f"; did you mean {beside[near[0]]}?"
+    return f"; if its run was interrupted, {RERUN}"
