@@ -8,6 +8,9 @@ results = gtn_bench.run(plan, "results")  # resumes if it was interrupted
 print(results.curves)
 gtn_bench.report("results")  # figures and report.md
 
+results = gtn_bench.evaluate(model, (x, y), "quick")  # any torch.nn.Module, any arrays
+results = gtn_bench.open("results/demo")  # the results of an earlier run
+
 spec = gtn_bench.load_teacher("digits")  # or a path to a YAML file
 gtn_bench.teach(spec, "teachers/digits")  # resumes if it was interrupted
 """
@@ -18,14 +21,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gtn_bench.analysis.results import Results
     from gtn_bench.config.errors import ConfigError, RunError
     from gtn_bench.config.suite import Suite
+    from gtn_bench.execution.evaluate import evaluate
     from gtn_bench.execution.runner import run
     from gtn_bench.execution.teach import TeacherSpec, load_teacher, retrain, teach
+    from gtn_bench.models.from_function import architecture
+    from gtn_bench.perturbations.function import perturbation
     from gtn_bench.planning.cells import Plan
     from gtn_bench.planning.planner import load, plan
     from gtn_bench.reporting import report
+    from gtn_bench.reporting.notebook import Results, open
 
 __version__ = "0.1.0"
 __all__ = [
@@ -35,8 +41,12 @@ __all__ = [
     "RunError",
     "Suite",
     "TeacherSpec",
+    "architecture",
+    "evaluate",
     "load",
     "load_teacher",
+    "open",
+    "perturbation",
     "plan",
     "report",
     "retrain",
@@ -47,12 +57,16 @@ __all__ = [
 _MODULES = {
     "ConfigError": "config.errors",
     "Plan": "planning.cells",
-    "Results": "analysis.results",
+    "Results": "reporting.notebook",
     "RunError": "config.errors",
     "Suite": "config.suite",
     "TeacherSpec": "execution.teach",
+    "architecture": "models.from_function",
+    "evaluate": "execution.evaluate",
     "load": "planning.planner",
     "load_teacher": "execution.teach",
+    "open": "reporting.notebook",
+    "perturbation": "perturbations.function",
     "plan": "planning.planner",
     "report": "reporting",
     "retrain": "execution.teach",

@@ -16,9 +16,12 @@ import typer
 from gtn_bench import __version__, console
 from gtn_bench.config.errors import ConfigError, RunError
 from gtn_bench.config.paths import user_path
+from gtn_bench.store.progress import reporting_to
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from gtn_bench.planning.cells import Plan
 
 app = typer.Typer(
     help="Are networks trained on synthetic data less robust?",
@@ -66,6 +69,30 @@ Architectures = Annotated[
     list[str] | None, typer.Option("--architecture", help="Only this architecture of the suite; repeatable.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for another program.")]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="FILE.py", help="Python file to import; suites can name what it defines."),
+]
+ModelArchitecture = Annotated[
+    str,
+    typer.Option("--architecture", metavar="NAME", help="Architecture: a name, or '{name: ...}' as in a suite."),
+]
+Weights = Annotated[
+    list[str],
+    typer.Option("--weights", metavar="FILE", help="Weights; repeatable. LABEL=FILE compares several modes."),
+]
+Data = Annotated[
+    str, typer.Option("--data", metavar="DATA", help="Test images: a file, a folder, a data set's name, or '{...}'.")
+]
+Mean = Annotated[
+    str | None, typer.Option(help="Mean that the model expects to be subtracted: 0.5, or one per channel: 0.5,0.5,0.5.")
+]
+Std = Annotated[str | None, typer.Option(help="Standard deviation that the model expects pixels to be divided by.")]
+Layout = Annotated[str | None, typer.Option(help="Layout of the images where it is ambiguous: NCHW or NHWC.")]
+NumClasses = Annotated[int | None, typer.Option(min=2, help="Number of classes, if labels do not tell.")]
+SamplesPerForward = Annotated[
+    int, typer.Option(min=1, help="Forward passes that are averaged, for a model with random outputs.")
+]
 
 
 def main() -> None:
@@ -74,7 +101,8 @@ def main() -> None:
     Exit codes: 0 done, 1 some cells failed, 2 invalid usage, suite or input, 130 interrupted.
     """
     try:
-        app()
+        with console.bar_for_long_work() as report, reporting_to(report):
+            app()
     except ConfigError as error:
         for line in str(error).splitlines():
             console.complain(line, "error:")
@@ -97,17 +125,24 @@ def run(
     workers: Workers = None,
     limit: Limit = None,
     architecture: Architectures = None,
+    plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Train, attack and report a suite. Cached parts are not computed again."""
-    from gtn_bench.execution import runner
     from gtn_bench.planning.planner import load, plan
 
+    _load_plugins(plugin)
     chosen = load(suite)
     if architecture:
         chosen = chosen.only(architecture)
     planned = plan(chosen, _parse_limit(limit))
-    folder = _folder(out, Path("results") / planned.suite.name)
+    _run(planned, _folder(out, Path("results") / planned.suite.name), device, workers, as_json)
+
+
+def _run(planned: Plan, folder: Path, device: Device, workers: int | None, as_json: bool) -> None:
+    """Run a plan, write the report and print what came out."""
+    from gtn_bench.execution import runner
+
     with console.progress_bars(quiet=as_json) as bars, warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\d+ of \d+ cells failed", RuntimeWarning)  # said below
         report_stage = console.stage_reporter(bars)
@@ -122,11 +157,13 @@ def run(
     else:
         if note := results.provenance["note"]:
             console.warn(note)
+        console.show_findings(results.provenance["models"])
         if (results.summary["status"] == "rejected").all():
             console.say(
                 f"no architecture is accepted at clean accuracy {planned.suite.acceptance:g}; nothing was attacked"
             )
         console.show_overview(results)
+        console.show_suspects(results)
         console.say(f"report: {page}")
     if failed:
         console.complain(f"{failed} of {len(results.summary)} cells failed; the report lists them")
@@ -138,6 +175,106 @@ def run(
 def demo(out: Out = None, device: OnDevice = Device.auto, workers: Workers = None, as_json: Json = False) -> None:
     """Run the demo suite: handwritten digits, a meta-trained teacher, three modes, four perturbations."""
     run("demo", out, device, workers, as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    architecture: ModelArchitecture,
+    weights: Weights,
+    data: Data,
+    suite: Annotated[
+        str, typer.Option("--suite", metavar="SUITE", help="The suite whose perturbations count.")
+    ] = "quick",
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Output folder; by default one for these models, data and suite.")
+    ] = None,
+    mean: Mean = None,
+    std: Std = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Layout of the images where it is ambiguous: NCHW or NHWC.")
+    ] = None,
+    num_classes: Annotated[int | None, typer.Option(min=2, help="Number of classes, if labels do not tell.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Goal of targeted attacks: a class, next, least-likely or random.")
+    ] = None,
+    samples_per_forward: SamplesPerForward = 1,
+    eight_bit: Annotated[
+        bool, typer.Option("--eight-bit", help="Judge perturbed images after rounding them to 8 bits per pixel.")
+    ] = False,
+    save_adversarial: Annotated[
+        bool, typer.Option("--save-adversarial", help="Keep all perturbed images in DIR/adversarial.")
+    ] = False,
+    limit: Limit = None,
+    device: OnDevice = Device.auto,
+    workers: Workers = None,
+    plugin: Plugins = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate existing weights on any data under the perturbations of a suite."""
+    from gtn_bench.planning.adapting import check_folder_of, checkpoints_in, default_folder
+    from gtn_bench.planning.planner import plan
+
+    _load_plugins(plugin)
+    adapted = checkpoints_in(
+        suite,
+        architecture,
+        weights,
+        data,
+        mean=mean,
+        std=std,
+        layout=layout,
+        num_classes=num_classes,
+        samples_per_forward=samples_per_forward,
+        eight_bit=eight_bit,
+        save_adversarial=save_adversarial,
+        target=target,
+    )
+    planned = plan(adapted, _parse_limit(limit))
+    folder = _folder(out, default_folder(planned.suite))
+    check_folder_of(planned.suite, folder)
+    _run(planned, folder, device, workers, as_json)
+
+
+@app.command()
+def doctor(
+    architecture: ModelArchitecture,
+    weights: Weights,
+    data: Data,
+    mean: Mean = None,
+    std: Std = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Layout of the images where it is ambiguous: NCHW or NHWC.")
+    ] = None,
+    num_classes: Annotated[int | None, typer.Option(min=2, help="Number of classes, if labels do not tell.")] = None,
+    samples_per_forward: SamplesPerForward = 1,
+    device: OnDevice = Device.auto,
+    plugin: Plugins = None,
+    as_json: Json = False,
+) -> None:
+    """Check weights in seconds: logits, randomness, gradients, normalization. Exit code 2 if a check finds a fault."""
+    from gtn_bench.execution.examine import examine
+    from gtn_bench.planning.adapting import checkpoints_in
+    from gtn_bench.planning.planner import plan
+
+    _load_plugins(plugin)
+    adapted = checkpoints_in(
+        "quick",
+        architecture,
+        weights,
+        data,
+        mean=mean,
+        std=std,
+        layout=layout,
+        num_classes=num_classes,
+        samples_per_forward=samples_per_forward,
+    )
+    examined = examine(plan(adapted), device=device.value)
+    if as_json:
+        print(json.dumps(examined, indent=2))
+    else:
+        console.show_examination(examined)
+    if any(finding["severity"] == "error" for model in examined for finding in model["findings"]):
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -249,10 +386,11 @@ def report(
 
 
 @app.command()
-def validate(suite: Suite, as_json: Json = False) -> None:
+def validate(suite: Suite, plugin: Plugins = None, as_json: Json = False) -> None:
     """Check a suite without running it: exit code 2 and one line per problem."""
     from gtn_bench.planning.planner import load, plan
 
+    _load_plugins(plugin)
     planned = plan(load(suite))
     counts = {"teachers": len(planned.teachers), "learners": len(planned.learners), "cells": len(planned.cells)}
     if as_json:
@@ -262,12 +400,17 @@ def validate(suite: Suite, as_json: Json = False) -> None:
 
 
 @app.command("list")
-def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND", help=", ".join(Kind))], as_json: Json = False) -> None:
+def list_(
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help=", ".join(Kind))],
+    plugin: Plugins = None,
+    as_json: Json = False,
+) -> None:
     """List everything that a suite can name."""
     from gtn_bench.config.shipped import suites, teacher_specs
     from gtn_bench.planning.catalog import catalog
     from gtn_bench.teaching.zoo import zoo_catalog
 
+    _load_plugins(plugin)
     shipped = {Kind.suites: suites, Kind.specs: teacher_specs}
     if kind in shipped:
         rows = [{"name": name, "summary": str(path)} for name, path in shipped[kind]().items()]
@@ -282,10 +425,11 @@ def list_(kind: Annotated[Kind, typer.Argument(metavar="KIND", help=", ".join(Ki
 
 
 @app.command()
-def schema() -> None:
+def schema(plugin: Plugins = None) -> None:
     """Print the JSON schema of suites, for editors."""
     from gtn_bench.planning.schema import suite_schema
 
+    _load_plugins(plugin)
     print(json.dumps(suite_schema(), indent=2))
 
 
@@ -299,6 +443,15 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def _folder(out: str | None, default: Path) -> Path:
     """Return the output folder of a command."""
     return default if out is None else user_path(out)
+
+
+def _load_plugins(paths: list[str] | None) -> None:
+    """Import the files of ``--plugin``."""
+    if paths:
+        from gtn_bench.planning.plugins import load_plugin
+
+        for path in paths:
+            load_plugin(path)
 
 
 def _retrain(taught: str, folder: Path, *, quiet: bool = False, **options: Any) -> pd.DataFrame:

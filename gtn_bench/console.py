@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -61,6 +63,34 @@ def printable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
+def show_findings(models: Sequence[Mapping[str, Any]]) -> None:
+    """Print what the checks of models found, one line per finding.
+
+    Args:
+        models: Mode, architecture, seed and findings of each model.
+    """
+    for model in models:
+        for sentence in model["findings"]:
+            warn(f"{model['mode']} of {model['architecture']}, seed {model['seed']}: {sentence}")
+
+
+def show_examination(models: Sequence[Mapping[str, Any]]) -> None:
+    """Print the findings about every examined model, or that there are none.
+
+    Args:
+        models: Mode, architecture, seed and findings of each model.
+    """
+    colors = {"error": "red", "warning": "yellow"}
+    for model in models:
+        who = f"{model['mode']}, seed {model['seed']}"
+        if not model["findings"]:
+            say(f"{who}: no problem found")
+        for finding in model["findings"]:
+            color = colors.get(finding["severity"], "dim")
+            line = Text.assemble(f"{who}: ", (finding["severity"], color), f": {printable(finding['sentence'])}")
+            _output.print(line, soft_wrap=True)
+
+
 def show_table(frame: pd.DataFrame) -> None:
     """Print a table, numbers with four decimals.
 
@@ -101,8 +131,10 @@ def show_overview(results: Results) -> None:
     from gtn_bench.analysis.measures import overview
 
     table = overview(results.summary, results.rule)
+    known = results.summary["architecture"].unique()
+    pooled = str(known[0]) if len(known) == 1 else "accepted architectures"
     for (teacher, architecture), part in table.groupby(["teacher", "architecture"], sort=False):
-        what = "accepted architectures" if architecture == ACCEPTED else str(architecture)
+        what = pooled if architecture == ACCEPTED else str(architecture)
         title = what if teacher == NO_TEACHER else f"{what}, teacher {teacher}"
         shown = Table("mean accuracy", *part["mode"], title=title, box=None, pad_edge=False)
         shown.title_justify = "left"
@@ -110,6 +142,19 @@ def show_overview(results: Results) -> None:
             name = "clean" if measure == "clean accuracy" else f"over {results.display_name(str(measure))}"
             shown.add_row(name, *(f"{value:.3f}" for value in part[measure]))
         _output.print(shown)
+
+
+def show_suspects(results: Results) -> None:
+    """Print the perturbations with cells that fail a sanity check, and the checks.
+
+    Args:
+        results: The results of a run.
+    """
+    suspect = results.summary[results.summary["grade"] == "suspect"]
+    for perturbation, cells in suspect.groupby("perturbation", sort=False):
+        flags = sorted({flag for text in cells["flags"] for flag in text.split("; ")})
+        name = results.display_name(str(perturbation))
+        warn(f"suspect: {len(cells)} cells of {name}: {', '.join(flags)}; see the report")
 
 
 def show_validation(history: History, bars: Progress) -> None:
@@ -123,6 +168,31 @@ def show_validation(history: History, bars: Progress) -> None:
     accuracies = ", ".join(f"{value:.3f} after {steps}" for steps, value in point.accuracy.items())
     loss = f"meta-step {point.meta_step}: meta-loss {history.losses[-1]:.3f}"
     bars.console.print(f"{loss}, validation accuracy {accuracies} inner steps")
+
+
+@contextmanager
+def bar_for_long_work() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a progress callback that shows a bar on a terminal for a stage that takes longer than a second."""
+    from rich.errors import LiveError
+
+    starts: dict[str, float] = {}
+    shown: dict[str, Progress] = {}
+    with ExitStack() as stack:
+
+        def report(stage: str, done: int, total: int) -> None:
+            start = starts.setdefault(stage, time.monotonic())
+            if stage not in shown and _errors.is_terminal and time.monotonic() - start > 1:
+                with suppress(LiveError):  # another bar is on the screen
+                    shown[stage] = stack.enter_context(progress_bars())
+                    shown[stage].add_task(stage, total=total)
+            if stage in shown:
+                shown[stage].update(shown[stage].task_ids[0], completed=done, total=total)
+            if done == total:
+                stack.close()
+                starts.clear()
+                shown.clear()
+
+        yield report
 
 
 def progress_bars(*, quiet: bool = False) -> Progress:

@@ -22,9 +22,10 @@ TABLES = {"data", "models", "teaching", "modes", "perturbations"}
 ALLOWED: dict[str, set[str]] = {
     "config": set(),
     "store": {"config"},
-    "data": {"config"},
+    "data": {"config", "store"},
     "models": {"config", "data"},
     "inference": {"config", "models"},
+    "checks": {"config", "data", "models", "inference"},
     "teaching": {"config", "store", "data", "models"},
     "modes": {"config", "store", "data", "models", "teaching"},
     "perturbations": {"config", "data", "inference"},
@@ -35,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "reporting": {"config", "store", "analysis", "reference", "teaching"},
     "execution": {
         *("config", "store", "data", "inference", "teaching", "modes", "perturbations", "evaluation", "reference"),
-        *("planning", "analysis"),
+        *("checks", "planning", "analysis", "reporting"),
     },
     "console": {"config", "teaching", "analysis"},
     "cli": {"__version__", "config", "store", "teaching", "planning", "execution", "reporting", "console"},

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from helpers.architectures import AVAILABLE, instance
 from helpers.suites import TINY
 from torch import Tensor, nn
 
@@ -200,6 +201,8 @@ def fields(tmp_path_factory: pytest.TempPathFactory) -> Fields:
     TEACHERS["cgtn"](**small)(Digits(), Digits()(), device="cpu").save(Path(teaching_set))
     x, y = Digits()()["train"][:10]
     torch.save({"images": x, "labels": y}, folder / "set.pt")
+    weights = str(folder / "weights.pt")
+    torch.save(ARCHITECTURES["base_larger4"]()(Digits(), 0).state_dict(), weights)
     teachers: dict[str, dict[str, Any]] = {
         **{name: small for name in TEACHERS},
         "real-init-cgtn": {**small, "imitation_steps": 1},
@@ -211,6 +214,8 @@ def fields(tmp_path_factory: pytest.TempPathFactory) -> Fields:
         "10_gtn": {"inner_steps": 2},
         "gtn": {"inner_steps": 1},
         "distilled": {"file": str(folder / "set.pt"), "steps": 1},
+        "pretrained": {},
+        "checkpoint": {"files": weights},
     }
     return Fields(teachers, modes)
 
@@ -222,7 +227,7 @@ def taught_by(name: str, fields: Fields) -> TaughtBy:
 def learner(name: str, fields: Fields, *, architecture: str = "linear", dataset: str = "digits") -> Learner:
     mode = MODES[name](**fields.modes[name])
     teacher = taught_by("cgtn", fields) if mode.needs_teacher else None
-    return Learner(DATASETS[dataset](), teacher, architecture, ARCHITECTURES[architecture](), name, mode, seed=0)
+    return Learner(DATASETS[dataset](), teacher, architecture, instance(architecture), name, mode, seed=0)
 
 
 INFERENCE = [gtn_bench.inference.__name__] + [
@@ -235,7 +240,7 @@ def test_editing_inference_changes_keys_of_cells_but_not_of_teachers_and_learner
     module: str, fields: Fields, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[TaughtBy | Learner] = [taught_by(name, fields) for name in TEACHERS]
-    trained += [learner(mode, fields, architecture=architecture) for mode in MODES for architecture in ARCHITECTURES]
+    trained += [learner(mode, fields, architecture=architecture) for mode in MODES for architecture in AVAILABLE]
     whole = [
         name for name, cls in DATASETS.items() if not any(field.is_required() for field in cls.model_fields.values())
     ]
@@ -402,14 +407,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
             path.write_text(text)
         importlib.invalidate_caches()
         imports_of.cache_clear()
-        fingerprint.cache_clear()
+        keys._fingerprints.clear()
 
     yield write
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]
     imports_of.cache_clear()
-    fingerprint.cache_clear()
+    keys._fingerprints.clear()
 
 
 @pytest.mark.parametrize(

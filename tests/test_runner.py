@@ -173,12 +173,12 @@ def test_results_do_not_depend_on_the_number_of_workers(tiny_run: Results, tmp_p
 def test_a_repeated_run_computes_nothing(
     tiny_run: Results, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for task in ("meta_train", "train_learners", "evaluate_clean", "evaluate_sweep"):
+    for task in ("meta_train", "train_learners", "examine", "evaluate_clean", "evaluate_sweep"):
         monkeypatch.setattr(tasks, task, lambda *_: pytest.fail("computed again"))
     calls: list[tuple[str, int, int]] = []
     run(TINY, tmp_path, store, progress=lambda *what: calls.append(what))
     assert (tmp_path / "summary.csv").read_bytes() == (tiny_run.folder / "summary.csv").read_bytes()
-    assert calls == [("meta-steps", 2, 2), ("learners", 6, 6), ("cells", 42, 42)]
+    assert calls == [("meta-steps", 2, 2), ("learners", 6, 6), ("checks", 3, 3), ("cells", 42, 42)]
 
 
 def test_adding_a_perturbation_changes_no_other_row(tiny_run: Results, tmp_path: Path, store: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import jsonschema
@@ -307,11 +308,6 @@ ERRORS = {
         "batch_size: 20",
         "batch_size: 5",
         "teachers[0]: teacher 'cgtn' needs a batch_size of at least one image per class (10), got 5",
-    ),
-    "normalized units of color images": (
-        "dataset: digits",
-        "dataset: cifar10\nunits: normalized",
-        "units: 'normalized' needs images of one channel, data set 'cifar10' has 3",
     ),
     "unknown precision": (
         "dataset: digits",
@@ -620,6 +616,8 @@ def test_unknown_suites_and_unreadable_files_are_refused(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", suites())
 def test_shipped_suites_plan_and_match_the_schema(name: str) -> None:
+    if name.startswith("cifar10-jpeg") and not Path(os.environ.get("GTN_BENCH_DATA", ""), "cifar10-jpeg").is_dir():
+        pytest.skip("cifar10-jpeg is not in GTN_BENCH_DATA")
     plan = planner.plan(suite.load(name))
     assert plan.cells and plan.suite.description
     jsonschema.validate(yaml.safe_load(suites()[name].read_text()), suite_schema())

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from gtn_bench.analysis.records import CellRecord
-from gtn_bench.analysis.tables import IDENTITY
+from gtn_bench.analysis.tables import IDENTITY, LEARNER
 from gtn_bench.planning.cells import Learner, Plan
 from gtn_bench.planning.keys import Keys
 from gtn_bench.store.cache import Store
 from gtn_bench.store.files import read_tensors
 
+EXAMPLES = 4  # perturbed images that the report shows
 
-class Finished(NamedTuple):
+
+@dataclass
+class Finished:
     """The outcome of all tasks of a plan; results are in the cache.
 
     Attributes:
         failures: Traceback of each failed teacher, learner or cell, by key.
         rejected: For each learner that is not attacked, the mask of clean images that it classifies correctly.
+        findings: What the checks of a model find, for each examined learner, as plain data.
+        duplicates: For each learner with the weights of another seed, the learner that counts.
     """
 
-    failures: dict[str, str]
-    rejected: dict[Learner, np.ndarray[Any, Any]]
+    failures: dict[str, str] = field(default_factory=dict)
+    rejected: dict[Learner, np.ndarray[Any, Any]] = field(default_factory=dict)
+    findings: dict[Learner, list[dict[str, Any]]] = field(default_factory=dict)
+    duplicates: dict[Learner, Learner] = field(default_factory=dict)
 
     def failure(self, keys: tuple[str, ...]) -> str | None:
         """Return the traceback of the first of some keys that failed, or None.
@@ -33,6 +42,14 @@ class Finished(NamedTuple):
             keys: Keys of a result and of its inputs.
         """
         return next((self.failures[key] for key in keys if key in self.failures), None)
+
+    def faults(self, learner: Learner) -> list[str]:
+        """Return what makes the evaluation of an examined learner meaningless, one sentence each.
+
+        Args:
+            learner: The learner.
+        """
+        return [found["sentence"] for found in self.findings.get(learner, ()) if found["severity"] == "error"]
 
 
 def records(plan: Plan, keys: Keys, finished: Finished, store: Store) -> Iterator[CellRecord]:
@@ -44,17 +61,33 @@ def records(plan: Plan, keys: Keys, finished: Finished, store: Store) -> Iterato
         finished: The outcome of its tasks.
         store: The cache.
     """
+    keys_of_cells = {
+        (cell.learner, cell.perturbation_label, cell.beta): cell_keys[0]
+        for cell, cell_keys in zip(plan.cells, keys.cells, strict=True)
+    }
     for cell, cell_keys in zip(plan.cells, keys.cells, strict=True):
         learner = cell.learner
         names = (*learner_identity(learner), cell.perturbation_label, cell.beta)
         identity = dict(zip(IDENTITY, names, strict=True))
         if error := finished.failure(cell_keys):
             yield CellRecord(identity, cell.samples, "error", traceback=error)
+        elif original := finished.duplicates.get(learner):
+            key = keys_of_cells[original, cell.perturbation_label, cell.beta]
+            yield CellRecord(
+                identity,
+                cell.samples,
+                "duplicate",
+                clean_accuracy=_clean_accuracy(store, key),
+                duplicate_of=original.seed,
+            )
         elif learner in finished.rejected:
             clean_accuracy = float(finished.rejected[learner][: cell.samples].mean())
             yield CellRecord(identity, cell.samples, "rejected", clean_accuracy=clean_accuracy)
         else:
             samples, metadata = read_tensors(store.path("cells", cell_keys[0]))
+            region = cell.perturbation.search_region
+            if region and cell.eight_bit:
+                region = region.after_rounding(math.prod(learner.dataset.input_shape))
             yield CellRecord(
                 identity,
                 cell.samples,
@@ -63,9 +96,61 @@ def records(plan: Plan, keys: Keys, finished: Finished, store: Store) -> Iterato
                 cost=metadata["cost"],
                 shares=metadata["shares"],
                 # With statistics of the batch, the class of an image depends on the other images.
-                search_region=None if cell.in_train_mode else cell.perturbation.search_region,
-                needs_ce_gradient=cell.perturbation.needs_ce_gradient,
+                search_region=None if cell.in_train_mode else region,
+                attack_error=metadata["attack_error"],
             )
+
+
+def _clean_accuracy(store: Store, key: str) -> float:
+    """Return the clean accuracy of the images of a cell; nan if the cell has failed."""
+    if not store.holds("cells", key):
+        return np.nan
+    samples, _ = read_tensors(store.path("cells", key))
+    return float((samples["clean_prediction"] == samples["label"]).mean())
+
+
+def findings_of(finished: Finished) -> list[dict[str, Any]]:
+    """Return what the checks of models found, one row per learner with findings.
+
+    Args:
+        finished: The outcome of the tasks of a plan.
+    """
+    return [
+        {
+            **dict(zip(LEARNER, learner_identity(learner), strict=True)),
+            "findings": [f"{each['severity']}: {each['sentence']}" for each in found],
+        }
+        for learner, found in finished.findings.items()
+        if found
+    ]
+
+
+def perturbed_images(
+    plan: Plan, keys: Keys, finished: Finished, store: Store
+) -> Iterator[tuple[str, dict[str, np.ndarray[Any, Any]], dict[str, Any]]]:
+    """Yield all perturbed images of each sweep of a learner, if the suite keeps them.
+
+    Args:
+        plan: The plan.
+        keys: Its content keys.
+        finished: The outcome of its tasks.
+        store: The cache.
+
+    Yields:
+        Name of the file; images (N, C, H, W) by strength, beside `clean` and `label`; identity of the sweep.
+    """
+    sweeps: dict[tuple[Learner, str], list[tuple[float, str]]] = {}
+    for cell, cell_keys in zip(plan.cells, keys.cells, strict=True):
+        if cell.keeps_images and not finished.failure(cell_keys) and store.holds("cells", cell_keys[0]):
+            sweeps.setdefault((cell.learner, cell.perturbation_label), []).append((cell.beta, cell_keys[0]))
+    for (learner, perturbation), cells in sweeps.items():
+        identity = {**dict(zip(LEARNER, learner_identity(learner), strict=True)), "perturbation": perturbation}
+        images: dict[str, np.ndarray[Any, Any]] = {}
+        for beta, key in cells:
+            tensors, _ = read_tensors(store.path("cells", key))
+            images |= {"clean": tensors["clean"], "label": tensors["label"], f"{beta!r}": tensors["examples"]}
+        names = (perturbation, *learner_identity(learner)[1:])
+        yield "-".join(map(str, names)), images, identity
 
 
 def example_images(
@@ -89,7 +174,10 @@ def example_images(
             continue
         if finished.failure(cell_keys) or learner in finished.rejected:
             continue
+        if learner in finished.duplicates:
+            continue
         tensors, _ = read_tensors(store.path("cells", cell_keys[0]))
+        tensors = {name: tensors[name][:EXAMPLES] for name in ("clean", "examples")}
         images["clean"] = tensors["clean"]
         images[f"{cell.perturbation_label}/{learner.mode_label}/{cell.beta!r}"] = tensors["examples"]
     return images

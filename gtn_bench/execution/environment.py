@@ -7,10 +7,10 @@ import platform
 from ctypes.util import find_library
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from gtn_bench.analysis.tables import SCHEMA_VERSION
-from gtn_bench.config.errors import ConfigError
+from gtn_bench.config.errors import ConfigError, shown
 from gtn_bench.planning.cells import Plan
 from gtn_bench.reference.protocol import NOTE
 from gtn_bench.store.keys import installed
@@ -28,8 +28,10 @@ def choose_device(device: Device) -> str:
         device: "auto" for a GPU if there is one.
 
     Raises:
-        ConfigError: If a GPU is requested and there is none.
+        ConfigError: If the device is another one, or a GPU is requested and there is none.
     """
+    if device not in get_args(Device):
+        raise ConfigError(f"device expects one of {', '.join(get_args(Device))}, got {shown(device)}")
     if device == "cpu" or (device == "auto" and find_library("cuda") is None):  # torch takes seconds to import
         return "cpu"
     import torch
@@ -72,6 +74,7 @@ def provenance(plan: Plan, device: str) -> dict[str, Any]:
         "acceptance": plan.suite.acceptance,
         "controls": [control.title for control in plan.suite.controls],
         "protocol": plan.suite.protocol,
+        "classes": list(plan.dataset.classes),
         "note": NOTE if plan.suite.protocol == "published" else "",
         "versions": {"python": platform.python_version(), **{name: installed(name) for name in packages}},
         "machine": machine(device),

@@ -117,6 +117,19 @@ class SampleWriter:
         self._writer.write_table(pa.Table.from_arrays(columns, schema=SAMPLE_SCHEMA))
 
 
+def write_images(
+    folder: Path, sweeps: Iterable[tuple[str, Mapping[str, np.ndarray[Any, Any]], Mapping[str, Any]]]
+) -> None:
+    """Write all perturbed images, one safetensors file for each learner and perturbation.
+
+    Args:
+        folder: The folder.
+        sweeps: Name of the file without suffix; arrays by name; metadata.
+    """
+    for name, images, metadata in sweeps:
+        write_tensors(folder / f"{name}.safetensors", images, metadata)
+
+
 def write(
     folder: Path,
     suite: Suite,

@@ -19,17 +19,18 @@ from gtn_bench.analysis.comparisons import comparisons
 from gtn_bench.analysis.curves import curves
 from gtn_bench.analysis.measures import measures
 from gtn_bench.analysis.records import Summary, summarize
-from gtn_bench.analysis.results import Results
 from gtn_bench.config.errors import ConfigError, shown
 from gtn_bench.config.labels import ACCEPTED, NO_TEACHER
 from gtn_bench.config.paths import user_path
 from gtn_bench.config.suite import Suite
-from gtn_bench.execution.collect import example_images, records
+from gtn_bench.execution.collect import example_images, findings_of, perturbed_images, records
 from gtn_bench.execution.environment import Device, choose_device, provenance
-from gtn_bench.execution.output import SampleWriter, check_output, write
+from gtn_bench.execution.output import SampleWriter, check_output, write, write_images
 from gtn_bench.execution.scheduler import Progress, Scheduler
 from gtn_bench.planning.cells import Plan
 from gtn_bench.planning.keys import keys_of
+from gtn_bench.planning.plugins import loaded_plugins
+from gtn_bench.reporting.notebook import Results
 from gtn_bench.store.cache import Context, Store, cache_folder
 from gtn_bench.store.files import make_folder
 
@@ -68,7 +69,8 @@ def run(
     if workers is not None and workers < 1:
         raise ConfigError(f"workers expects at least one process, got {workers}")
     folder = user_path(out)
-    context = Context(Store(user_path(cache) if cache else cache_folder()), choose_device(device))
+    store = Store(user_path(cache) if cache else cache_folder())
+    context = Context(store, choose_device(device), loaded_plugins())
     make_folder(context.store.folder)
     check_output(folder, plan.suite)
     rule = AcceptanceRule(plan.suite.acceptance, tuple(control.title for control in plan.suite.controls))
@@ -85,10 +87,13 @@ def run(
         **provenance(plan, context.device),
         "workers": processes,
         "teachers": keys.teachers,
+        "models": findings_of(finished),
         "examples": examples,
         "seconds": time.time() - started,
         "errors": summary.errors,
+        "attack_errors": summary.attack_errors,
     }
+    write_images(folder / "adversarial", perturbed_images(plan, keys, finished, context.store))
     write(folder, plan.suite, tables(summary, rule), images, origin)
     results = Results(folder)
     if results.errors:

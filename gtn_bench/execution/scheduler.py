@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import traceback
 import warnings
 from collections import defaultdict
@@ -19,6 +20,7 @@ from gtn_bench.config.labels import ACCEPTED, NO_TEACHER
 from gtn_bench.execution.collect import Finished, learner_identity
 from gtn_bench.planning.cells import Cell, Learner, Plan
 from gtn_bench.planning.keys import Keys
+from gtn_bench.planning.plugins import load_plugin
 from gtn_bench.store.cache import Context
 from gtn_bench.store.files import read_tensors
 
@@ -53,7 +55,7 @@ class Scheduler:
         self.context = context
         self.workers = workers
         self.progress = progress
-        self._finished = Finished({}, {})
+        self._finished = Finished()
 
     def run(self, plan: Plan, keys: Keys, rule: AcceptanceRule) -> Finished:
         """Run all tasks of a plan: teachers, learners, clean accuracies if needed, cells.
@@ -66,13 +68,34 @@ class Scheduler:
         Returns:
             What failed and what was rejected.
         """
-        self._finished = Finished({}, {})
+        self._finished = Finished()
+        self.examine(plan, keys)
+        self._refuse_faulty()
+        trained = [learner for learner in keys.learners if learner.mode.trains]
         self._meta_train(plan, keys)
-        self._train(plan, keys)
+        self._train(plan, keys, trained)
+        self._examine(keys, _first_seeds(trained))
+        self._reject_faulty(keys, trained)
+        self._find_duplicates(keys)
         if plan.suite.attack == "accepted":
             self._select(plan, keys, rule)
         self._evaluate(plan, keys)
         return self._finished
+
+    def examine(self, plan: Plan, keys: Keys) -> dict[Learner, list[dict[str, Any]]]:
+        """Load the existing networks of a plan and check them.
+
+        Args:
+            plan: The plan.
+            keys: Its content keys.
+
+        Returns:
+            The findings about each network, as plain data.
+        """
+        existing = [learner for learner in keys.learners if not learner.mode.trains]
+        self._train(plan, keys, existing)
+        self._examine(keys, existing)
+        return self._finished.findings
 
     def _meta_train(self, plan: Plan, keys: Keys) -> None:
         """Meta-train teachers one after another, each with all threads."""
@@ -90,10 +113,13 @@ class Scheduler:
             done += taught_by.teacher.work
             self.progress("meta-steps", done, total)
 
-    def _train(self, plan: Plan, keys: Keys) -> None:
-        """Train learners in parallel. Those that share a trajectory are trained in one pass."""
+    def _train(self, plan: Plan, keys: Keys, learners: Sequence[Learner]) -> None:
+        """Train or load learners in parallel. Those that share a trajectory are trained in one pass."""
+        if not learners:
+            return
         trajectories: dict[tuple[Hashable, str | None], dict[str, Learner]] = defaultdict(dict)
-        for learner, (key, *teacher_key) in keys.learners.items():
+        for learner in learners:
+            key, *teacher_key = keys.learners[learner]
             if not self._finished.failure(tuple(teacher_key)) and not self.context.store.holds("learners", key):
                 trajectories[learner.trajectory, teacher_key[0] if teacher_key else None][key] = learner
         jobs = []
@@ -105,14 +131,67 @@ class Scheduler:
                 Job(tasks.train_learners, list(group), (group, teacher_key))
                 for (_, teacher_key), group in trajectories.items()
             ]
-        self._run_parallel("learners", jobs, len({key for key, *_ in keys.learners.values()}))
+        self._run_parallel("learners", jobs, len({keys.learners[learner][0] for learner in learners}))
+
+    def _examine(self, keys: Keys, learners: Sequence[Learner]) -> None:
+        """Examine learners in parallel and collect what is found."""
+        device, store = self.context.device, self.context.store
+        wanted = {
+            learner: learner.examination_key(device, keys.learners[learner][0])
+            for learner in learners
+            if not self._finished.failure(keys.learners[learner])
+        }
+        jobs = []
+        missing = {key: learner for learner, key in wanted.items() if not store.holds("examinations", key)}
+        if missing:
+            from gtn_bench.execution import tasks
+
+            jobs = [
+                Job(tasks.examine, [key], (key, keys.learners[learner][0], learner)) for key, learner in missing.items()
+            ]
+        if wanted:
+            self._run_parallel("checks", jobs, len(set(wanted.values())))
+        for learner, key in wanted.items():
+            if error := self._finished.failures.get(key):
+                self._finished.failures[keys.learners[learner][0]] = error
+            else:
+                self._finished.findings[learner] = store.metadata("examinations", key)["findings"]
+
+    def _refuse_faulty(self) -> None:
+        """Raise `ConfigError` if an existing network cannot be evaluated."""
+        finished = self._finished
+        lines = [f"{_who(learner)}: {text}" for learner in finished.findings for text in finished.faults(learner)]
+        if lines:
+            raise ConfigError("\n".join(lines))
+
+    def _reject_faulty(self, keys: Keys, learners: Sequence[Learner]) -> None:
+        """Let the learners of an architecture and mode fail if the examined one cannot be evaluated."""
+        faults = {_without_seed(learner): found for learner in learners if (found := self._finished.faults(learner))}
+        for learner in learners:
+            if found := faults.get(_without_seed(learner), []):
+                self._finished.failures[keys.learners[learner][0]] = f"ConfigError: {_who(learner)}: {found[0]}"
+
+    def _find_duplicates(self, keys: Keys) -> None:
+        """Find learners with the weights of another seed; they count once."""
+        first: dict[tuple[Hashable, ...], Learner] = {}
+        anywhere: dict[tuple[Hashable, ...], Learner] = {}
+        for learner, own_keys in keys.learners.items():
+            if not self._finished.failure(own_keys):
+                weights = self.context.store.metadata("learners", own_keys[0])["weights"]
+                original = first.setdefault((*_without_seed(learner), weights), learner)
+                if original is not learner:
+                    self._finished.duplicates[learner] = original
+                    continue
+                twin = anywhere.setdefault((learner.teacher_label, learner.architecture_label, weights), learner)
+                if twin is not learner:
+                    self._finished.findings.setdefault(learner, []).append(_identical(twin))
 
     def _select(self, plan: Plan, keys: Keys, rule: AcceptanceRule) -> None:
         """Reject the learners of architectures that are not accepted."""
         trained = {
             learner: clean
             for learner, clean in keys.clean.items()
-            if not self._finished.failure(keys.learners[learner])
+            if not self._finished.failure(keys.learners[learner]) and learner not in self._finished.duplicates
         }
         jobs = []
         for learner, (key, cell) in trained.items():
@@ -145,7 +224,7 @@ class Scheduler:
         sweeps: dict[tuple[str, str], dict[str, Cell]] = defaultdict(dict)
         attacked = 0
         for cell, cell_keys in zip(plan.cells, keys.cells, strict=True):
-            if cell.learner in self._finished.rejected:
+            if cell.learner in self._finished.rejected or cell.learner in self._finished.duplicates:
                 continue
             attacked += 1
             if not self._finished.failure(cell_keys) and not self.context.store.holds("cells", cell_keys[0]):
@@ -171,6 +250,7 @@ class Scheduler:
             return
         import joblib
 
+        _renew_workers()
         calls = (joblib.delayed(run_task)(job.task, job.keys, self.context, *job.arguments) for job in jobs)
         with warnings.catch_warnings():  # joblib replaces workers whose memory has grown; no result is lost
             warnings.filterwarnings("ignore", category=UserWarning, module=r"(joblib\.externals\.)?loky\.")
@@ -179,6 +259,46 @@ class Scheduler:
                 self._finished.failures.update(failures)
                 done += len(keys)
                 self.progress(stage, done, total)
+
+
+_import_path: list[str] = []  # of the worker processes, which are kept for later runs
+
+
+def _renew_workers() -> None:
+    """Stop worker processes that were started with another import path: a plug-in's folder may be missing in it."""
+    from joblib.externals.loky import get_reusable_executor
+
+    if _import_path and _import_path != sys.path:
+        get_reusable_executor().shutdown(wait=True)
+    _import_path[:] = sys.path
+
+
+def _without_seed(learner: Learner) -> tuple[str, str, str]:
+    return learner.teacher_label, learner.architecture_label, learner.mode_label
+
+
+def _identical(twin: Learner) -> dict[str, Any]:
+    """Return the finding that a learner has the weights of a learner of another mode."""
+    sentence = (
+        f"The weights are those of mode '{twin.mode_label}', seed {twin.seed}; check that the modes name the models "
+        "that you mean"
+    )
+    return {"name": "identical", "severity": "warning", "measured": 0.0, "sentence": sentence}
+
+
+def _first_seeds(learners: Sequence[Learner]) -> list[Learner]:
+    """Return the first learner of each teacher, architecture and mode."""
+    first: dict[Hashable, Learner] = {}
+    for learner in learners:
+        first.setdefault(_without_seed(learner), learner)
+    return list(first.values())
+
+
+def _who(learner: Learner) -> str:
+    """Return the name of a learner in messages."""
+    if not learner.mode.trains:
+        return f"model '{learner.mode_label}', seed {learner.seed}"
+    return f"mode '{learner.mode_label}' of '{learner.architecture_label}', seed {learner.seed}"
 
 
 def run_task(task: Task, keys: list[str], *arguments: object) -> tuple[list[str], dict[str, str]]:
@@ -196,6 +316,10 @@ def run_task(task: Task, keys: list[str], *arguments: object) -> tuple[list[str]
 
     from gtn_bench.execution.memory import release_memory, reuse_memory
 
+    context = arguments[0]
+    assert isinstance(context, Context)
+    for plugin in context.plugins:
+        load_plugin(plugin)
     reuse_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -7,17 +7,22 @@ order that respects their inputs.
 from __future__ import annotations
 
 import functools
+import hashlib
 import traceback
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gtn_bench.checks import doctor
 from gtn_bench.config.description import Precision
+from gtn_bench.config.errors import ConfigError
 from gtn_bench.data.base import Dataset, Split, SplitName
 from gtn_bench.evaluation import evaluate as evaluation
 from gtn_bench.execution.memory import release_memory, reuse_memory
 from gtn_bench.inference.classifier import Classifier
+from gtn_bench.inference.random_classifier import RandomClassifier
+from gtn_bench.modes.given import Given
 from gtn_bench.modes.training import train
 from gtn_bench.perturbations.base import MinimalPerturbation
 from gtn_bench.planning.cells import Cell, Learner, TaughtBy
@@ -74,7 +79,7 @@ def train_learners(context: Context, learners: Mapping[str, Learner], teacher_ke
         The error of each learner that diverged, by key. Such a learner is not stored.
     """
     first = next(iter(learners.values()))
-    network = first.architecture(first.dataset, first.initial_seed).to(context.device)
+    network = first.network().to(context.device)
     split = splits(first.dataset, context.device)["train"]
     taught = None
     if teacher_key:
@@ -83,7 +88,12 @@ def train_learners(context: Context, learners: Mapping[str, Learner], teacher_ke
     states = train(modes, network, first.dataset, split, taught, seed=first.training_seed)
     failures = {}
     for (key, learner), state in zip(learners.items(), states, strict=True):
-        if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+        broken = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
+        if broken and not learner.mode.trains:
+            raise ConfigError(
+                f"model '{learner.mode_label}': the tensor '{broken[0]}' holds numbers that are not finite"
+            )
+        if broken:
             failures[key] = "DivergenceError: the learner has diverged, its tensors are not finite"
             continue
         metadata = {
@@ -92,9 +102,46 @@ def train_learners(context: Context, learners: Mapping[str, Learner], teacher_ke
             "architecture": learner.architecture.identity(),
             "mode": learner.mode.identity(),
             "seed": learner.seed,
+            "weights": weights_digest(network, state),
         }
         context.store.save("learners", key, state, metadata)
     return failures
+
+
+def weights_digest(network: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """Return a hash of the weights and the structure of a network, by which identical learners are found.
+
+    Args:
+        network: The network.
+        state: Its state dict.
+    """
+    content = hashlib.sha256(repr(network).encode())
+    for name, value in sorted(state.items()):
+        content.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        content.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()[:32]
+
+
+def examine(context: Context, key: str, learner_key: str, learner: Learner) -> None:
+    """Store what the checks of a model find in a learner.
+
+    Args:
+        context: Cache and device.
+        key: Key of the findings.
+        learner_key: Key of the learner.
+        learner: The learner.
+    """
+    dataset, network = learner.dataset, _network(context, learner_key, learner)
+    found = doctor.examine(
+        network,
+        splits(dataset, context.device)["test"],
+        num_classes=dataset.num_classes,
+        classes=dataset.classes,
+        mean=dataset.mean,
+        std=dataset.std,
+        forward_samples=learner.mode.forward_samples,
+    )
+    context.store.save("examinations", key, {}, {"findings": [finding._asdict() for finding in found]})
 
 
 def evaluate_clean(context: Context, key: str, learner_key: str, cell: Cell) -> None:
@@ -134,24 +181,43 @@ def evaluate_sweep(context: Context, learner_key: str, cells: Mapping[str, Cell]
     clean = evaluation.CleanResult(prediction, zero_gradient)
     seeds = first.noise_seed + torch.arange(samples)
 
+    keep = samples if first.keeps_images else evaluation.EXAMPLES
+
     def save_result(key: str, result: evaluation.AttackResult) -> None:
         tensors = {name: getattr(result, name) for name in (*evaluation.MEASURED, "examples")}
-        tensors["clean"] = x[: evaluation.EXAMPLES]
+        tensors["clean"] = x[:keep]
         cost = {name: getattr(result, name) for name in evaluation.Cost._fields}
-        context.store.save("cells", key, tensors, {"shares": result.shares, "cost": cost})
+        metadata = {"shares": result.shares, "cost": cost, "attack_error": result.attack_error}
+        context.store.save("cells", key, tensors, metadata)
 
     searches = [cell.perturbation for cell in cells.values() if isinstance(cell.perturbation, MinimalPerturbation)]
     if searches:  # one search answers for all cells, or fails for all of them
-        results = evaluation.evaluate_sweep(searches, classifier, clean, x, y, seeds)
+        results = evaluation.evaluate_sweep(
+            searches, classifier, clean, x, y, seeds, eight_bit=first.eight_bit, keep=keep
+        )
         for key, result in zip(cells, results, strict=True):
             save_result(key, result)
         return {}
     failures = {}
     for key, cell in cells.items():
         try:
-            save_result(key, evaluation.evaluate(cell.perturbation, classifier, clean, x, y, seeds, attacked=attacked))
+            result = evaluation.evaluate(
+                cell.perturbation,
+                classifier,
+                clean,
+                x,
+                y,
+                seeds,
+                attacked=attacked,
+                eight_bit=first.eight_bit,
+                keep=keep,
+            )
+            save_result(key, result)
         except Exception:
             failures[key] = traceback.format_exc()
+            _classifier.cache_clear()  # the perturbation may have changed the network
+            classifier = _classifier(context, learner_key, learner, "float32", first.in_train_mode)
+            attacked = _classifier(context, learner_key, learner, first.precision, first.in_train_mode)
     return failures
 
 
@@ -162,10 +228,20 @@ def evaluate_sweep(context: Context, learner_key: str, cells: Mapping[str, Cell]
 def _classifier(
     context: Context, learner_key: str, learner: Learner, precision: Precision, in_train_mode: bool
 ) -> Classifier:
-    network = learner.architecture(learner.dataset, learner.initial_seed).to(context.device)
+    network = _network(context, learner_key, learner)
+    shape, num_classes = learner.dataset.input_shape, learner.dataset.num_classes
+    if in_train_mode:
+        return BatchClassifier(network, shape, num_classes, precision)
+    if learner.mode.forward_samples > 1:
+        return RandomClassifier(network, shape, num_classes, precision, samples=learner.mode.forward_samples)
+    return Classifier(network, shape, num_classes, precision)
+
+
+def _network(context: Context, learner_key: str, learner: Learner) -> nn.Module:
+    """Return the network of a learner, with its weights."""
+    network = learner.network().to(context.device)
     network.load_state_dict(context.store.load("learners", learner_key)[0])
-    kind = BatchClassifier if in_train_mode else Classifier
-    return kind(network, learner.dataset.input_shape, learner.dataset.num_classes, precision)
+    return network if isinstance(learner.mode, Given) else network.eval()  # a given network may be in train mode
 
 
 @functools.lru_cache(maxsize=2)

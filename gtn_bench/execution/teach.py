@@ -60,6 +60,7 @@ class TeacherSpec(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         self.teacher.check(self.dataset)
+        self.dataset.check_training(f"teacher '{self.teacher.name}'", validation=True)
         return self
 
     def to_yaml(self) -> str:

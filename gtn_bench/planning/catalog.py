@@ -34,6 +34,13 @@ def _with_default(cls: type[Description], field: str) -> str:
     return f"{field}: {list(shown) if isinstance(shown, tuple) else shown}"
 
 
+def _shown_name(name: str, cls: type[Description]) -> str:
+    """Return a name, for one of a library with a placeholder behind the dot."""
+    if issubclass(cls, LibraryAttack):
+        return f"{name}.<Class>"
+    return f"{name}.<name>" if cls.member_field else name
+
+
 def _beta(cls: type[Perturbation]) -> str:
     """Return the meaning of beta with its unit."""
     return f"{cls.beta_meaning}, pixel value" if "beta" in cls.pixel_fields else cls.beta_meaning
@@ -53,7 +60,7 @@ def catalog(table: str) -> list[dict[str, str]]:
     plugins = {name: lookup(known, kind, name) for name in plugin_names(kind)}
     rows = []
     for name, cls in {**known, **plugins}.items():
-        row = {"name": f"{name}.<Class>" if issubclass(cls, LibraryAttack) else name, "summary": cls.summary()}
+        row = {"name": _shown_name(name, cls), "summary": cls.summary()}
         if issubclass(cls, LibraryAttack):
             row |= {"library": cls.packages[0], "beta": cls.beta_meaning}
         elif issubclass(cls, Perturbation):
@@ -61,7 +68,7 @@ def catalog(table: str) -> list[dict[str, str]]:
             norm = ", ".join(cls.norms) or "-"
             row |= {"library": "gtn-bench", "norm": norm, "access": access, "beta": _beta(cls)}
         row["parameters"] = ", ".join(
-            _with_default(cls, field) for field in cls.model_fields if field not in _SET_ELSEWHERE
+            _with_default(cls, field) for field in cls.model_fields if field not in (*_SET_ELSEWHERE, cls.member_field)
         )
         rows.append({**row, "source": cls.source})
         if issubclass(cls, LibraryAttack):

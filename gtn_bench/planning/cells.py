@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gtn_bench.config.description import Description, Precision, Protocol
 from gtn_bench.config.labels import NO_TEACHER
@@ -17,6 +18,9 @@ from gtn_bench.reference import protocol as reference
 from gtn_bench.store.hashing import seed_for
 from gtn_bench.store.keys import key_for
 from gtn_bench.teaching.teachers import Teacher
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,9 @@ class TaughtBy:
         Args:
             device: Type of the device.
         """
-        content = {"dataset": self.dataset.identity(), "teacher": self.teacher.content()}
-        return key_for(content, code=_modules(self.dataset, self.teacher), device=device)
+        content = {"dataset": self.dataset.content(), "teacher": self.teacher.content()}
+        parts = self.dataset, self.teacher
+        return key_for(content, code=_modules(*parts), packages=_packages(*parts), device=device)
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,12 @@ class Learner:
     @property
     def initial_seed(self) -> int:
         """Seed of the initial weights: the same for all modes and teachers, so that learners can be paired."""
-        return seed_for("initial weights", self.dataset.identity(), self.architecture.identity(), self.seed)
+        return seed_for("initial weights", self.dataset.content(), self.architecture.content(), self.seed)
 
     @property
     def training_seed(self) -> int:
         """Seed of the random draws of the training."""
-        return seed_for("training", self.dataset.identity(), self.mode.content(), self.seed)
+        return seed_for("training", self.dataset.content(), self.mode.content(), self.seed)
 
     @property
     def trajectory(self) -> Hashable:
@@ -94,15 +99,30 @@ class Learner:
             device: Type of the device.
         """
         content = {
-            "dataset": self.dataset.identity(),
+            "dataset": self.dataset.content(),
             "teacher": self.taught_by.key(device) if self.taught_by else None,
-            "architecture": self.architecture.identity(),
+            "architecture": self.architecture.content(),
             "mode": self.mode.content(),
             "seed": self.seed,
             "seeds": [self.initial_seed, self.training_seed],
         }
-        code = {"gtn_bench.modes.training"} | _modules(self.dataset, self.architecture, self.mode)
-        return key_for(content, code=code, device=device)
+        parts = self.dataset, self.architecture, self.mode
+        code = {"gtn_bench.modes.training"} | _modules(*parts)
+        return key_for(content, code=code, packages=_packages(*parts), device=device)
+
+    def examination_key(self, device: str, learner_key: str) -> str:
+        """Return the key of what the checks of a model find in the learner.
+
+        Args:
+            device: Type of the device.
+            learner_key: Key of the learner.
+        """
+        content = {"learner": learner_key, "forward_samples": self.mode.forward_samples}
+        return key_for(content, code={"gtn_bench.checks.doctor"}, device=device)
+
+    def network(self) -> nn.Module:
+        """Return the network with its initial weights, in the form that the mode trains or loads."""
+        return self.mode.network(self.architecture, self.dataset, self.initial_seed)
 
 
 @dataclass(frozen=True)
@@ -117,6 +137,8 @@ class Cell:
         samples: Number of test images, the first ones of the split.
         precision: Precision in which the perturbation sees the learner.
         protocol: How the learner is measured.
+        eight_bit: Whether perturbed images are rounded to 8 bits before they are judged.
+        keeps_images: Whether all perturbed images are kept.
     """
 
     learner: Learner
@@ -126,6 +148,8 @@ class Cell:
     samples: int
     precision: Precision
     protocol: Protocol
+    eight_bit: bool = False
+    keeps_images: bool = False
 
     @property
     def noise_seed(self) -> int:
@@ -134,7 +158,7 @@ class Cell:
         Modes therefore meet the same noise and can be paired, and a sweep scales one draw.
         """
         content = self.perturbation.rng_identity()
-        return seed_for("perturbation", self.learner.dataset.identity(), content, self.learner.seed)
+        return seed_for("perturbation", self.learner.dataset.content(), content, self.learner.seed)
 
     @property
     def in_train_mode(self) -> bool:
@@ -150,10 +174,12 @@ class Cell:
         """
         content = {
             "learner": learner_key,
-            "perturbation": self.perturbation.identity(),
+            "perturbation": self.perturbation.content(),
             "samples": self.samples,
             "precision": self.precision,
             "batch_statistics": self.in_train_mode,
+            "eight_bit": self.eight_bit,
+            "keeps_images": self.keeps_images,
             "seeds": [self.learner.seed, self.noise_seed],
         }
         code = self._code(_modules(self.perturbation))
@@ -173,7 +199,7 @@ class Cell:
         classifier = "gtn_bench.inference.classifier"
         if self.in_train_mode:
             classifier = "gtn_bench.reference.batch_classifier"
-        return {"gtn_bench.evaluation.evaluate", classifier, *modules}
+        return {"gtn_bench.evaluation.evaluate", classifier, "gtn_bench.inference.random_classifier", *modules}
 
 
 @dataclass(frozen=True)
@@ -190,8 +216,10 @@ class Plan:
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Installed packages that the perturbations depend on."""
-        return tuple(sorted({package for cell in self.cells for package in cell.perturbation.packages}))
+        """Installed packages that the numbers depend on."""
+        trained = [part for learner in self.learners for part in (learner.architecture, learner.mode)]
+        teachers = [taught_by.teacher for taught_by in self.teachers]
+        return _packages(self.dataset, *teachers, *trained, *(cell.perturbation for cell in self.cells))
 
     @property
     def axes(self) -> dict[str, str]:
@@ -216,7 +244,11 @@ class Plan:
 
 
 def _modules(*descriptions: Description) -> set[str]:
-    """Return the modules of the classes of descriptions, of their parts and of their bases, plug-ins included."""
-    whole = [part for description in descriptions for part in (description, *description.parts())]
-    bases = {base for part in whole for base in type(part).__mro__ if issubclass(base, Description)}
-    return {base.__module__ for base in bases - {Description}}
+    """Return the modules that compute the numbers of descriptions, plug-ins included."""
+    return set().union(*(description.code_modules() for description in descriptions))
+
+
+def _packages(*descriptions: Description) -> tuple[str, ...]:
+    """Return the installed packages that the numbers of descriptions depend on."""
+    parts = (part for description in descriptions for part in (description, *description.parts()))
+    return tuple(sorted({package for part in parts for package in part.packages}))

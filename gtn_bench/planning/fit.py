@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gtn_bench.config.errors import ConfigError, at_place
@@ -36,14 +36,26 @@ def _check_teachers_and_modes(suite: Suite, dataset: Dataset, resolved: Resolved
     for place, mode in resolved.modes.items():
         if mode.needs_teacher and not suite.teachers and "teachers" not in suite.unread:
             yield f"{place}: mode '{mode.name}' needs a teacher, the suite has none"
+        if mode.trains:
+            yield from _problems(place, dataset.check_training, f"mode '{mode.name}'")
         for taught_by in resolved.teachers.values() if mode.needs_teacher else [None]:
             yield from _problems(place, mode.check, dataset, taught_by)
     all_modes = len(resolved.modes) == len(suite.modes) + len(suite.controls)
     all_modes = all_modes and not suite.unread & {"modes", "controls"}
     if suite.teachers and all_modes and not any(mode.needs_teacher for mode in resolved.modes.values()):
         yield "teachers: no mode of the suite learns from a teacher"
+    fitting = []
     for place, architecture in resolved.architectures.items():
-        yield from _problems(place, architecture.check, dataset)
+        problems = _problems(place, architecture.check, dataset)
+        yield from problems
+        fitting += [] if problems else [architecture]
+    for place, mode in resolved.modes.items() if "seeds" not in suite.unread else ():
+        problems = _problems(place, mode.check_seeds, suite.seeds)
+        yield from problems
+        learned = [] if problems else [mode.for_seed(seed, position) for position, seed in enumerate(suite.seeds)]
+        for each in dict.fromkeys(filter(None, learned)):
+            for architecture in fitting:
+                yield from _problems(place, each.check_architecture, architecture, dataset)
 
 
 def _check_perturbations(suite: Suite, dataset: Dataset, resolved: Resolved) -> Iterator[str]:
@@ -52,10 +64,12 @@ def _check_perturbations(suite: Suite, dataset: Dataset, resolved: Resolved) -> 
         middle = len(sweep) // 2  # a library attack is tried once per sweep: at its middle strength
         for perturbation in (*sweep[middle:], *sweep[:middle]):
             yield from _problems(place, perturbation.check, dataset)
+        if "units" not in suite.unread:
+            yield from _check_linf_sizes(place, sweep, dataset.pixel_scale if suite.units == "normalized" else None)
         if (entry.samples or 0) > dataset.sizes[2]:
             yield f"{place}.samples: data set '{dataset.name}' has {dataset.sizes[2]} test images, got {entry.samples}"
-    if suite.units == "normalized" and len(dataset.std) > 1:
-        yield f"units: 'normalized' needs images of one channel, data set '{dataset.name}' has {len(dataset.std)}"
+        if entry.samples:
+            yield from _problems(f"{place}.samples", dataset.check_samples, entry.samples)
     if len(resolved.sweeps) < len(suite.perturbations) or "perturbations" in suite.unread:
         return
     perturbations = [sweep[0] for sweep in resolved.sweeps.values()]
@@ -63,6 +77,32 @@ def _check_perturbations(suite: Suite, dataset: Dataset, resolved: Resolved) -> 
         yield "units: no perturbation of the suite has strengths in 'normalized' units; leave units out"
     if suite.precision == "bfloat16" and not any(each.supports_bfloat16 for each in perturbations):
         yield "precision: no perturbation of the suite sees learners in 'bfloat16'; leave precision out"
+
+
+def _check_linf_sizes(place: str, sweep: Iterable[Perturbation], scale: float | None) -> Iterator[str]:
+    """Yield a line for each field of a sweep whose L-inf radius or step size exceeds 1 in pixel values.
+
+    Args:
+        place: The place of the sweep.
+        sweep: The perturbation at each strength.
+        scale: The unit of the suite in pixel values, if it is normalized.
+    """
+    told = set()
+    for perturbation in sweep:
+        given = perturbation.linf_sizes
+        for field, (what, pixels) in perturbation.in_pixels(scale or 1.0).linf_sizes.items():
+            if pixels <= 1 + 1e-9 or field in told:
+                continue
+            told.add(field)
+            value = given[field].value
+            levels = f"{value:g}/255" if value <= 255 and value == int(value) else ""
+            text = f"a {what} of {value:g} exceeds the range of pixel values, 0 to 1"
+            hint = f"; did you mean {levels}?" if levels else ""
+            if scale is not None and value != pixels:
+                text = f"a {what} of {value:g} standard deviations is {pixels:.3g} in pixel values, which exceeds "
+                text += f"their range, 0 to 1; expects at most {1 / scale:.3g}"
+                hint = f", or {levels} with units: pixel" if levels else ""
+            yield f"{place}.{field}: {text}{hint}"
 
 
 def _check_reference(suite: Suite, dataset: Dataset, resolved: Resolved) -> Iterator[str]:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 Limit = int | float | None  # of test images: at most this many, or a share of them
 
 
-def load(source: str | os.PathLike[str] | Mapping[str, Any]) -> Suite:
+def load(source: str | os.PathLike[str] | Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None) -> Suite:
     """Load a suite.
 
     If a part of it is wrong, the other parts are resolved and checked too, so that one error reports all problems.
@@ -36,6 +36,7 @@ def load(source: str | os.PathLike[str] | Mapping[str, Any]) -> Suite:
     Args:
         source: Path of a YAML file, or name of a suite that ships with the package, such as ``"demo"``, or the content
             of a suite as a mapping.
+        defaults: Values of keys that the source lacks.
 
     Returns:
         The suite. `plan` resolves the names in it.
@@ -43,7 +44,7 @@ def load(source: str | os.PathLike[str] | Mapping[str, Any]) -> Suite:
     Raises:
         ConfigError: One line per problem: the file, the place in it, what was expected.
     """
-    suite, found = salvage(source)
+    suite, found = salvage(source, defaults)
     if found:
         _resolve_and_check(suite, found)
     return suite
@@ -66,6 +67,9 @@ def plan(suite: Suite, limit: Limit = None) -> Plan:
         raise ConfigError(f"plan expects a suite, got {_wrong_suite(suite)}")
     limit = _checked_limit(limit)
     parts = _resolve_and_check(suite)
+    if limit is not None:
+        for entry in suite.perturbations:
+            parts.dataset.check_samples(_samples(entry, parts.dataset, limit))
     return Plan(_written_out(suite, parts, limit), tuple(_cells(suite, parts, limit)))
 
 
@@ -133,16 +137,29 @@ def _checked_limit(limit: object) -> Limit:
 
 def _cells(suite: Suite, parts: _Parts, limit: Limit) -> Iterator[Cell]:
     taught = [TaughtBy(label, teacher, parts.dataset) for label, teacher in parts.teachers.items()]
-    scale = parts.dataset.std[0] if suite.units == "normalized" else 1.0
-    for architecture, mode, seed in product(parts.architectures.items(), parts.modes.items(), suite.seeds):
-        for taught_by in taught if mode[1].needs_teacher else [None]:
-            learner = Learner(parts.dataset, taught_by, *architecture, *mode, seed)
+    scale = parts.dataset.pixel_scale if suite.units == "normalized" else 1.0
+    seeds = list(enumerate(suite.seeds))
+    for architecture, (label, mode), (position, seed) in product(
+        parts.architectures.items(), parts.modes.items(), seeds
+    ):
+        if (learned := mode.for_seed(seed, position)) is None:
+            continue
+        for taught_by in taught if mode.needs_teacher else [None]:
+            learner = Learner(parts.dataset, taught_by, *architecture, label, learned, seed)
             for entry in suite.perturbations:
                 samples = _samples(entry, parts.dataset, limit)
                 for beta, perturbation in zip(entry.beta, parts.sweeps[entry.title], strict=True):
-                    precision = suite.precision if perturbation.supports_bfloat16 else "float32"
-                    strength = perturbation.in_pixels(scale)
-                    yield Cell(learner, entry.title, strength, beta, samples, precision, suite.protocol)
+                    yield Cell(
+                        learner,
+                        entry.title,
+                        perturbation.in_pixels(scale),
+                        beta,
+                        samples,
+                        precision=suite.precision if perturbation.supports_bfloat16 else "float32",
+                        protocol=suite.protocol,
+                        eight_bit=suite.eight_bit,
+                        keeps_images=suite.save_adversarial,
+                    )
 
 
 def _written_out(suite: Suite, parts: _Parts, limit: Limit) -> Suite:

@@ -7,13 +7,15 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
-from gtn_bench.config.description import MAX_PROBLEMS, Description, build, lookup
+from gtn_bench.config.description import MAX_PROBLEMS, Description, build, lookup, resolve_name
 from gtn_bench.config.errors import ConfigError, at_place
 from gtn_bench.config.labels import RESERVED
+from gtn_bench.config.paths import relative_to
 from gtn_bench.config.suite import Entry, Named, PerturbationEntry, Suite
 from gtn_bench.data import DATASETS, Dataset
 from gtn_bench.models import ARCHITECTURES, Architecture
 from gtn_bench.modes import MODES, Mode
+from gtn_bench.modes.given import Given, GivenArchitecture
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
 from gtn_bench.perturbations.libraries.minimal import Radius
 from gtn_bench.perturbations.search import Search
@@ -88,28 +90,14 @@ class Resolved(NamedTuple):
 
 
 def resolve(suite: Suite, problems: Problems) -> Resolved:
-    """Resolve the names in a suite.
+    """Resolve the names in a suite. Relative paths start at its folder.
 
     Args:
         suite: The suite, or the valid parts of an invalid one.
         problems: The list to which problems are added.
     """
-    dataset = None
-    if "dataset" not in suite.unread:
-        with problems.at("dataset"):
-            dataset = _described(DATASETS, "dataset", suite.dataset, "dataset")
-    sweeps = {}
-    for place, entry in problems.each(placed_perturbations(suite)):
-        with problems.at(place):
-            sweeps[place] = [_perturbation(entry, beta, place) for beta in entry.beta]
-    resolved = Resolved(
-        dataset,
-        _resolve_section(TEACHERS, "teacher", suite, "teachers", problems),
-        _resolve_section(ARCHITECTURES, "architecture", suite, "architectures", problems),
-        _resolve_section(MODES, "mode", suite, "modes", problems)
-        | _resolve_section(MODES, "mode", suite, "controls", problems),
-        sweeps,
-    )
+    with relative_to(suite.folder):
+        resolved = _resolved(suite, problems)
     _check_labels(suite, "teachers", resolved.teachers, problems)
     _check_labels(suite, "architectures", resolved.architectures, problems)
     _check_labels(suite, "modes", resolved.modes, problems)
@@ -118,14 +106,44 @@ def resolve(suite: Suite, problems: Problems) -> Resolved:
     return resolved
 
 
+def _resolved(suite: Suite, problems: Problems) -> Resolved:
+    dataset = None
+    if "dataset" not in suite.unread:
+        with problems.at("dataset"):
+            dataset = _described(DATASETS, "dataset", suite.dataset, "dataset")
+    sweeps = {}
+    for place, entry in problems.each(placed_perturbations(suite)):
+        with problems.at(place):
+            sweeps[place] = [_perturbation(entry, beta, place) for beta in entry.beta]
+    return Resolved(
+        dataset,
+        _resolve_section(TEACHERS, "teacher", suite, "teachers", problems),
+        _resolve_section(ARCHITECTURES, "architecture", suite, "architectures", problems, GivenArchitecture),
+        _resolve_section(MODES, "mode", suite, "modes", problems, Given)
+        | _resolve_section(MODES, "mode", suite, "controls", problems),
+        sweeps,
+    )
+
+
 def _resolve_section(
-    table: Mapping[str, type[D]], kind: str, suite: Suite, section: str, problems: Problems
+    table: Mapping[str, type[D]],
+    kind: str,
+    suite: Suite,
+    section: str,
+    problems: Problems,
+    in_memory: type[D] | None = None,
 ) -> dict[str, D]:
-    """Return the descriptions that the entries of a section mean, by place in the file."""
+    """Return the descriptions that the entries of a section mean, by place in the file.
+
+    `in_memory` describes networks in memory, which `gtn_bench.evaluate` enters into a suite. Files cannot name it.
+    """
     found = {}
     for place, entry in problems.each(placed_entries(suite, section)):
         with problems.at(place):
-            found[place] = _described(table, kind, entry, place)
+            if in_memory and entry.name == in_memory.name:
+                found[place] = build(in_memory, entry.fields, place)
+            else:
+                found[place] = _described(table, kind, entry, place)
     return found
 
 
@@ -177,7 +195,7 @@ def _perturbation(entry: PerturbationEntry, beta: float, path: str) -> Perturbat
 
 def _described(table: Mapping[str, type[D]], kind: str, entry: Named, place: str) -> D:
     try:
-        cls = lookup(table, kind, entry.name)
+        cls, fields = resolve_name(table, kind, entry.name, entry.fields)
     except ConfigError as error:
         raise ConfigError(f"{place}.name: {error}") from None
-    return build(cls, entry.fields, place, also=("label",) if isinstance(entry, Entry) else ())
+    return build(cls, fields, place, also=("label",) if isinstance(entry, Entry) else ())

@@ -87,7 +87,7 @@ def inner_step(
         create_graph: Whether the step is differentiable.
     """
     params = {name: value if value.requires_grad else _leaf(value) for name, value in state.params.items()}
-    tensors = {**params, **state.buffers}
+    tensors = {**params, **{name: value.clone() for name, value in state.buffers.items()}}  # torch's layers write them
     loss = cross_entropy(functional_call(learner, tensors, (images,)), labels)
     grads = torch.autograd.grad(loss, list(params.values()), create_graph=create_graph)
     buffers = {name: tensors[name] for name in state.buffers}  # functional_call stores new statistics here

@@ -173,6 +173,7 @@ class MetaTrained(Teacher):
             architecture.check(dataset)
             if self.widths:
                 architecture.widened(self.widths[0])  # refused if it has no widths
+            architecture.check_meta_training(dataset, self.statistics)
         if self.widths and self.widths[0] > self.widths[1]:
             raise ConfigError(f"teacher '{self.name}' expects widths as [smallest, largest], got {list(self.widths)}")
         if self.growth >= self.meta_steps:

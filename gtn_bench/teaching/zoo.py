@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import urllib.request
 from contextlib import suppress
-from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -13,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from gtn_bench.config.errors import ConfigError, did_you_mean
+from gtn_bench.config.paths import find_path
 from gtn_bench.data.base import Dataset, Split, SplitName
 from gtn_bench.store.cache import cache_folder
-from gtn_bench.store.files import write_atomically
+from gtn_bench.store.downloads import download
 from gtn_bench.store.hashing import file_digest
 from gtn_bench.teaching.encoding import facts
 from gtn_bench.teaching.history import Monitor
@@ -70,10 +68,13 @@ class Trained(Teacher):
             if not self.sha256:
                 raise ConfigError(f"teacher 'trained' needs the sha256 of {self.teaching_set}")
             return self
-        found = file_digest(self.path)
+        path = self.path
+        found = file_digest(path)
         if self.sha256 not in (None, found):
-            raise ConfigError(f"teacher 'trained' expects the sha256 {self.sha256} of {self.path}, got {found}")
+            raise ConfigError(f"teacher 'trained' expects the sha256 {self.sha256} of {path}, got {found}")
         object.__setattr__(self, "sha256", found)
+        if self.teaching_set not in zoo():  # relative to the suite, which is unknown later
+            object.__setattr__(self, "teaching_set", str(path))
         return self
 
     @property
@@ -86,10 +87,8 @@ class Trained(Teacher):
         if self._is_url:
             return cache_folder() / "downloads" / f"{self.sha256}.safetensors"
         path = Path(self.teaching_set)
-        with suppress(OSError, RuntimeError):  # a name that is too long, the home of an unknown user
-            path = path.expanduser()
-            if path.is_file():
-                return path
+        with suppress(ConfigError):
+            return find_path(path)
         if self.teaching_set in zoo():
             return zoo()[self.teaching_set]
         if path.suffix == ".safetensors" or len(path.parts) > 1:
@@ -139,12 +138,8 @@ class Trained(Teacher):
         return self.teaching_set.startswith(("https://", "http://"))
 
     def _download(self) -> None:
+        assert self.sha256 is not None
         try:
-            with urllib.request.urlopen(self.teaching_set, timeout=60) as answer:
-                content = answer.read()
-        except (OSError, HTTPException, ValueError) as error:
-            raise ConfigError(f"teacher 'trained': {self.teaching_set} could not be downloaded ({error})") from None
-        found = hashlib.sha256(content).hexdigest()
-        if found != self.sha256:
-            raise ConfigError(f"teacher 'trained' expects the sha256 {self.sha256} of {self.teaching_set}, got {found}")
-        write_atomically(self.path, content)
+            download(self.teaching_set, self.sha256, ".safetensors")
+        except ConfigError as error:
+            raise ConfigError(f"teacher 'trained' {error}") from None
