@@ -5,7 +5,8 @@ A marker is an HTML comment on a line of its own:
 - `<!-- suite-reference -->`: the top-level keys of a suite.
 - `<!-- table: KIND -->`: a table of the catalog. KIND is one that `gtn-bench list` accepts, or `library-attacks`.
 - `<!-- cli -->`: all commands with their arguments and options.
-- `<!-- checks -->`: the sanity checks.
+- `<!-- checks -->`: the sanity checks of cells.
+- `<!-- model-checks -->`: the checks of a model before its evaluation.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from gtn_bench.analysis.checks import Check
 
-MARKER = re.compile(r"^<!-- (suite-reference|table|cli|checks)(?:: ([a-z-]+))? -->$", re.MULTILINE)
+MARKER = re.compile(r"^<!-- (suite-reference|table|cli|checks|model-checks)(?:: ([a-z-]+))? -->$", re.MULTILINE)
 NATIVE = "gtn-bench"  # value of the catalog's column `library` for the perturbations of this package
 HEADINGS = {"about": "description", "summary": "description"}  # of the catalog's columns
 LONG = 150  # characters of parameters that are too many for a column
@@ -72,7 +73,8 @@ def schema_type(schema: Mapping[str, Any]) -> str:
     if "const" in schema:
         return code(schema["const"])
     if "anyOf" in schema:
-        options = [option for option in schema["anyOf"] if option.get("type") != "null"]
+        # A text with a pattern is another way to write a number: 8/255.
+        options = [option for option in schema["anyOf"] if option.get("type") != "null" and "pattern" not in option]
         names = [option for option in options if "enum" in option]
         if any("$ref" in option or "anyOf" in option for option in options):
             return "name or mapping" if names else "mapping"
@@ -286,6 +288,22 @@ def check_reference(check: Check) -> str:
     return "\n".join([f"### {check.name}", "", f"{check.text}", "", *lines, "", str(check.action or "")]).strip()
 
 
+def model_checks(_: str) -> str:
+    """Return a table of the checks of a model: severity, what is measured, threshold and fix."""
+    from gtn_bench.checks.table import CHECKS
+
+    rows = [
+        (f"`{one.name}`", one.severity, one.formula, f"{one.threshold:.2g}", without_values(one.fix))
+        for one in CHECKS.values()
+    ]
+    return table(("check", "severity", "measured", "fails above", "fix"), rows)
+
+
+def without_values(text: str) -> str:
+    """Return a text with placeholders in braces as the table of checks can show it, without the values of a finding."""
+    return re.sub(r"\{\w+\}", "…", text) if not re.fullmatch(r"\{\w+\}", text) else "the sentence names it"
+
+
 def linked(text: str) -> str:
     """Turn the URLs of a text into links."""
     return re.sub(r"(https?://[^\s,]+)", r"<\1>", text)
@@ -317,4 +335,5 @@ GENERATORS: dict[str, Callable[[str], str]] = {
     "table": catalog_tables,
     "cli": cli,
     "checks": checks,
+    "model-checks": model_checks,
 }
