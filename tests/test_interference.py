@@ -85,6 +85,17 @@ def test_a_faulty_perturbation_fails_alone(name: str, message: str, registered: 
     assert rows.loc["pgd", "accuracy"].tolist() == alone["accuracy"].tolist()
 
 
+@pytest.mark.filterwarnings("ignore:.* cells failed:RuntimeWarning")
+def test_a_search_with_a_faulty_perturbation_fails_alone(registered: None, tmp_path: Path) -> None:
+    alone = run(SUITE + LATER, tmp_path / "alone", tmp_path / "cache-alone").summary
+    faulty = "  - {name: zeroed, search: minimal, samples: 40, beta: [0.1, 0.2]}\n"
+    both = run(SUITE + faulty + LATER, tmp_path / "both", tmp_path / "cache")
+    rows = both.summary.set_index("perturbation")
+    assert rows.loc["zeroed", "status"].tolist() == ["error", "error"]
+    assert "'zeroed' changed the network" in both.errors[0]["error"]
+    assert rows.loc["pgd", "accuracy"].tolist() == alone["accuracy"].tolist()
+
+
 FACTOR = 1.0
 NOISE = np.full((8, 8), 0.1, np.float32)
 

@@ -192,9 +192,13 @@ def evaluate_sweep(context: Context, learner_key: str, cells: Mapping[str, Cell]
 
     searches = [cell.perturbation for cell in cells.values() if isinstance(cell.perturbation, MinimalPerturbation)]
     if searches:  # one search answers for all cells, or fails for all of them
-        results = evaluation.evaluate_sweep(
-            searches, classifier, clean, x, y, seeds, eight_bit=first.eight_bit, keep=keep
-        )
+        try:
+            results = evaluation.evaluate_sweep(
+                searches, classifier, clean, x, y, seeds, eight_bit=first.eight_bit, keep=keep
+            )
+        except Exception:
+            _classifier.cache_clear()  # the perturbation may have changed the network
+            raise
         for key, result in zip(cells, results, strict=True):
             save_result(key, result)
         return {}
