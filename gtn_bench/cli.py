@@ -190,10 +190,8 @@ def evaluate(
     ] = None,
     mean: Mean = None,
     std: Std = None,
-    layout: Annotated[
-        str | None, typer.Option(help="Layout of the images where it is ambiguous: NCHW or NHWC.")
-    ] = None,
-    num_classes: Annotated[int | None, typer.Option(min=2, help="Number of classes, if labels do not tell.")] = None,
+    layout: Layout = None,
+    num_classes: NumClasses = None,
     target: Annotated[
         str | None, typer.Option(help="Goal of targeted attacks: a class, next, least-likely or random.")
     ] = None,
@@ -242,10 +240,8 @@ def doctor(
     data: Data,
     mean: Mean = None,
     std: Std = None,
-    layout: Annotated[
-        str | None, typer.Option(help="Layout of the images where it is ambiguous: NCHW or NHWC.")
-    ] = None,
-    num_classes: Annotated[int | None, typer.Option(min=2, help="Number of classes, if labels do not tell.")] = None,
+    layout: Layout = None,
+    num_classes: NumClasses = None,
     samples_per_forward: SamplesPerForward = 1,
     device: OnDevice = Device.auto,
     plugin: Plugins = None,

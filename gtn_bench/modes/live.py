@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import sys
-import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from gtn_bench.config.errors import ConfigError, shown
 from gtn_bench.config.functions import by_value
+from gtn_bench.store.keys import is_installed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -99,8 +99,7 @@ def _is_installed(module: str) -> bool:
     file = getattr(sys.modules.get(module.partition(".")[0]), "__file__", None)
     if file is None:
         return module.partition(".")[0] in sys.stdlib_module_names
-    folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return any(Path(file).is_relative_to(folder) for folder in folders)
+    return is_installed(Path(file))
 
 
 def _digest(module: nn.Module) -> tuple[str, set[str]]:

@@ -133,8 +133,17 @@ def _is_neighbor(own: str, top: str) -> bool:
     if top in sys.stdlib_module_names or own == "gtn_bench":
         return False
     folder, other = _folder(own), _folder(top)
-    installed_in = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return folder is not None and folder == other and not any(folder.is_relative_to(path) for path in installed_in)
+    return folder is not None and folder == other and not is_installed(folder)
+
+
+def is_installed(path: Path) -> bool:
+    """Check that a path lies among the standard library or the installed packages.
+
+    Args:
+        path: The path.
+    """
+    folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return any(path.is_relative_to(folder) for folder in folders)
 
 
 def _folder(top: str) -> Path | None:
