@@ -73,9 +73,13 @@ Plugins = Annotated[
     list[str] | None,
     typer.Option("--plugin", metavar="FILE.py", help="Python file to import; suites can name what it defines."),
 ]
-ModelArchitecture = Annotated[
-    str,
-    typer.Option("--architecture", metavar="NAME", help="Architecture: a name, or '{name: ...}' as in a suite."),
+ModelArchitectures = Annotated[
+    list[str],
+    typer.Option(
+        "--architecture",
+        metavar="NAME",
+        help="Architecture: a name, or '{name: ...}' as in a suite. LABEL=NAME is that of one mode; repeatable.",
+    ),
 ]
 Weights = Annotated[
     list[str],
@@ -85,9 +89,10 @@ Data = Annotated[
     str, typer.Option("--data", metavar="DATA", help="Test images: a file, a folder, a data set's name, or '{...}'.")
 ]
 Mean = Annotated[
-    str | None, typer.Option(help="Mean that the model expects to be subtracted: 0.5, or one per channel: 0.5,0.5,0.5.")
+    list[str] | None,
+    typer.Option(help="Mean that the models subtract: 0.5, or one per channel: 0.5,0.5,0.5. LABEL=MEAN for one mode."),
 ]
-Std = Annotated[str | None, typer.Option(help="Standard deviation that the model expects pixels to be divided by.")]
+Std = Annotated[list[str] | None, typer.Option(help="Standard deviation that they divide by. LABEL=STD for one mode.")]
 Layout = Annotated[str | None, typer.Option(help="Layout of the images where it is ambiguous: NCHW or NHWC.")]
 NumClasses = Annotated[int | None, typer.Option(min=2, help="Number of classes, if labels do not tell.")]
 SamplesPerForward = Annotated[
@@ -179,7 +184,7 @@ def demo(out: Out = None, device: OnDevice = Device.auto, workers: Workers = Non
 
 @app.command()
 def evaluate(
-    architecture: ModelArchitecture,
+    architecture: ModelArchitectures,
     weights: Weights,
     data: Data,
     suite: Annotated[
@@ -218,8 +223,8 @@ def evaluate(
         architecture,
         weights,
         data,
-        mean=mean,
-        std=std,
+        mean=mean or (),
+        std=std or (),
         layout=layout,
         num_classes=num_classes,
         samples_per_forward=samples_per_forward,
@@ -235,7 +240,7 @@ def evaluate(
 
 @app.command()
 def doctor(
-    architecture: ModelArchitecture,
+    architecture: ModelArchitectures,
     weights: Weights,
     data: Data,
     mean: Mean = None,
@@ -258,8 +263,8 @@ def doctor(
         architecture,
         weights,
         data,
-        mean=mean,
-        std=std,
+        mean=mean or (),
+        std=std or (),
         layout=layout,
         num_classes=num_classes,
         samples_per_forward=samples_per_forward,

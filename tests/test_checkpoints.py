@@ -26,6 +26,7 @@ from torch import Tensor, nn
 import gtn_bench
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.filepath import SeedFile
+from gtn_bench.config.suite import parse
 from gtn_bench.data.base import Dataset
 from gtn_bench.data.digits import Digits
 from gtn_bench.models import ARCHITECTURES
@@ -665,6 +666,7 @@ def test_content_is_the_checksum_of_one_file(folder: Path) -> None:
         "mean": [0.5],
         "std": [0.25],
         "samples_per_forward": 1,
+        "architecture": None,
         "files": [f"sha256:{checksum}"],
     }
     again = Checkpoint(**{key: value for key, value in mode.identity().items() if key != "name"})
@@ -886,3 +888,89 @@ def test_checkpoints_of_learners_have_the_curves_of_the_learners(tmp_path: Path)
     costs = [name for name in own.summary if "seconds" in str(name) or "memory" in str(name)]
     assert len(own.summary) == 8 and own.summary["accuracy"].nunique() > 2
     pd.testing.assert_frame_equal(own.summary.drop(columns=costs), mine.summary.drop(columns=costs))
+
+
+# An architecture of the mode.
+
+
+def suite_of_modes(*modes: dict[str, Any], **keys: Any) -> dict[str, Any]:
+    suite = suite_of({}, [0, 1]) | {"modes": [{"name": "checkpoint", **mode} for mode in modes]} | keys
+    return {key: value for key, value in suite.items() if value is not None}
+
+
+@pytest.mark.usefixtures("_small_architecture")
+def test_modes_have_architectures_of_their_own(folder: Path) -> None:
+    torch.save(ARCHITECTURES["linear"]()(Digits(), 3).state_dict(), folder / "linear.pt")
+    modes = (
+        {"label": "a", "files": str(folder / "0.pt"), "architecture": "small"},
+        {"label": "b", "files": str(folder / "linear.pt"), "architecture": {"name": "linear", "hidden": [256, 128]}},
+    )
+    plan = gtn_bench.plan(gtn_bench.load(suite_of_modes(*modes, architectures=None)))
+    assert [(each.mode_label, each.architecture_label) for each in plan.learners] == [("a", "model"), ("b", "model")]
+    first, second = (learner.network() for learner in plan.learners)
+    assert first.state_dict().keys() == small().state_dict().keys() != second.state_dict().keys()
+    written = parse(plan.suite.to_yaml())
+    assert [learner.key("cpu") for learner in gtn_bench.plan(written).learners] == [
+        learner.key("cpu") for learner in plan.learners
+    ]
+
+
+@pytest.mark.usefixtures("_small_architecture")
+def test_the_architecture_of_a_mode_is_in_the_key(folder: Path) -> None:
+    keys = set()
+    for stem in ("cifar", "imagenet"):
+        mode = {"files": str(folder / "0.pt"), "architecture": {"name": "small", "stem": stem}}
+        (learner,) = gtn_bench.plan(gtn_bench.load(suite_of_modes(mode, architectures=None))).learners
+        keys.add(learner.key("cpu"))
+    assert len(keys) == 2
+    assert Small in map(type, learner.mode.parts())
+
+
+BAD_OWN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "two places": (
+        {"architecture": "small"},
+        {"architectures": ["small"]},
+        "modes[0].architecture: the suite has architectures, too; leave one of the two out",
+    ),
+    "no place": (
+        {},
+        {"architectures": None},
+        "architectures: needs at least one, because mode 'checkpoint' has no architecture of its own",
+    ),
+    "unknown": (
+        {"architecture": "smal"},
+        {"architectures": None},
+        "modes[0].architecture: unknown architecture 'smal'; did you mean 'small'?",
+    ),
+    "unknown field": (
+        {"architecture": {"name": "small", "stm": "cifar"}},
+        {"architectures": None},
+        "modes[0].architecture: stm: 'small' does not know this key; did you mean 'stem'?",
+    ),
+    "list": (
+        {"architecture": ["small"]},
+        {"architectures": None},
+        "modes[0].architecture: expects the name of a known architecture, or a mapping with one, got ['small']",
+    ),
+    "too small images": (
+        {"architecture": {"name": "base", "convolutions": [{"channels": 4, "pool": True}] * 4}},
+        {"architectures": None},
+        "modes[0]: architecture 'base' halves its images 4 times and so needs at least 16x16 pixels, data set 'digits' "
+        "has 8x8",
+    ),
+    "normalized twice": (
+        {"architecture": "linear", "mean": 0.5, "std": 0.5},
+        {"architectures": None},
+        "modes[0]: mode 'checkpoint': architecture 'linear' normalizes its images itself; leave mean and std out",
+    ),
+}
+
+
+@pytest.mark.usefixtures("_small_architecture")
+@pytest.mark.parametrize("case", BAD_OWN)
+def test_wrong_architectures_of_modes_are_refused_in_one_line(case: str, folder: Path) -> None:
+    mode, keys, message = BAD_OWN[case]
+    suite = suite_of_modes({"files": str(folder / "0.pt"), **mode}, seeds=[0], **keys)
+    with pytest.raises(ConfigError) as caught:
+        gtn_bench.plan(gtn_bench.load(suite))
+    assert str(caught.value) == f"mine: {message}"

@@ -164,6 +164,14 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
         {"std": [0.2]},
         "FILE holds integers, which are levels from 0 to 255; leave 'mean' and 'std' out",
     ),
+    (
+        [255 * X, LOGITS],
+        {},
+        f"FILE holds labels that are no probabilities: from {LOGITS.min():.3g} to {LOGITS.max():.3g}, with sums "
+        f"from {LOGITS.sum(1).min():.3g} to {LOGITS.sum(1).max():.3g}; say 'soften: true' if they are logits, "
+        "'loss: mse' if they are targets of a regression, or 'soften: false' to use them as they are\n"
+        f"FILE {LEVELS}, which are not 'normalized'; did you mean 'units: levels'?",
+    ),
     ([Z, Y], {"mean": [0.1, 0.2]}, "'mean' expects one number per channel, 1, got 2"),
     ([Z, Y], {"std": [0.1, 0.2]}, "'std' expects one number per channel, 1, got 2"),
 ]

@@ -364,3 +364,72 @@ def test_relative_paths_of_a_suite_start_at_its_folder(
         assert call(monkeypatch, *command) == 0
         folder = json.loads(capsys.readouterr().out)["folder"]
         assert gtn_bench.open(folder).summary["clean_accuracy"].iloc[0] == pytest.approx(accuracy(network))
+
+
+# Modes with architectures of their own.
+
+
+def test_checkpoints_of_different_architectures_and_normalizations_are_compared(
+    files: Mapping[str, str], networks: list[nn.Sequential], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """One command compares them. The numbers equal those of the networks in memory."""
+    other = trained(0, normalizes=True, width=16)
+    torch.save(other.state_dict(), "other.pt")
+    Path("digits_models.py").write_text(
+        Path("digits_models.py").read_text() + "\n\n@gtn_bench.architecture\ndef narrow(num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, num_classes))\n"
+    )
+    arguments = ["--plugin", "digits_models.py", "--data", "test.npz", "--weights", "a=0.pt", "--weights", "b=other.pt"]
+    arguments += ["--architecture", "small", "--architecture", "b=narrow", "--mean", f"b={MEAN}", "--std", f"b={STD}"]
+    try:
+        assert call(monkeypatch, "evaluate", *arguments, "--suite", "two.yaml", "--workers", "1", "--json") == 0
+        results = gtn_bench.open(json.loads(capsys.readouterr().out)["folder"])
+        assert call(monkeypatch, "doctor", *arguments, "--json") == 0
+    finally:
+        ARCHITECTURES.pop("narrow", None)
+    assert [model["findings"] for model in json.loads(capsys.readouterr().out)] == [[], []]
+    assert set(results.summary["architecture"]) == {"model"}
+    clean = results.summary.groupby("mode")["clean_accuracy"].first()
+    assert clean["a"] == pytest.approx(accuracy(networks[0]))
+    assert clean["b"] == pytest.approx(accuracy(other, (X - MEAN) / STD)) and clean["b"] > 0.8
+    assert len(results.comparisons) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--architecture", "a=small"], "--architecture: expects one for the weights 'b': b=NAME"),
+        (
+            ["--architecture", "small", "--architecture", "c=linear"],
+            "--architecture: no weights have the label 'c'; known: a, b",
+        ),
+        (
+            ["--architecture", "small", "--architecture", "linear"],
+            "--architecture: expects one value without a label, got 'small' and 'linear'",
+        ),
+        (
+            ["--architecture", "small", "--mean", "b=0.5", "--mean", "b=0.4"],
+            "--mean: expects one value for the weights 'b', got '0.5' and '0.4'",
+        ),
+        (
+            ["--architecture", "small", "--mean", "b=0.5"],
+            "--weights b: mode 'checkpoint' needs both mean and std, or neither: got mean without std",
+        ),
+        (
+            ["--architecture", "a=small", "--architecture", "b=smal"],
+            "--weights b.architecture: unknown architecture 'smal'; did you mean 'small'?",
+        ),
+        (["--architecture", "a=small", "--architecture", "b=linear"], "--weights b: "),
+    ],
+)
+def test_options_of_one_mode_are_checked(
+    files: Mapping[str, str],
+    options: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    weights = ("--plugin", "digits_models.py", "--data", "test.npz", "--weights", "a=0.pt", "--weights", "b=1.pt")
+    assert call(monkeypatch, "evaluate", *weights, *options, "--suite", "two.yaml") == 2
+    (line,) = capsys.readouterr().err.replace("\n", " ").strip().split("error: ")[1:]
+    assert message in " ".join(line.split())

@@ -8,6 +8,7 @@ from pydantic import Field
 
 # The teacher of a mode without one, the accepted architectures pooled, the per-image minimum over perturbations.
 NO_TEACHER, ACCEPTED, WORST = "none", "accepted", "worst"
+OWN_ARCHITECTURES = "model"  # the architecture, in results, of a suite whose modes each have their own
 
 RESERVED = {
     "teachers": (NO_TEACHER,),

@@ -119,7 +119,9 @@ class Suite(BaseModel):
     description: str = Field("", description="The question that the suite answers; printed in the report.")
     dataset: Annotated[Named, BeforeValidator(_entry)] = Field(description="Data set: a name, or name and parameters.")
     teachers: Entries = Field((), description="Teachers to meta-train or to load.")
-    architectures: Annotated[Entries, Field(min_length=1)] = Field(description="Architectures of the learners.")
+    architectures: Entries = Field(
+        (), description="Architectures of the learners. Absent if every mode has an architecture of its own."
+    )
     modes: Annotated[Entries, Field(min_length=1)] = Field(description="How the learners are obtained.")
     controls: Entries = Field(
         (), description="More modes to compare with. They do not decide which architectures are accepted."

@@ -96,9 +96,8 @@ def evaluate(
         suite_for(
             suite,
             dataset,
-            Entry(name="given", label="model"),
             modes,
-            seeds=max(map(len, groups.values())),
+            max(map(len, groups.values())),
             eight_bit=eight_bit,
             save_adversarial=save_adversarial,
             target=target,

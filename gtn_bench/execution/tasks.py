@@ -22,7 +22,6 @@ from gtn_bench.evaluation import evaluate as evaluation
 from gtn_bench.execution.memory import release_memory, reuse_memory
 from gtn_bench.inference.classifier import Classifier
 from gtn_bench.inference.random_classifier import RandomClassifier
-from gtn_bench.modes.given import Given
 from gtn_bench.modes.training import train
 from gtn_bench.perturbations.base import MinimalPerturbation
 from gtn_bench.planning.cells import Cell, Learner, TaughtBy
@@ -245,7 +244,7 @@ def _network(context: Context, learner_key: str, learner: Learner) -> nn.Module:
     """Return the network of a learner, with its weights."""
     network = learner.network().to(context.device)
     network.load_state_dict(context.store.load("learners", learner_key)[0])
-    return network if isinstance(learner.mode, Given) else network.eval()  # a given network may be in train mode
+    return network if learner.mode.keeps_train_mode else network.eval()
 
 
 @functools.lru_cache(maxsize=2)

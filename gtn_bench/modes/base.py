@@ -23,15 +23,23 @@ class Mode(Description):
     Attributes:
         needs_teacher: Whether the mode learns from a teaching set.
         trains: Whether the mode trains. False for networks that exist already.
+        keeps_train_mode: Whether the checks of a model see its networks in the mode, train or evaluation, that they are
+            in. Evaluations put every network in evaluation mode.
     """
 
     needs_teacher: ClassVar[bool] = False
     trains: ClassVar[bool] = True
+    keeps_train_mode: ClassVar[bool] = False
 
     @property
     def forward_samples(self) -> int:
         """Number of forward passes whose logits are averaged, for a network with random outputs."""
         return 1
+
+    @property
+    def has_architecture(self) -> bool:
+        """True if the mode has an architecture of its own, so that those of a suite do not apply to it."""
+        return False
 
     def for_seed(self, seed: int, position: int) -> Self | None:
         """Return the mode for one seed of the suite.
@@ -49,7 +57,7 @@ class Mode(Description):
         """Return the network that the mode trains, or whose weights it loads.
 
         Args:
-            architecture: The architecture.
+            architecture: The architecture of the suite.
             dataset: The data set whose image shape and number of classes the network has.
             seed: Seed of the initial weights.
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, WithJsonSchema, model_validator
 
-from gtn_bench.config.description import PositiveFloat, PositiveInt
+from gtn_bench.config.description import Description, PositiveFloat, PositiveInt, choose
 from gtn_bench.config.errors import ConfigError, listed
 from gtn_bench.config.filepath import SeedFile
 from gtn_bench.data.base import Dataset, Split
-from gtn_bench.models.architectures import Architecture
+from gtn_bench.models import ARCHITECTURES, Architecture
 from gtn_bench.modes.base import Mode
 from gtn_bench.store.downloads import fetch
 from gtn_bench.teaching.teachers import Teacher
@@ -41,6 +41,9 @@ _positive = {"type": "number", "exclusiveMinimum": 0}
 
 Means = Annotated[tuple[float, ...], _Several, Field(min_length=1), _schema({"type": "number"})]
 Deviations = Annotated[tuple[PositiveFloat, ...], _Several, Field(min_length=1), _schema(_positive)]
+AnyArchitecture = Annotated[
+    SerializeAsAny[Architecture], BeforeValidator(lambda entry: choose(ARCHITECTURES, "architecture", entry))
+]
 SeedFiles = Annotated[tuple[SeedFile, ...], _Several, Field(min_length=1), _schema({"type": "string"})]
 
 
@@ -104,7 +107,36 @@ class Fixed(Mode):
         return Normalized(network, mean, std)
 
 
-class Checkpoint(Fixed):
+class Loaded(Fixed):
+    """A mode of existing networks that an architecture builds.
+
+    Attributes:
+        architecture: The architecture of the networks, for a suite without architectures, whose modes each have one.
+    """
+
+    architecture: AnyArchitecture | None = None
+
+    @property
+    def has_architecture(self) -> bool:
+        return self.architecture is not None
+
+    def parts(self) -> tuple[Description, ...]:
+        return (self.architecture, *self.architecture.parts()) if self.architecture else ()
+
+    def check_architecture(self, architecture: Architecture, dataset: Dataset) -> None:
+        architecture = self.architecture or architecture
+        architecture.check(dataset)
+        if self.mean and architecture.normalizes_itself:
+            title = architecture.identity()["name"]
+            raise ConfigError(
+                f"mode '{self.name}': architecture '{title}' normalizes its images itself; leave mean and std out"
+            )
+
+    def network(self, architecture: Architecture, dataset: Dataset, seed: int) -> nn.Module:
+        return self.normalized((self.architecture or architecture).bare(dataset, seed), dataset)
+
+
+class Checkpoint(Loaded):
     """Weights from files that other code has saved. Nothing is trained.
 
     A file is safetensors, or what ``torch.save(model.state_dict(), FILE)`` writes; the state dict may lie in a mapping
@@ -150,17 +182,11 @@ class Checkpoint(Fixed):
             return None
         return self.model_copy(update={"files": (self.files[position],)})
 
-    def network(self, architecture: Architecture, dataset: Dataset, seed: int) -> nn.Module:
-        return self.normalized(architecture.bare(dataset, seed), dataset)
-
     def check_architecture(self, architecture: Architecture, dataset: Dataset) -> None:
-        if self.mean and architecture.normalizes_itself:
-            title = architecture.identity()["name"]
-            raise ConfigError(
-                f"mode '{self.name}': architecture '{title}' normalizes its images itself; leave mean and std out"
-            )
         from gtn_bench.models.weights.matching import load_state
 
+        super().check_architecture(architecture, dataset)
+        architecture = self.architecture or architecture
         network = _without_values(architecture, dataset)
         for file in self.files:
             load_state(network, _outline(file), str(file), dataset=dataset, architecture=architecture)

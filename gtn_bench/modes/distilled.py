@@ -135,7 +135,9 @@ class Distilled(TrainingMode):
         return idle
 
     def check(self, dataset: Dataset, teacher: Teacher | None) -> None:
-        from gtn_bench.modes.distillation import units as meanings
+        import torch
+
+        from gtn_bench.modes.distillation import sets
         from gtn_bench.modes.distillation.zca import LARGEST
 
         channels, height, width = dataset.input_shape
@@ -147,19 +149,18 @@ class Distilled(TrainingMode):
                 f"'units: zca' whitens images of at most {LARGEST} values, data set '{dataset.name}' has "
                 f"{channels * height * width}"
             )
-        found = self._read(dataset)
-        self._check_training(found)
+        images = torch.cat(sets.read_images(_local(self.file), dataset, self.run)[1])
+        problems = []
         try:
-            units = meanings.meaning(found.images, self.units)
-            if units == "levels" and (self.mean or self.std):
-                raise ValueError("holds integers, which are levels from 0 to 255; leave 'mean' and 'std' out")
-            usual = meanings.per_channel(dataset.mean), meanings.per_channel(dataset.std)
-            outside = meanings.check_units(found.images, units, self._constants(dataset), usual)
-        except ValueError as error:
-            raise ConfigError(f"{self.file} {error}") from None
-        if outside:
-            hint = "; set 'mean' and 'std' if its code normalized with others" if units == "normalized" else ""
-            warnings.warn(f"{self.file} {outside}; they are kept{hint}", UserWarning, stacklevel=2)
+            self._check_training(self._read(dataset))
+        except ConfigError as error:
+            problems.append(str(error))
+        try:
+            self._check_units(images, dataset)
+        except ConfigError as error:
+            problems.append(str(error))
+        if problems:
+            raise ConfigError("\n".join(problems))
 
     def network(self, architecture: Architecture, dataset: Dataset, seed: int) -> nn.Module:
         if self.units != "zca":
@@ -207,6 +208,22 @@ class Distilled(TrainingMode):
         from gtn_bench.modes.distillation.units import per_channel
 
         return per_channel(self.mean or dataset.mean), per_channel(self.std or dataset.std)
+
+    def _check_units(self, images: Tensor, dataset: Dataset) -> None:
+        """Check that the images can have the units that they are said to have."""
+        from gtn_bench.modes.distillation import units as meanings
+
+        try:
+            units = meanings.meaning(images, self.units)
+            if units == "levels" and (self.mean or self.std):
+                raise ValueError("holds integers, which are levels from 0 to 255; leave 'mean' and 'std' out")
+            usual = meanings.per_channel(dataset.mean), meanings.per_channel(dataset.std)
+            outside = meanings.check_units(images, units, self._constants(dataset), usual)
+        except ValueError as error:
+            raise ConfigError(f"{self.file} {error}") from None
+        if outside:
+            hint = "; set 'mean' and 'std' if its code normalized with others" if units == "normalized" else ""
+            warnings.warn(f"{self.file} {outside}; they are kept{hint}", UserWarning, stacklevel=3)
 
     def _check_training(self, found: DistilledSet) -> None:
         """Check that no field is set that has no effect on training from these files."""

@@ -1,4 +1,4 @@
-"""The mode and the architecture of networks in memory, for `gtn_bench.evaluate`."""
+"""The mode of networks in memory, for `gtn_bench.evaluate`, and the architecture of a suite without architectures."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class GivenArchitecture(Architecture):
-    """The architecture of networks in memory: that of each network."""
+    """The architecture of a suite without architectures: each mode has its own."""
 
     name = "given"
 
     def __call__(self, dataset: Dataset, seed: int) -> nn.Module:
-        raise ConfigError("architecture 'given' is that of networks in memory; a mode cannot train it")
+        raise ConfigError("architecture 'given' is that of each mode; a mode without one cannot train it")
 
 
 class Given(Fixed):
@@ -36,12 +36,17 @@ class Given(Fixed):
     """
 
     name = "given"
+    keeps_train_mode = True
     networks: Annotated[tuple[LiveNetwork, ...], Field(strict=False, min_length=1)]
 
     @property
     def packages(self) -> tuple[str, ...]:  # type: ignore[override]
         """Installed packages that define the networks."""
         return tuple(sorted(set().union(*(network.packages for network in self.networks))))
+
+    @property
+    def has_architecture(self) -> bool:
+        return True
 
     def code_modules(self) -> set[str]:
         return super().code_modules().union(*(network.own_modules for network in self.networks))

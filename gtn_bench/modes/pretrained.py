@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.data.base import Dataset, Split
 from gtn_bench.models.architectures import Architecture
-from gtn_bench.modes.checkpoint import Fixed
+from gtn_bench.modes.checkpoint import Loaded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gtn_bench.teaching.teaching_set import TeachingSet
 
 
-class Pretrained(Fixed):
+class Pretrained(Loaded):
     """The weights that an architecture such as `robustbench.<name>` comes with. Nothing is trained.
 
     There is one learner, whatever the number of seeds.
@@ -27,19 +27,14 @@ class Pretrained(Fixed):
         return self if position == 0 else None
 
     def check_architecture(self, architecture: Architecture, dataset: Dataset) -> None:
-        title = architecture.identity()["name"]
+        super().check_architecture(architecture, dataset)
+        architecture = self.architecture or architecture
         if not architecture.has_weights:
+            title = architecture.identity()["name"]
             raise ConfigError(
                 f"mode '{self.name}' needs an architecture that comes with weights, such as robustbench.<name>; "
                 f"'{title}' has none: train it, or load weights with mode 'checkpoint'"
             )
-        if self.mean and architecture.normalizes_itself:
-            raise ConfigError(
-                f"mode '{self.name}': architecture '{title}' normalizes its images itself; leave mean and std out"
-            )
-
-    def network(self, architecture: Architecture, dataset: Dataset, seed: int) -> nn.Module:
-        return self.normalized(architecture.bare(dataset, seed), dataset)
 
     def __call__(
         self, network: nn.Module, dataset: Dataset, split: Split, taught: TeachingSet | None, *, seed: int

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from gtn_bench.config.description import Description, choose, explain, lookup
-from gtn_bench.config.errors import ConfigError, shown
+from gtn_bench.config.errors import ConfigError, did_you_mean, shown
 from gtn_bench.config.paths import user_path
 from gtn_bench.config.suite import Entry, Named, Origin, PerturbationEntry, Suite
 from gtn_bench.config.yaml import parse_mapping
@@ -26,7 +26,6 @@ from gtn_bench.store.hashing import digest
 _REPLACED: dict[str, Any] = {
     "name": "evaluation",
     "dataset": "digits",
-    "architectures": ["base"],
     "modes": ["vanilla"],
     "seeds": [0],
 }
@@ -35,14 +34,13 @@ _REPLACED: dict[str, Any] = {
 def suite_for(
     source: str | os.PathLike[str] | Mapping[str, Any] | Suite,
     dataset: Dataset,
-    architecture: Entry,
     modes: Mapping[str, Entry],
     seeds: int,
     *,
+    architecture: Entry | None = None,
     eight_bit: bool = False,
     save_adversarial: bool = False,
     target: str | int | None = None,
-    where: str = "architecture",
 ) -> Suite:
     """Return a suite with the perturbations of another one, for other models and other data.
 
@@ -52,13 +50,12 @@ def suite_for(
     Args:
         source: A suite: its name, file, content or the loaded suite. It may have `perturbations` alone.
         dataset: The data set.
-        architecture: The architecture of the models.
         modes: The modes by the origin of their models, which starts error messages.
         seeds: The largest number of models of a mode.
+        architecture: The ``--architecture`` of all models; None if each mode has one of its own.
         eight_bit: Whether perturbed images are rounded to 8 bits before they are judged.
         save_adversarial: Whether all perturbed images are kept.
         target: The goal of every attack that can have one; None for that of the suite.
-        where: The origin of the architecture, which starts error messages.
 
     Raises:
         ConfigError: If the suite is invalid.
@@ -82,7 +79,7 @@ def suite_for(
         update={
             "dataset": _entry(dataset),
             "teachers": (),
-            "architectures": (architecture,),
+            "architectures": (architecture,) if architecture else (),
             "modes": tuple(modes.values()),
             "controls": (),
             "seeds": tuple(range(seeds)),
@@ -98,7 +95,7 @@ def suite_for(
     prefix = f"{suite.where}: " if suite.where else ""
     places = {
         "perturbations": tuple(prefix + place for place in suite.places("perturbations")),
-        "architectures": (where,),
+        "architectures": ("--architecture",) if architecture else (),
         "modes": tuple(modes),
     }
     adapted._origin = Origin(folder=suite.folder, places=places, has_full_places=True)
@@ -190,12 +187,12 @@ def labeled(models: object, known: type | tuple[type, ...]) -> dict[str, list[An
 
 def checkpoints_in(
     source: str | os.PathLike[str],
-    architecture: str,
+    architecture: Sequence[str],
     weights: Sequence[str],
     data: str,
     *,
-    mean: str | None = None,
-    std: str | None = None,
+    mean: Sequence[str] = (),
+    std: Sequence[str] = (),
     layout: str | None = None,
     num_classes: int | None = None,
     samples_per_forward: int = 1,
@@ -207,11 +204,12 @@ def checkpoints_in(
 
     Args:
         source: The suite whose perturbations are kept.
-        architecture: Name of the architecture, or a mapping in YAML.
+        architecture: Name of the architecture, or a mapping in YAML; ``label=name`` is that of one mode.
         weights: Files. ``label=file`` names the mode of a file; files without a label belong to one mode.
         data: A file, a folder, the name of a data set, or a mapping in YAML.
-        mean: Mean that the model expects to be subtracted: one number, or one per channel, separated by commas.
-        std: Standard deviation that it expects pixels to be divided by.
+        mean: Mean that the models expect to be subtracted: one number, or one per channel, separated by commas;
+            ``label=mean`` is that of one mode.
+        std: Standard deviation that they expect pixels to be divided by.
         layout: Layout of the images, where it is ambiguous.
         num_classes: Number of classes, if labels do not tell.
         samples_per_forward: Number of forward passes that are averaged.
@@ -222,22 +220,29 @@ def checkpoints_in(
     Raises:
         ConfigError: If an argument is invalid.
     """
-    fields: dict[str, Any] = {"samples_per_forward": samples_per_forward}
-    fields |= {name: _numbers(f"--{name}", text) for name, text in (("mean", mean), ("std", std)) if text is not None}
-    modes = {
-        f"--weights {label}": entry({"name": "checkpoint", "label": label, "files": files, **fields}, "--weights")
-        for label, files in _by_label(weights).items()
-    }
+    files = _by_label(weights)
+    architectures = _of_each("--architecture", architecture, files)
+    means, deviations = _of_each("--mean", mean, files), _of_each("--std", std, files)
+    if missing := [label for label in files if label not in architectures]:
+        raise ConfigError(f"--architecture: expects one for the weights '{missing[0]}': {missing[0]}=NAME")
+    shared = next(iter(architectures.values())) if len(set(architectures.values())) == 1 else None
+    modes = {}
+    for label, paths in files.items():
+        fields = {"label": label, "files": paths, "samples_per_forward": samples_per_forward}
+        fields |= {"mean": _numbers("--mean", means[label])} if label in means else {}
+        fields |= {"std": _numbers("--std", deviations[label])} if label in deviations else {}
+        if not shared:
+            fields["architecture"] = _mapping("--architecture", architectures[label])
+        modes[f"--weights {label}"] = entry({"name": "checkpoint", **fields}, "--weights")
     return suite_for(
         source,
         _dataset(data, layout, num_classes),
-        entry(_mapping("--architecture", architecture), "--architecture"),
         modes,
-        max(len(mode.fields["files"]) for mode in modes.values()),
+        max(map(len, files.values())),
+        architecture=entry(_mapping("--architecture", shared), "--architecture") if shared else None,
         eight_bit=eight_bit,
         save_adversarial=save_adversarial,
         target=int(target) if target is not None and target.isdecimal() else target,
-        where="--architecture",
     )
 
 
@@ -245,13 +250,30 @@ def _by_label(weights: Sequence[str]) -> dict[str, list[str]]:
     """Return files by the label of their mode. Relative paths start at the working folder."""
     found: dict[str, list[str]] = {}
     for text in weights:
-        label, _, file = text.partition("=")
-        named = bool(file) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", label) and not Path(text).exists()
-        path = file if named else text
-        found.setdefault(label if named else "model", []).append(
+        label, path = ("", text) if Path(text).exists() else _split_label(text)
+        found.setdefault(label or "model", []).append(
             path if "://" in path else str(user_path(path).absolute())  # not relative to the suite
         )
     return found
+
+
+def _split_label(text: str) -> tuple[str, str]:
+    """Return the label and the value of ``label=value``; an empty label if there is none."""
+    label, _, value = text.partition("=")
+    return (label, value) if value and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", label) else ("", text)
+
+
+def _of_each(option: str, values: Sequence[str], labels: Collection[str]) -> dict[str, str]:
+    """Return the value of an option by label. A value without a label is that of all labels without their own."""
+    found: dict[str, str] = {}
+    for label, value in map(_split_label, values):
+        if label and label not in labels:
+            raise ConfigError(f"{option}: no weights have the label '{label}'{did_you_mean(label, labels)}")
+        if label in found:
+            whose = f"for the weights '{label}'" if label else "without a label"
+            raise ConfigError(f"{option}: expects one value {whose}, got '{found[label]}' and '{value}'")
+        found[label] = value
+    return {label: found[label if label in found else ""] for label in labels if label in found or "" in found}
 
 
 def _numbers(option: str, text: str) -> list[float]:

@@ -8,6 +8,8 @@ from typing import Any
 from gtn_bench.config.errors import ConfigError, at_place
 from gtn_bench.config.suite import Suite
 from gtn_bench.data import Dataset
+from gtn_bench.models import Architecture
+from gtn_bench.modes.given import GivenArchitecture
 from gtn_bench.perturbations import Perturbation
 from gtn_bench.perturbations.base import SearchWith
 from gtn_bench.planning.resolving import Resolved
@@ -44,18 +46,32 @@ def _check_teachers_and_modes(suite: Suite, dataset: Dataset, resolved: Resolved
     all_modes = all_modes and not suite.unread & {"modes", "controls"}
     if suite.teachers and all_modes and not any(mode.needs_teacher for mode in resolved.modes.values()):
         yield "teachers: no mode of the suite learns from a teacher"
-    fitting = []
+    fitting: list[Architecture] = [] if suite.architectures else [GivenArchitecture()]
     for place, architecture in resolved.architectures.items():
         problems = _problems(place, architecture.check, dataset)
         yield from problems
         fitting += [] if problems else [architecture]
+    if "architectures" not in suite.unread:
+        yield from _check_own_architectures(suite, resolved)
     for place, mode in resolved.modes.items() if "seeds" not in suite.unread else ():
         problems = _problems(place, mode.check_seeds, suite.seeds)
         yield from problems
         learned = [] if problems else [mode.for_seed(seed, position) for position, seed in enumerate(suite.seeds)]
         for each in dict.fromkeys(filter(None, learned)):
-            for architecture in fitting:
+            for architecture in fitting if mode.has_architecture != bool(suite.architectures) else ():
                 yield from _problems(place, each.check_architecture, architecture, dataset)
+
+
+def _check_own_architectures(suite: Suite, resolved: Resolved) -> Iterator[str]:
+    own = [place for place, mode in resolved.modes.items() if mode.has_architecture]
+    if suite.architectures:
+        yield from (
+            f"{place}.architecture: the suite has architectures, too; leave one of the two out" for place in own
+        )
+        return
+    without = next((mode for place, mode in resolved.modes.items() if place not in own), None)
+    if without:
+        yield f"architectures: needs at least one, because mode '{without.name}' has no architecture of its own"
 
 
 def _check_perturbations(suite: Suite, dataset: Dataset, resolved: Resolved) -> Iterator[str]:

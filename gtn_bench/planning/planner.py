@@ -11,10 +11,12 @@ from typing import Any, NamedTuple, TypeVar
 
 from gtn_bench.config.description import MAX_PROBLEMS, Description
 from gtn_bench.config.errors import ConfigError, shown
+from gtn_bench.config.labels import OWN_ARCHITECTURES
 from gtn_bench.config.suite import Entry, Named, PerturbationEntry, Suite, salvage
 from gtn_bench.data import Dataset
 from gtn_bench.models import Architecture
 from gtn_bench.modes import Mode
+from gtn_bench.modes.given import GivenArchitecture
 from gtn_bench.perturbations import Perturbation
 from gtn_bench.perturbations.base import SearchWith
 from gtn_bench.planning.cells import Cell, Learner, Plan, TaughtBy
@@ -101,7 +103,7 @@ def _resolve_and_check(suite: Suite, found: Sequence[str] = ()) -> _Parts:
     return _Parts(
         resolved.dataset,
         _by_label(suite.teachers, resolved.teachers),
-        _by_label(suite.architectures, resolved.architectures),
+        _by_label(suite.architectures, resolved.architectures) or {OWN_ARCHITECTURES: GivenArchitecture()},
         _by_label((*suite.modes, *suite.controls), resolved.modes),
         _by_label(suite.perturbations, resolved.sweeps),
     )

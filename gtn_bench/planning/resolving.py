@@ -15,7 +15,7 @@ from gtn_bench.config.suite import Entry, Named, PerturbationEntry, Suite
 from gtn_bench.data import DATASETS, Dataset
 from gtn_bench.models import ARCHITECTURES, Architecture
 from gtn_bench.modes import MODES, Mode
-from gtn_bench.modes.given import Given, GivenArchitecture
+from gtn_bench.modes.given import Given
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
 from gtn_bench.perturbations.libraries.minimal import Radius
 from gtn_bench.perturbations.search import Search
@@ -118,7 +118,7 @@ def _resolved(suite: Suite, problems: Problems) -> Resolved:
     return Resolved(
         dataset,
         _resolve_section(TEACHERS, "teacher", suite, "teachers", problems),
-        _resolve_section(ARCHITECTURES, "architecture", suite, "architectures", problems, GivenArchitecture),
+        _resolve_section(ARCHITECTURES, "architecture", suite, "architectures", problems),
         _resolve_section(MODES, "mode", suite, "modes", problems, Given)
         | _resolve_section(MODES, "mode", suite, "controls", problems),
         sweeps,

@@ -110,7 +110,8 @@ def _entry(cls: type[Description], definitions: dict[str, Any], table: str) -> d
         properties["search"] = {"enum": ["minimal", None]}
     if "architecture" in properties:
         one = {"anyOf": [*_names("architectures"), {"type": "object"}]}
-        properties["architecture"] = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+        several = {"type": "array", "items": one, "minItems": 1}
+        properties["architecture"] = {"anyOf": [one, several if table == "teachers" else {"type": "null"}]}
     if "inner_optimizer" in properties:
         properties["inner_optimizer"] = {"anyOf": [{"enum": list(OPTIMIZERS)}, {"type": "object"}]}
     label = {} if table == "datasets" else {"label": {"type": "string"}}

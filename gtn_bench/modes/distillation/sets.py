@@ -97,6 +97,26 @@ def outline(images: File) -> Outline:
     return Outline(steps, any(part.rates is not None for part in layout.parts), has_integers)
 
 
+def read_images(images: File, dataset: Dataset, run: int | None) -> tuple[Layout, list[Tensor]]:
+    """Read distilled images without their labels.
+
+    Args:
+        images: File or folder of the images.
+        dataset: The data set. The images must have its shape.
+        run: Index of the set of images, where there are several.
+
+    Returns:
+        What the file holds, and the images (N, C, H, W) of each of its parts in the units of the file.
+
+    Raises:
+        ConfigError: If the file holds anything else.
+    """
+    layout = Layout((_of_folder(images, dataset),)) if images.path.is_dir() else _layout(images)
+    with _errors_of(images):
+        layout = _one_run(layout, run)
+        return layout, [as_batch(tensor(part.images, "images"), dataset.input_shape) for part in layout.parts]
+
+
 def read(
     images: File,
     labels: File | None,
@@ -125,10 +145,9 @@ def read(
     Raises:
         ConfigError: If a file holds anything else, or if an argument has no effect.
     """
-    layout = Layout((_of_folder(images, dataset),)) if images.path.is_dir() else _layout(images)
+    layout, batches = read_images(images, dataset, run)
+    parts = layout.parts
     with _errors_of(images):
-        layout = _one_run(layout, run)
-        parts = layout.parts
         if labels:
             if any(part.labels is not None for part in parts):
                 raise ValueError("holds labels itself; leave 'labels' out")
@@ -136,7 +155,6 @@ def read(
                 raise ValueError("holds training steps without labels, and 'labels' needs one set of images")
         if rates and any(part.rates is not None for part in parts):
             raise ValueError("holds learning rates itself; leave 'lr_file' out")
-        batches = [as_batch(tensor(part.images, "images"), dataset.input_shape) for part in parts]
     if labels:
         with _errors_of(labels):
             parts = (parts[0]._replace(labels=find_labels(load_plain(labels.path))),)
