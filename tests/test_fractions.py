@@ -307,7 +307,7 @@ def test_sizes_in_the_maximum_norm_are_fields(name: str) -> None:
     one = cls(beta=0.5, **fields)
     sizes = one.linf_sizes
     assert set(sizes) <= {"beta", "epsilon", "step_size", "params.alpha", "params.eps_step"}
-    assert ("beta" in sizes) == (name in ("fgsm", "pgd", "art", "foolbox", "torchattacks"))
+    assert ("beta" in sizes) == (name in ("fgsm", "pgd", "apgd", "square", "art", "foolbox", "torchattacks"))
 
 
 def test_schema_accepts_fractions_where_numbers_are() -> None:

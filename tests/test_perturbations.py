@@ -122,7 +122,10 @@ def test_evaluation_accepts_and_measures_every_perturbation(
     assert (result.examples >= 0).all() and (result.examples <= 1).all()
     assert (result.l2 <= result.linf * 8 + 1e-6).all() and (result.linf <= result.l2 + 1e-6).all()
     queries = (result.forwards, result.backwards)
-    assert min(queries) >= 3 if perturbation.uses_gradient else queries == (0, 0)
+    smallest = {"white": (1.5, 1.5), "black": (3, 0), "none": (0, 0)}[perturbation.access]
+    assert queries[0] >= smallest[0] and queries[1] >= smallest[1]
+    assert (queries[0] == 0, queries[1] == 0) == (perturbation.access == "none", perturbation.access != "white")
+    assert perturbation.passes is None or sum(queries) <= perturbation.passes
 
 
 def is_identity_at_zero(perturbation: Perturbation) -> bool:

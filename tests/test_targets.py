@@ -104,6 +104,8 @@ LEADING: list[tuple[str, dict[str, Any], float]] = [  # attack, fields, smallest
     ("pgd", {"beta": 0.5}, 0.95),
     ("pgd", {"beta": 0.5, "loss": "margin"}, 0.9),
     ("pgd", {"beta": 4.0, "norm": "l2"}, 0.95),
+    ("apgd", {"beta": 0.5, "steps": 40}, 0.95),
+    ("apgd", {"beta": 4.0, "steps": 40, "norm": "l2", "loss": "margin"}, 0.95),
     ("lbfgs", {"beta": 9.0}, 0.95),
     ("lbfgs-penalty", {"beta": 1.0, "steps": 40}, 0.9),
     ("art.ProjectedGradientDescent", {"beta": 0.5, "params": {"eps_step": 0.05, "max_iter": 40}}, 0.95),
@@ -338,6 +340,6 @@ def test_attacks_are_untargeted_by_default(name: str) -> None:
 
 def test_every_attack_has_targets() -> None:
     targeted = {name for name, cls in PERTURBATIONS.items() if issubclass(cls, Targeted)}
-    assert targeted == {"fgsm", "pgd", "lbfgs", "lbfgs-penalty", "art", "foolbox", "torchattacks"}
+    assert targeted == {"fgsm", "pgd", "apgd", "lbfgs", "lbfgs-penalty", "art", "foolbox", "torchattacks"}
     with pytest.raises(ConfigError, match=r"^'pgd' expects a target from 0 to 9"):
         PERTURBATIONS["pgd"](beta=0.1, target=10).check(Digits8())

@@ -1,5 +1,6 @@
 """Perturbations: adversarial attacks and corruptions behind one interface."""
 
+from gtn_bench.perturbations.apgd import AutoPGD
 from gtn_bench.perturbations.base import MinimalPerturbation, Perturbation
 from gtn_bench.perturbations.blur import Blur
 from gtn_bench.perturbations.corruptions import (
@@ -20,8 +21,9 @@ from gtn_bench.perturbations.libraries.foolbox import ViaFoolbox
 from gtn_bench.perturbations.libraries.torchattacks import ViaTorchattacks
 from gtn_bench.perturbations.noise import Noise
 from gtn_bench.perturbations.pgd import PGD
+from gtn_bench.perturbations.square import Square
 
-ATTACKS = (FGSM, PGD, LBFGS, LBFGSPenalty)
+ATTACKS = (FGSM, PGD, AutoPGD, Square, LBFGS, LBFGSPenalty)
 CORRUPTIONS = (Noise, Blur, Brightness, Contrast, Translation, Rotation, SaltAndPepper, Quantization, Occlusion)
 LIBRARIES = (ViaART, ViaFoolbox, ViaTorchattacks)
 

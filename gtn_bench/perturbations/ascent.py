@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 from gtn_bench.config.errors import ConfigError
+from gtn_bench.data.base import Dataset
 from gtn_bench.perturbations.base import normal_like, uniform_like
 from gtn_bench.perturbations.targets import TargetName
 
@@ -98,6 +100,8 @@ class L2:
         return epsilon * (sphere / sphere.norm(dim=1, keepdim=True))[:, :size].view_as(x)
 
 
+Keep = Literal["last", "best"]
+
 NORMS: dict[str, type[Linf] | type[L2]] = {"linf": Linf, "l2": L2}
 
 
@@ -131,11 +135,133 @@ def ascend(
     """
     x_adv = start.clamp(0, 1)
     for _ in range(steps):
-        x_adv = x_adv + step_size * norm.steepest(classifier.loss_gradient(x_adv, y, loss))
-        if epsilon is not None:
-            x_adv = x + norm.project(x_adv - x, epsilon)
-        x_adv = x_adv.clamp(0, 1)
+        gradient = classifier.loss_gradient(x_adv, y, loss)
+        x_adv = stepped(x, x_adv, gradient, step_size=step_size, norm=norm, epsilon=epsilon)
     return x_adv
+
+
+def ascend_until_fooled(
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    *,
+    truth: Tensor,
+    start: Tensor,
+    steps: int,
+    step_size: float,
+    norm: type[Linf] | type[L2],
+    epsilon: float | None,
+    loss: Loss,
+) -> Tensor:
+    """Iterate as `ascend` does, and stop each image at its first misclassified iterate, `start` included.
+
+    Args:
+        classifier: The classifier under attack.
+        x: Images (N, C, H, W) in [0, 1].
+        y: Labels (N,) of the loss.
+        truth: True labels (N,). An iterate is misclassified if the prediction is another one.
+        start: Images (N, C, H, W) to start from.
+        steps: Largest number of steps.
+        step_size: Norm of each step, in pixel values; negative to minimize the loss.
+        norm: The norm of steps and projection.
+        epsilon: Radius of the ball; None for no projection but the clipping to [0, 1].
+        loss: The loss.
+
+    Returns:
+        Images (N, C, H, W) in [0, 1]: the first misclassified iterates, or the last ones.
+    """
+    import torch
+
+    x_adv = start.clamp(0, 1)
+    result, rows = x_adv.clone(), torch.arange(len(x), device=x.device)
+    for _ in range(steps):
+        logits, _, gradient = differentiate(classifier, x_adv, lambda logits: loss(logits, y[rows]))  # noqa: B023
+        left = logits.argmax(dim=1) == truth[rows]
+        result[rows[~left]] = x_adv[~left]
+        rows = rows[left]
+        if not len(rows):
+            return result
+        x_adv = stepped(x[rows], x_adv[left], gradient[left], step_size=step_size, norm=norm, epsilon=epsilon)
+    result[rows] = x_adv
+    return result
+
+
+def stepped(
+    x: Tensor,
+    x_adv: Tensor,
+    gradient: Tensor,
+    *,
+    step_size: float | Tensor,
+    norm: type[Linf] | type[L2],
+    epsilon: float | None,
+) -> Tensor:
+    """Return images after one step of steepest ascent.
+
+    Args:
+        x: Clean images (N, C, H, W).
+        x_adv: Images (N, C, H, W) to step from.
+        gradient: Gradients (N, C, H, W) there.
+        step_size: Norm of the step, in pixel values, or norms (N, 1, 1, 1); negative for a descent.
+        norm: The norm of step and projection.
+        epsilon: Radius of the ball; None for no projection but the clipping to [0, 1].
+    """
+    return projected(x, x_adv + step_size * norm.steepest(gradient), norm, epsilon)
+
+
+def projected(x: Tensor, x_adv: Tensor, norm: type[Linf] | type[L2], epsilon: float | None) -> Tensor:
+    """Return images projected onto the ball around the clean ones, then clipped to [0, 1].
+
+    Args:
+        x: Clean images (N, C, H, W).
+        x_adv: Images (N, C, H, W).
+        norm: The norm of the ball.
+        epsilon: Its radius; None for no ball.
+    """
+    if epsilon is not None:
+        x_adv = x + norm.project(x_adv - x, epsilon)
+    return x_adv.clamp(0, 1)
+
+
+def differentiate(classifier: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the logits of images, and their losses with the gradients.
+
+    Args:
+        classifier: The classifier.
+        x: Images (N, C, H, W).
+        loss: Function from logits (N, K) to losses (N,).
+
+    Returns:
+        Logits (N, K), losses (N,), and gradients (N, C, H, W), which are zero where the loss has none.
+    """
+    import torch
+
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        logits = classifier(x)
+        losses = loss(logits)
+        total = losses.sum()
+        gradient = torch.zeros_like(x)
+        if total.requires_grad:  # else the network detaches its outputs
+            (gradient,) = torch.autograd.grad(total, x, materialize_grads=True)
+    return logits.detach(), losses.detach(), gradient
+
+
+def check_classes(name: str, loss: LossName, dataset: Dataset) -> None:
+    """Check that a data set has the classes that a loss requires.
+
+    Args:
+        name: Name of the attack.
+        loss: Name of the loss.
+        dataset: The data set.
+
+    Raises:
+        ConfigError: If it has too few.
+    """
+    if loss == "dlr" and dataset.num_classes < 3:
+        raise ConfigError(
+            f"'{name}' with loss: dlr requires at least 3 classes, data set '{dataset.name}' has "
+            f"{dataset.num_classes}; set loss: margin"
+        )
 
 
 def check_loss(name: str, loss: LossName, target: TargetName | int) -> None:

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import PositiveInt, SerializeAsAny
+from pydantic import PositiveInt, SerializeAsAny, ValidationError
 
 from gtn_bench.config.description import Beta, Description
+from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.threat import Norm, Threat
 from gtn_bench.data.base import Dataset
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gtn_bench.inference.classifier import Classifier
+    from gtn_bench.inference.losses import LossName
 
+Access = Literal["white", "black", "none"]
 Batch = PositiveInt | Literal["any", "all"]
 
 
@@ -95,6 +98,16 @@ class Perturbation(Description):
         return {"beta": Size("linf radius", self.beta)} if self.threat_model == Threat("linf", self.beta) else {}
 
     @property
+    def access(self) -> Access:
+        """Kind of access to the classifier: `white` for gradients, `black` for outputs, `none` for neither."""
+        return "white" if self.uses_gradient else "black"
+
+    @property
+    def passes(self) -> float | None:
+        """Forward and backward passes per image, at most; None if the number is unknown without a run."""
+        return None
+
+    @property
     def needs_gradient(self) -> bool:
         """True if the perturbation cannot progress where all logits have a zero gradient."""
         return self.uses_gradient
@@ -152,6 +165,61 @@ class Perturbation(Description):
         del content["beta"]
         return content
 
+    def with_steps(self, factor: int) -> Self | None:
+        """Return the perturbation with more steps in the same ball.
+
+        Args:
+            factor: Factor on the number of steps, queries or iterations.
+
+        Returns:
+            The perturbation; None if it has no steps.
+        """
+        return None
+
+    def with_step_size(self, factor: float) -> Self | None:
+        """Return the perturbation with another step size in the same ball.
+
+        Args:
+            factor: Factor on the step size.
+
+        Returns:
+            The perturbation; None if it has no step size.
+        """
+        return None
+
+    def with_loss(self, loss: LossName) -> Self | None:
+        """Return the perturbation with another loss.
+
+        Args:
+            loss: Name of the loss.
+
+        Returns:
+            The perturbation; None if it cannot follow this loss.
+        """
+        return None
+
+    def with_restart(self) -> Self | None:
+        """Return the perturbation with a random start, which other seeds change.
+
+        Returns:
+            The perturbation, the same one if its start is random already; None if it cannot start at random.
+        """
+        return None
+
+    def variant(self, **fields: Any) -> Self | None:
+        """Return the perturbation with other values of fields, validated.
+
+        Args:
+            **fields: Values by the names of fields.
+
+        Returns:
+            The perturbation; None if the values are invalid.
+        """
+        try:
+            return type(self)(**{**dict(self), **fields})
+        except (ValidationError, ConfigError):
+            return None
+
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         """Perturb images.
 
@@ -166,6 +234,18 @@ class Perturbation(Description):
             Images (N, C, H, W). The evaluation clips them to [0, 1], predicts again and measures distances.
         """
         raise NotImplementedError
+
+
+class Corruption(Perturbation):
+    """A perturbation that ignores the classifier."""
+
+    @property
+    def access(self) -> Access:
+        return "none"
+
+    @property
+    def passes(self) -> float:
+        return 0
 
 
 class Nearest(NamedTuple):
@@ -229,6 +309,10 @@ class SearchWith(MinimalPerturbation):
         return self.of.uses_gradient
 
     @property
+    def access(self) -> Access:
+        return self.of.access
+
+    @property
     def linf_sizes(self) -> Mapping[str, Size]:
         return self.of.linf_sizes
 
@@ -257,6 +341,27 @@ class SearchWith(MinimalPerturbation):
 
     def parts(self) -> tuple[Perturbation]:
         return (self.of,)
+
+    def with_steps(self, factor: int) -> Self | None:
+        return self._around(self.of.with_steps(factor))
+
+    def with_step_size(self, factor: float) -> Self | None:
+        return self._around(self.of.with_step_size(factor))
+
+    def with_loss(self, loss: LossName) -> Self | None:
+        return self._around(self.of.with_loss(loss))
+
+    def with_restart(self) -> Self | None:
+        return self._around(self.of.with_restart())
+
+    def _around(self, of: Perturbation | None) -> Self | None:
+        """Return the search with another perturbation; None without one, or if its ball is another one."""
+        searched = self.variant(of=of) if of else None
+        return searched if searched and searched.balls() == self.balls() else None
+
+    def balls(self) -> tuple[Threat | None, ...]:
+        """Return the balls of all strengths that the search may try first."""
+        return (self.threat_model,)
 
     def rng_identity(self) -> dict[str, Any]:
         return self.of.rng_identity()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from gtn_bench.config.description import PositiveFloat
-from gtn_bench.perturbations.base import Perturbation
+from gtn_bench.perturbations.base import Corruption
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gtn_bench.inference.classifier import Classifier
 
 
-class Blur(Perturbation):
+class Blur(Corruption):
     """Gaussian filter with a standard deviation of beta pixels.
 
     The filter is linear and separable. SciPy's filter of two identity matrices therefore yields the matrices A and B

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from gtn_bench.config.description import Probability
-from gtn_bench.perturbations.base import Perturbation, uniform_like
+from gtn_bench.perturbations.base import Corruption, uniform_like
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SOURCE = "https://arxiv.org/abs/1903.12261"
 
 
-class Brightness(Perturbation):
+class Brightness(Corruption):
     """Shift of every pixel value by beta.
 
     Attributes:
@@ -38,7 +38,7 @@ class Brightness(Perturbation):
         return (x + (self.beta if self.towards == "white" else -self.beta)).clamp(0, 1)
 
 
-class Contrast(Perturbation):
+class Contrast(Corruption):
     """Reduction of the contrast: differences from the mean of an image are multiplied by ``1 - beta``."""
 
     name = "contrast"
@@ -51,7 +51,7 @@ class Contrast(Perturbation):
         return x.lerp(x.mean(dim=(1, 2, 3), keepdim=True).expand_as(x), self.beta)
 
 
-class Translation(Perturbation):
+class Translation(Corruption):
     """Translation by beta pixels in a random direction, with bilinear interpolation and black outside the image."""
 
     name = "translation"
@@ -66,7 +66,7 @@ class Translation(Perturbation):
         return _resampled(x, torch.eye(2).to(x).expand(len(x), 2, 2), shift)
 
 
-class Rotation(Perturbation):
+class Rotation(Corruption):
     """Rotation by beta degrees about the center in a random direction, bilinear, with black outside the image."""
 
     name = "rotation"
@@ -82,7 +82,7 @@ class Rotation(Perturbation):
         return _resampled(x, rotation, x.new_zeros(len(x), 2))
 
 
-class SaltAndPepper(Perturbation):
+class SaltAndPepper(Corruption):
     """Replacement of pixels, each with probability beta, by white or black. A larger beta replaces a superset."""
 
     name = "salt-and-pepper"
@@ -96,7 +96,7 @@ class SaltAndPepper(Perturbation):
         return (color < 0.5).to(x).expand_as(x).where(chance < self.beta, x)
 
 
-class Quantization(Perturbation):
+class Quantization(Corruption):
     """Rounding of the cosine coefficients of 8x8 blocks to multiples of beta times the luminance table of JPEG.
 
     Quality q of libjpeg corresponds to ``beta = 50 / q`` for q up to 50, and to ``beta = 2 - q / 50`` above. All
@@ -125,7 +125,7 @@ class Quantization(Perturbation):
         return pixels[:, :, :height, :width].clamp(0, 1)
 
 
-class Occlusion(Perturbation):
+class Occlusion(Corruption):
     """Square with sides of beta pixels at a random position in the image.
 
     Attributes:

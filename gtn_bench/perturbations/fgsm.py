@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import model_validator
 
 from gtn_bench.config.description import PositiveFloat, PositiveInt
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.threat import Norm, Threat
+from gtn_bench.data.base import Dataset
 from gtn_bench.inference.losses import LOSSES, LossName
-from gtn_bench.perturbations.ascent import Linf, ascend, check_loss
+from gtn_bench.perturbations.ascent import Keep, Linf, ascend, ascend_until_fooled, check_classes, check_loss
 from gtn_bench.perturbations.base import Size
 from gtn_bench.perturbations.targets import Targeted
 
@@ -33,6 +35,8 @@ class FGSM(Targeted):
         epsilon: Radius of an additional L-inf ball, in pixel values; None for none.
         random_start: Whether to start at a random point of that ball.
         loss: The loss to maximize; with a target, to minimize.
+        keep: `last` to return the last iterate. `best` to stop each image at its first misclassified iterate, the start
+            included, and to return it; the last one if there is none.
     """
 
     name = "fgsm"
@@ -40,13 +44,13 @@ class FGSM(Targeted):
     beta_meaning = "step size"
     norms: ClassVar[tuple[Norm, ...]] = ("linf",)
     uses_gradient = True
-    supports_bfloat16 = True
     pixel_fields = ("beta", "epsilon")
 
     steps: PositiveInt
     epsilon: PositiveFloat | None = None
     random_start: bool = False
     loss: LossName = "cross-entropy"
+    keep: Keep = "last"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -72,21 +76,77 @@ class FGSM(Targeted):
         return {"beta": Size("step size", self.beta), **radius}
 
     @property
+    def supports_bfloat16(self) -> bool:  # type: ignore[override]
+        """True unless it stops at the decision boundary."""
+        return self.keep == "last"
+
+    @property
+    def passes(self) -> float:
+        return 2 * self.steps + (self.target == "least-likely")
+
+    @property
     def needs_ce_gradient(self) -> bool:
         return self.loss == "cross-entropy" and not self.targeted
+
+    def check(self, dataset: Dataset) -> None:
+        super().check(dataset)
+        check_classes(self.name, self.loss, dataset)
+
+    def rng_identity(self) -> dict[str, Any]:
+        """Return what random draws depend on, as plain JSON. Starts are the same whatever is kept of the path."""
+        content = super().rng_identity()
+        del content["keep"]
+        return content
+
+    def with_steps(self, factor: int) -> Self | None:
+        return self.variant(steps=self.steps * factor, epsilon=self._radius)
+
+    def with_step_size(self, factor: float) -> Self | None:
+        """Return the attack with another step size in the same ball, with more steps if they would not reach its edge.
+
+        Args:
+            factor: Factor on the step size.
+        """
+        beta, steps, radius = factor * self.beta, self.steps, self.threat_model.epsilon
+        if radius and not self.random_start:
+            steps = max(steps, math.ceil(radius / beta - 1e-9))
+            steps += steps * beta < radius  # the quotient is rounded
+        return self.variant(beta=beta, steps=steps, epsilon=self._radius)
+
+    def with_loss(self, loss: LossName) -> Self | None:
+        return self.variant(loss=loss)
+
+    def with_restart(self) -> Self | None:
+        return self.variant(random_start=True, epsilon=self._radius) if self._radius else None
+
+    @property
+    def _radius(self) -> float | None:
+        """Radius of the ball as an `epsilon`, which cannot be zero."""
+        return self.threat_model.epsilon or self.epsilon
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         start = x
         if self.random_start and self.epsilon is not None:
             start = x + Linf.sample(x, seeds, self.epsilon)
+        labels, step_size = self.labels(classifier, x, y, seeds), -self.beta if self.targeted else self.beta
+        loss = LOSSES[self.loss]
+        if self.keep == "best":
+            return ascend_until_fooled(
+                *(classifier, x, labels),
+                truth=y,
+                start=start,
+                steps=self.steps,
+                step_size=step_size,
+                norm=Linf,
+                epsilon=self.epsilon,
+                loss=loss,
+            )
         return ascend(
-            classifier,
-            x,
-            self.labels(classifier, x, y, seeds),
+            *(classifier, x, labels),
             start=start,
             steps=self.steps,
-            step_size=-self.beta if self.targeted else self.beta,
+            step_size=step_size,
             norm=Linf,
             epsilon=self.epsilon,
-            loss=LOSSES[self.loss],
+            loss=loss,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from gtn_bench.config.description import PositiveInt
 from gtn_bench.config.threat import Norm, Threat
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gtn_bench.inference.classifier import Classifier
+
+
+_BISECTIONS = 10  # from the nearest adversarial image to the decision boundary
 
 
 class LBFGS(MinimalPerturbation, Targeted):
@@ -49,6 +52,14 @@ class LBFGS(MinimalPerturbation, Targeted):
     @property
     def threat_model(self) -> Threat:
         return Threat("l2", self.beta)
+
+    @property
+    def passes(self) -> float:
+        minimized = self.binary_search_steps * (2 * self.steps + 1)
+        return 1 + 2 + minimized + _BISECTIONS + 1 + (self.target == "least-likely")
+
+    def with_steps(self, factor: int) -> Self | None:
+        return self.variant(steps=self.steps * factor)
 
     def nearest(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Nearest:
         import torch
@@ -147,7 +158,7 @@ class BoundarySearch:
         rows = torch.arange(len(points), device=points.device)
         return self._record(points, logits, (points - self.x).square().sum(1), rows)
 
-    def bisect_to_boundary(self, steps: int = 10) -> None:
+    def bisect_to_boundary(self, steps: int = _BISECTIONS) -> None:
         """Bisect the segment from x to the nearest adversarial image.
 
         Args:

@@ -63,12 +63,22 @@ class LBFGSPenalty(Targeted):
         return not self.targeted
 
     @property
+    def passes(self) -> float:
+        return 2 * self.steps + (self.target == "least-likely")
+
+    @property
     def weaker_with_beta(self) -> bool:
         return self.beta_parameter == "weight"
 
     @property
     def batch(self) -> Batch:
         return "any" if self.penalty == "sample" else "all"
+
+    def with_steps(self, factor: int) -> Self | None:
+        return self.variant(steps=self.steps * factor)
+
+    def with_step_size(self, factor: float) -> Self | None:
+        return self.variant(step_size=self.step_size * factor)
 
     def in_pixels(self, std: float) -> Self:
         # A gradient per normalized value is std times a gradient per pixel value.

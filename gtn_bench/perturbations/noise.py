@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from gtn_bench.perturbations.base import Perturbation, normal_like, uniform_like
+from gtn_bench.perturbations.base import Corruption, normal_like, uniform_like
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gtn_bench.inference.classifier import Classifier
 
 
-class Noise(Perturbation):
+class Noise(Corruption):
     """Independent noise with mean 0 and standard deviation beta on every pixel.
 
     Attributes:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
 from gtn_bench.config.description import PositiveFloat, PositiveInt
 from gtn_bench.config.threat import Norm, Threat
+from gtn_bench.data.base import Dataset
 from gtn_bench.inference.losses import LOSSES, LossName
-from gtn_bench.perturbations.ascent import NORMS, ascend, check_loss
+from gtn_bench.perturbations.ascent import NORMS, Keep, ascend, ascend_until_fooled, check_classes, check_loss
 from gtn_bench.perturbations.targets import Targeted
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class PGD(Targeted):
         relative_step_size: Norm of each step as a multiple of beta.
         random_start: Whether to start at a random point of the ball.
         loss: The loss to maximize; with a target, to minimize.
+        keep: `last` to return the last iterate. `best` to stop each image at its first misclassified iterate, the start
+            included, and to return it; the last one if there is none.
     """
 
     name = "pgd"
@@ -36,7 +39,6 @@ class PGD(Targeted):
     beta_meaning = "radius"
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2")
     uses_gradient = True
-    supports_bfloat16 = True
     pixel_fields = ("beta",)
 
     norm: Literal["linf", "l2"] = "linf"
@@ -44,6 +46,7 @@ class PGD(Targeted):
     relative_step_size: PositiveFloat = 0.1
     random_start: bool = True
     loss: LossName = "cross-entropy"
+    keep: Keep = "last"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -58,19 +61,62 @@ class PGD(Targeted):
         return Threat(self.norm, self.beta)
 
     @property
+    def supports_bfloat16(self) -> bool:  # type: ignore[override]
+        """True unless it stops at the decision boundary."""
+        return self.keep == "last"
+
+    @property
+    def passes(self) -> float:
+        return 2 * self.steps + (self.target == "least-likely")
+
+    @property
     def needs_ce_gradient(self) -> bool:
         return self.loss == "cross-entropy" and not self.targeted
 
+    def check(self, dataset: Dataset) -> None:
+        super().check(dataset)
+        check_classes(self.name, self.loss, dataset)
+
+    def rng_identity(self) -> dict[str, Any]:
+        """Return what random draws depend on, as plain JSON. The start is the same whatever is kept of the path."""
+        content = super().rng_identity()
+        del content["keep"]
+        return content
+
+    def with_steps(self, factor: int) -> Self | None:
+        return self.variant(steps=self.steps * factor)
+
+    def with_step_size(self, factor: float) -> Self | None:
+        return self.variant(relative_step_size=self.relative_step_size * factor)
+
+    def with_loss(self, loss: LossName) -> Self | None:
+        return self.variant(loss=loss)
+
+    def with_restart(self) -> Self | None:
+        return self.variant(random_start=True)
+
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         norm, step_size = NORMS[self.norm], self.relative_step_size * self.beta
+        start = x + norm.sample(x, seeds, self.beta) if self.random_start else x
+        labels, step_size = self.labels(classifier, x, y, seeds), -step_size if self.targeted else step_size
+        loss = LOSSES[self.loss]
+        if self.keep == "best":
+            return ascend_until_fooled(
+                *(classifier, x, labels),
+                truth=y,
+                start=start,
+                steps=self.steps,
+                step_size=step_size,
+                norm=norm,
+                epsilon=self.beta,
+                loss=loss,
+            )
         return ascend(
-            classifier,
-            x,
-            self.labels(classifier, x, y, seeds),
-            start=x + norm.sample(x, seeds, self.beta) if self.random_start else x,
+            *(classifier, x, labels),
+            start=start,
             steps=self.steps,
-            step_size=-step_size if self.targeted else step_size,
+            step_size=step_size,
             norm=norm,
             epsilon=self.beta,
-            loss=LOSSES[self.loss],
+            loss=loss,
         )

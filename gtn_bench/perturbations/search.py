@@ -58,6 +58,14 @@ class Search(SearchWith):
     def search_region(self) -> Threat | None:
         return self._at(self.beta).search_region
 
+    @property
+    def passes(self) -> float | None:
+        attempts = len(self.grid) + self.binary_search_steps
+        return None if self.of.passes is None else 1 + attempts * (self.of.passes + 1)
+
+    def balls(self) -> tuple[Threat | None, ...]:
+        return tuple(self._at(beta).threat_model for beta in (self.beta, *self.grid))
+
     def in_pixels(self, std: float) -> Self:
         scale = std if "beta" in self.of.pixel_fields else 1.0
         grid = tuple(beta * scale for beta in self.grid)

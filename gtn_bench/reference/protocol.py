@@ -21,7 +21,13 @@ TRAIN_MODE = {"10_gtn": True, "gtn": False, "vanilla": True}  # by mode, whether
 PERTURBATIONS: dict[str, dict[str, Any]] = {  # with the required values of fields
     "noise": {"distribution": "gaussian"},
     "blur": {"truncate": 3.5, "padding": "reflect"},
-    "fgsm": {"target": "untargeted", "epsilon": None, "random_start": False, "loss": "cross-entropy"},
+    "fgsm": {
+        "target": "untargeted",
+        "epsilon": None,
+        "random_start": False,
+        "loss": "cross-entropy",
+        "keep": "last",
+    },
     "lbfgs-penalty": {
         "target": "untargeted",
         "penalty": "batch",

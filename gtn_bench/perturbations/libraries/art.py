@@ -32,6 +32,7 @@ _AUTO_PGD = Known(
     loss_if={"difference_logits_ratio": "logits"},
     choices=_LP | {"loss_type": (None, "cross_entropy", "difference_logits_ratio")},
     min_classes_if={"difference_logits_ratio": 3},  # a loss of the three largest logits
+    losses={"cross-entropy": "cross_entropy", "dlr": "difference_logits_ratio"},
 )
 _PIXELS = Known(
     *("th", None, "black", ("max_iter",)), returns_input_on_failure=True, choices={"es": (0, 1)}, min_classes=3
@@ -53,14 +54,28 @@ class ViaART(LibraryAttack):
         *("estimator", "classifier", "estimator_orig", "verbose", "summary_writer"),
         *("targeted", "batch_size", "attacker_params"),
     )
+    steps_parameter = "max_iter"
+    loss_parameter = "loss_type"
     known = {
-        "AutoAttack": Known("eps", "linf", loss=None, returns_input_on_failure=True, choices=_LP, min_classes=3),
+        "AutoAttack": Known(
+            *("eps", "linf"),
+            loss=None,
+            returns_input_on_failure=True,
+            choices=_LP,
+            min_classes=3,
+            has_step_size=False,  # it is that of the first of several attacks
+        ),
         "AutoConjugateGradient": _AUTO_PGD,
         "AutoProjectedGradientDescent": _AUTO_PGD,
         "BasicIterativeMethod": Known("eps", "linf"),
         "BoundaryAttack": Known(RADIUS, "l2", "black", ("max_iter",), returns_input_on_failure=True),
         "BrendelBethgeAttack": Known(
-            RADIUS, "linf", loss="logits", choices={"norm": (0, 1, 2, math.inf)}, package="numba", trial=False
+            *(RADIUS, "linf"),
+            loss="logits",
+            choices={"norm": (0, 1, 2, math.inf)},
+            steps="steps",
+            package="numba",
+            trial=False,
         ),
         "CarliniL0Method": Known(RADIUS, "l0", loss="logits", returns_input_on_failure=True),
         "CarliniL2Method": Known(RADIUS, "l2", loss="logits", returns_input_on_failure=True),
@@ -72,7 +87,7 @@ class ViaART(LibraryAttack):
             returns_input_on_failure=True,
             choices={"decision_rule": ("EN", "L1", "L2")},
         ),
-        "FastGradientMethod": Known("eps", "linf"),
+        "FastGradientMethod": Known("eps", "linf", has_step_size=False),  # it is that of a search with minimal: true
         "GeoDA": Known(RADIUS, "l2", "black", ("max_iter",), choices=_LP, square=True),
         "HopSkipJump": Known(
             *(RADIUS, "l2", "black", ("max_iter", "max_eval")),
@@ -88,7 +103,10 @@ class ViaART(LibraryAttack):
         "RescalingAutoConjugateGradient": _AUTO_PGD,
         "SaliencyMapMethod": Known("gamma", loss="logits", target="next"),
         "SignOPTAttack": Known(
-            *(RADIUS, "l2", "black", ("query_limit", "max_iter")), returns_input_on_failure=True, min_classes=3
+            *(RADIUS, "l2", "black", ("query_limit", "max_iter")),
+            returns_input_on_failure=True,
+            min_classes=3,
+            steps="query_limit",
         ),
         "SimBA": Known(
             *("epsilon", None, "black", ("max_iter",)),

@@ -8,7 +8,7 @@ import importlib
 import inspect
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import model_validator
 
@@ -16,8 +16,15 @@ from gtn_bench.config.description import PositiveInt
 from gtn_bench.config.errors import ConfigError, did_you_mean
 from gtn_bench.config.threat import Norm, Threat
 from gtn_bench.data.base import Dataset
-from gtn_bench.perturbations.base import Batch, Size
-from gtn_bench.perturbations.libraries.known import RADIUS, STEP_SIZES, Known, LossKind
+from gtn_bench.perturbations.base import Access, Batch, Size
+from gtn_bench.perturbations.libraries.known import (
+    PIXEL_STEP_SIZES,
+    RADIUS,
+    RESTARTS,
+    STEP_SIZES,
+    Known,
+    LossKind,
+)
 from gtn_bench.perturbations.libraries.rng import isolated
 from gtn_bench.perturbations.libraries.signatures import (
     Value,
@@ -36,6 +43,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gtn_bench.inference.classifier import Classifier
+    from gtn_bench.inference.losses import LossName
 
 
 class LibraryAttack(Targeted):
@@ -49,6 +57,8 @@ class LibraryAttack(Targeted):
         handled: Constructor parameters that this package sets.
         known: Facts by name of the attack class.
         others: Classes that do not attack image classifiers, with the reason.
+        steps_parameter: The parameter that counts the steps of most attacks.
+        loss_parameter: The parameter that names the loss, if an attack has several.
         trial_budget: Largest values, in the trial run, of the attributes of attack objects that limit their work.
         attack: Name of the attack class.
         beta_parameter: The parameter that beta sets. With `radius` beta sets none: the attack is a minimal-norm attack,
@@ -66,6 +76,8 @@ class LibraryAttack(Targeted):
     handled: ClassVar[tuple[str, ...]]
     known: ClassVar[Mapping[str, Known]]
     others: ClassVar[Mapping[str, str]]
+    steps_parameter: ClassVar[str] = "steps"
+    loss_parameter: ClassVar[str] = "loss"
     trial_budget: ClassVar[Mapping[str, float]] = {}
 
     attack: str
@@ -97,6 +109,11 @@ class LibraryAttack(Targeted):
     def uses_gradient(self) -> bool:  # type: ignore[override]
         """True if the attack follows gradients, or is unknown."""
         return self.attack not in self.known or self.known[self.attack].access == "white"
+
+    @property
+    def access(self) -> Access:
+        """Kind of access to the classifier; `white` if the attack is unknown."""
+        return self._facts.access
 
     @property
     def needs_gradient(self) -> bool:
@@ -144,12 +161,76 @@ class LibraryAttack(Targeted):
         return super().search_region if self._facts.access != "none" else None
 
     @property
+    def passes(self) -> float | None:
+        """None, because libraries do not state it; zero for noise."""
+        return 0 if self.access == "none" else None
+
+    def with_steps(self, factor: int) -> Self | None:
+        """Return the attack with more steps, iterations or queries, whatever its library counts.
+
+        Args:
+            factor: Factor on their number.
+
+        Returns:
+            The attack; None if it is unknown, has no such parameter, or beta sets it.
+        """
+        name = self.steps_parameter if self._facts.steps is None else self._facts.steps
+        count = self.params.get(name) if self.attack in self.known else None
+        if not isinstance(count, int) or isinstance(count, bool) or count <= 0:
+            return None
+        return self._with(name, count * factor)
+
+    def with_step_size(self, factor: float) -> Self | None:
+        """Return the attack with another step size.
+
+        Args:
+            factor: Factor on the step size.
+
+        Returns:
+            The attack; None if it is unknown, has no such parameter, or beta sets it.
+        """
+        if self.attack not in self.known or not self._facts.has_step_size:
+            return None
+        set_here = {name: self.params.get(name) for name in STEP_SIZES}
+        name, size = next(((name, size) for name, size in set_here.items() if isinstance(size, int | float)), ("", 0))
+        return self._with(name, size * factor) if name and self.beta_parameter not in STEP_SIZES else None
+
+    def with_loss(self, loss: LossName) -> Self | None:
+        """Return the attack with another loss, where its library names one.
+
+        Args:
+            loss: Name of the loss.
+
+        Returns:
+            The attack; None if it does not know the loss.
+        """
+        value = self._facts.losses.get(loss)
+        return None if value is None else self._with(self.loss_parameter, value)
+
+    def with_restart(self) -> Self | None:
+        """Return the attack with a random start, where its library has one.
+
+        Returns:
+            The attack, the same one if it is random already; None if it is deterministic.
+        """
+        if "random_start" in self.params:
+            return self._with("random_start", True)
+        if self.params.get("num_random_init") == 0:
+            return self._with("num_random_init", 1)
+        is_random = {*self.params} & {*RESTARTS} or (self._facts.access == "black" and self._facts.budget)
+        return self if is_random else None
+
+    def _with(self, name: str, value: Value) -> Self | None:
+        """Return the attack with another value of a parameter."""
+        return self.variant(params={**self.params, name: value})
+
+    @property
     def linf_sizes(self) -> Mapping[str, Size]:
         """The radius and the step size, wherever they are set, if the norm of the attack is the maximum norm."""
         if self.attack not in self.known or self.norm != "linf":
             return {}
         radius = self._facts.beta_parameter
-        meanings = {radius: "linf radius"} | {name: "step size" for name in STEP_SIZES if name != radius}
+        meanings = {radius: "linf radius"} | {name: "step size" for name in PIXEL_STEP_SIZES if name != radius}
         sizes = {f"params.{name}": (meanings.get(name), value) for name, value in self.params.items()}
         sizes["beta"] = (meanings.get(self.beta_parameter), self.beta)
         return {

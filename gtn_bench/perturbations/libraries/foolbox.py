@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 _LINF, _L2, _L1 = (Known("epsilon", norm) for norm in ("linf", "l2", "l1"))
 _NOISE = Known("epsilon", "l2", "none")
-_REPEATED_NOISE = Known("epsilon", "l2", "black", ("repeats",), returns_input_on_failure=True)
+_REPEATED_NOISE = Known("epsilon", "l2", "black", ("repeats",), returns_input_on_failure=True, steps="repeats")
 _DISTANCES: dict[str, tuple[Value, ...]] = {"distance": get_args(Norm)}
 _NO_LOGS: dict[str, tuple[Value, ...]] = {"tensorboard": (False,)}
 _SEARCH = Known(RADIUS, "l2", "black", norm_parameter="distance", choices=_DISTANCES)
 _BB_L0, _BB_L1, _BB_L2, _BB_LINF = (
     Known(RADIUS, norm, loss="logits", choices=_NO_LOGS, trial=False) for norm in ("l0", "l1", "l2", "linf")
+)
+_DEEPFOOL = Known(
+    *(RADIUS, "l2"), loss_if={"logits": "logits"}, losses={"cross-entropy": "crossentropy", "margin": "logits"}
 )
 _FMN = Known(RADIUS, "l2", loss="logits", returns_input_on_failure=True)
 # Where pixels are black or white, SparseL1DescentAttack leaves out the steps that lead to a target.
@@ -88,7 +91,7 @@ class ViaFoolbox(LibraryAttack):
         "L2ClippingAwareRepeatedAdditiveGaussianNoiseAttack": _REPEATED_NOISE,
         "L2ClippingAwareRepeatedAdditiveUniformNoiseAttack": _REPEATED_NOISE,
         "L2ContrastReductionAttack": _NOISE,
-        "L2DeepFoolAttack": Known(RADIUS, "l2", loss_if={"logits": "logits"}),
+        "L2DeepFoolAttack": _DEEPFOOL,
         "L2FMNAttack": _FMN,
         "L2FastGradientAttack": _L2,
         "L2MomentumIterativeFastGradientMethod": _L2,
@@ -104,7 +107,7 @@ class ViaFoolbox(LibraryAttack):
         "LinfAdamProjectedGradientDescentAttack": _LINF,
         "LinfAdditiveUniformNoiseAttack": Known("epsilon", "linf", "none"),
         "LinfBasicIterativeAttack": _LINF,
-        "LinfDeepFoolAttack": Known(RADIUS, "linf", loss_if={"logits": "logits"}),
+        "LinfDeepFoolAttack": _DEEPFOOL._replace(norm="linf"),
         "LinfFastGradientAttack": _LINF,
         "LinfMomentumIterativeFastGradientMethod": _LINF,
         "LinfPGD": _LINF,

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from gtn_bench.config.threat import Norm
+from gtn_bench.inference.losses import LossName
+from gtn_bench.perturbations.base import Access
 from gtn_bench.perturbations.libraries.signatures import Value
 from gtn_bench.perturbations.targets import TargetName
 
 RADIUS = "radius"  # beta of a minimal-norm attack
-STEP_SIZES = ("alpha", "eps_step", "abs_stepsize")  # parameters of the libraries, in pixel values
+PIXEL_STEP_SIZES = ("alpha", "eps_step", "abs_stepsize")  # parameters of the libraries, in pixel values
+STEP_SIZES = (*PIXEL_STEP_SIZES, "rel_stepsize")  # the first that is set counts
+RESTARTS = ("n_restarts", "nb_random_init", "num_random_init")  # parameters of attacks with a random start
 
-Access = Literal["white", "black", "none"]
 LossKind = Literal["cross-entropy", "logits"]
 
 
@@ -37,6 +40,10 @@ class Known(NamedTuple):
         min_classes: Smallest number of classes.
         min_classes_if: Smallest number of classes for a value of a parameter or of `target`, by that value.
         probabilities: Whether it requires a classifier that returns probabilities.
+        steps: The parameter that counts steps, iterations or queries; None for that of the library, if the attack has
+            it; an empty string if none does.
+        has_step_size: Whether the library's parameter of the step size, if the attack has it, is a step size.
+        losses: Values of the library's parameter of the loss, by the name of the loss.
         package: An optional package without which the attack does not exist; an empty string if there is none.
         trial: Whether `check` runs it. False if two images take seconds, or if compilation takes minutes.
     """
@@ -56,6 +63,9 @@ class Known(NamedTuple):
     min_classes: int = 2
     min_classes_if: Mapping[str, int] = {}
     probabilities: bool = False
+    steps: str | None = None
+    has_step_size: bool = True
+    losses: Mapping[LossName, Value] = {}
     package: str = ""
     trial: bool = True
 

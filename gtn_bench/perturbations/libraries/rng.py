@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def isolated(seeds: Tensor) -> Iterator[None]:
+def isolated(seeds: Tensor, *, quiet: bool = True) -> Iterator[None]:
     """Seed the global generators of torch, NumPy and Python from the first seed, and restore them afterwards.
 
-    Generators that NumPy would seed from the operating system are seeded from its global generator. Output to the
-    terminal is suppressed.
+    Generators that NumPy would seed from the operating system are seeded from its global generator.
 
     Args:
         seeds: Seeds (N,) int64.
+        quiet: Whether output to the terminal is suppressed.
     """
     import numpy as np
     import torch
@@ -33,14 +33,21 @@ def isolated(seeds: Tensor) -> Iterator[None]:
         random.seed(seed)
         np.random.seed(seed % 2**32)
         np.random.RandomState = _seeded(entropic)  # type: ignore[misc]
-        printed = io.StringIO()  # progress bars that no parameter disables
         try:
-            with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            with _silence() if quiet else contextlib.nullcontext():
                 yield
         finally:
             np.random.RandomState = entropic  # type: ignore[misc]
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Suppress the progress bars that no parameter of a library disables."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        yield
 
 
 @functools.cache

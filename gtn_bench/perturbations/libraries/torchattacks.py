@@ -21,6 +21,8 @@ _NORMS: dict[str, tuple[Value, ...]] = {"norm": ("Linf", "L2")}  # FAB also docu
 _NOISES: dict[str, tuple[Value, ...]] = {"noise_type": ("guassian", "uniform")}
 _UNTARGETED = ("FAB",)  # its targeted mode takes the true labels
 _RATIO = {"dlr": 3}  # a loss of the three largest logits
+_EAD = Known(RADIUS, "l1", loss="logits", returns_input_on_failure=True, steps="max_iterations")
+_PATCHWISE = Known("max_epsilon", "linf", channels=3, steps="num_iter_set")
 
 
 class ViaTorchattacks(LibraryAttack):
@@ -38,6 +40,7 @@ class ViaTorchattacks(LibraryAttack):
             loss_if={"dlr": "logits"},
             returns_input_on_failure=True,
             choices=_NORMS | {"loss": ("ce", "dlr")},
+            losses={"cross-entropy": "ce", "dlr": "dlr"},
             min_classes_if=_RATIO,
         ),
         "APGDT": Known("eps", "linf", loss="logits", returns_input_on_failure=True, choices=_NORMS, min_classes=4),
@@ -53,8 +56,8 @@ class ViaTorchattacks(LibraryAttack):
         "CW": Known(RADIUS, "l2", loss="logits", returns_input_on_failure=True),
         "DIFGSM": Known("eps", "linf", square=True),
         "DeepFool": Known(RADIUS, "l2", loss="logits"),
-        "EADEN": Known(RADIUS, "l1", loss="logits", returns_input_on_failure=True),
-        "EADL1": Known(RADIUS, "l1", loss="logits", returns_input_on_failure=True),
+        "EADEN": _EAD,
+        "EADL1": _EAD,
         "EOTPGD": Known("eps", "linf"),
         "FAB": Known("eps", "linf", loss="logits", returns_input_on_failure=True, choices=_NORMS),
         "FFGSM": Known("eps", "linf"),
@@ -70,23 +73,26 @@ class ViaTorchattacks(LibraryAttack):
         # They average probabilities over noise, which seldom saturate all.
         "PGDRS": Known("eps", "linf", loss="logits", choices=_NOISES),
         "PGDRSL2": Known("eps", "l2", loss="logits", choices=_NOISES),
-        "PIFGSM": Known("max_epsilon", "linf", channels=3),
-        "PIFGSMPP": Known("max_epsilon", "linf", channels=3),
+        "PIFGSM": _PATCHWISE,
+        "PIFGSMPP": _PATCHWISE,
         "Pixle": Known(
             *("restarts", None, "black", ("restarts", "max_iterations")),
             choices={
                 "pixel_mapping": ("random", "similarity", "similarity_random", "distance", "distance_random"),
             },
             square=True,
+            steps="max_iterations",
         ),
         "RFGSM": Known("eps", "linf"),
         "SINIFGSM": Known("eps", "linf"),
-        "SPSA": Known("eps", "linf", "black", ("nb_iter", "nb_sample")),
+        "SPSA": Known("eps", "linf", "black", ("nb_iter", "nb_sample"), steps="nb_iter"),
         "SparseFool": Known(RADIUS, "l1", loss="logits"),
         "Square": Known(
             *("eps", "linf", "black", ("n_queries",)),
             returns_input_on_failure=True,
             choices=_NORMS | {"loss": ("margin", "ce")},
+            steps="n_queries",
+            losses={"cross-entropy": "ce", "margin": "margin"},
         ),
         "TIFGSM": Known(
             "eps", "linf", choices={"kernel_name": ("gaussian", "linear", "uniform")}, channels=3, square=True
@@ -96,6 +102,7 @@ class ViaTorchattacks(LibraryAttack):
             *("eps", "linf"),
             loss_if={"margin": "logits", "dlr": "logits"},
             choices={"loss": ("ce", "margin", "dlr")},
+            losses={"cross-entropy": "ce", "margin": "margin", "dlr": "dlr"},
             min_classes_if=_RATIO,
         ),
         "VMIFGSM": Known("eps", "linf"),
