@@ -339,6 +339,7 @@ def test_every_fault_is_found_and_nothing_else(fault: str, healthy: nn.Module) -
 
 def test_every_check_of_the_table_has_a_faulty_network() -> None:
     elsewhere = {"unusable", "labels", "averaged", "unseeded", "not_random", "not_normalized", "normalized_twice"}
+    elsewhere |= {"normalization", "second_normalization"}
     assert {name for _, name, _ in FAULTS.values()} | elsewhere | {"channel_order"} == {*CHECKS}
 
 
@@ -445,6 +446,32 @@ def test_missing_normalization_by_the_constants_of_the_data_set(healthy: nn.Modu
     assert (
         one.name == "not_normalized" and "mean=(0.8,), std=(2,), the constants of the training images" in one.sentence
     )
+
+
+def test_missing_normalization_that_costs_little_is_a_note(healthy: nn.Module) -> None:
+    """Without its normalization the network misclassifies one image in 22."""
+    brightness = TEST[:][0].mean((1, 2, 3))
+    dark = float(brightness.quantile(1 / 22))
+
+    def forward(network: nn.Module, x: Tensor) -> Tensor:
+        is_normalized = (x.amin((1, 2, 3), keepdim=True) < -0.1).to(x)
+        pixels = is_normalized * (2 * x + 0.8) + (1 - is_normalized) * x
+        wrong = (is_normalized.flatten() == 0) & (pixels.mean((1, 2, 3)) < dark)
+        return cast(Tensor, network(pixels)) * torch.where(wrong, -1, 1)[:, None]
+
+    (one,) = found(Wrapped(healthy, forward).eval(), mean=(0.8,), std=(2.0,))
+    assert one.name == "normalization" and one.severity == "note" and 0.03 < one.measured < 0.05
+    assert "if they are normalized by mean=" in one.sentence
+
+
+@pytest.mark.parametrize("constants", [(0.3, 0.4), (torch.tensor([0.3]), torch.tensor([[[0.4]]])), ([0.3], [0.4])])
+def test_second_normalization_is_found_whatever_it_costs(constants: tuple[Any, Any], healthy: nn.Module) -> None:
+    inner = Wrapped(healthy, lambda network, x: network(0.4 * x + 0.3)).eval()  # right if normalized twice or not
+    inner.mean, inner.std = constants
+    sentences = {one.name: one.sentence for one in found(Normalized(nn.Sequential(inner), (0.3,), (0.4,)).eval())}
+    assert "Module 0 (Wrapped) holds the mean and std" in sentences["second_normalization"]
+    inner.std = 0.5
+    assert "second_normalization" not in names(Normalized(nn.Sequential(inner), (0.3,), (0.4,)).eval())
 
 
 @pytest.mark.parametrize("package", [True, False], ids=["normalization of the package", "own normalization"])

@@ -356,11 +356,13 @@ def test_failed_cells_are_a_warning_and_are_listed(
     with pytest.warns(RuntimeWarning) as caught:
         broken = run(SMALL.replace("name: noise", "name: failing"), tmp_path, store)
     (warning,) = caught
-    assert str(warning.message) == "4 of 12 cells failed; first: of this size; see results.errors"
+    first = "of this size (test_notebook.py, line 347)"
+    assert str(warning.message) == f"4 of 12 cells failed; first: {first}; see results.errors"
     assert len(broken.errors) == 4
     assert broken.errors[0] == {
         **{"dataset": "digits", "teacher": "none", "architecture": "linear", "mode": "vanilla", "seed": 0},
-        **{"perturbation": "failing", "beta": 0.3, "error": "of this size"},
+        **{"perturbation": "failing", "beta": 0.3, "error": first},
+        "traceback": broken.provenance["errors"][0]["traceback"],
     }
     assert len(pd.DataFrame(broken.errors)) == 4
 

@@ -19,6 +19,7 @@ FINALISTS = 5  # changes that are tried on all images
 LARGE = 0.1  # a smaller rise must repair half of the errors: other contrasts suit some badly trained networks
 CLEARLY = 0.02  # difference of accuracies by which a later change is preferred to an earlier one
 SIGNIFICANT = 1e-3  # largest p-value, over all changes together
+_NORMALIZATIONS = ("not_normalized", "normalized_twice")
 PERMUTED = 0.5  # smallest accuracy with renamed classes
 
 
@@ -34,15 +35,17 @@ def check_accuracy(
         std: Standard deviation of the training pixels, per channel, if known.
 
     Returns:
-        At most one finding: what raises the accuracy most, or that it is near chance.
+        At most one finding: what raises the accuracy most, that it is near chance, or what raises it a little.
 
     Raises:
         FaultyOutputError: If the forward pass fails.
     """
     predicted = _predict(probe, probe.x)
     correct = predicted == probe.y
-    found = _best_change(probe, correct, changes(probe.classifier.network, probe.x, mean, std))
-    return found or _permutation(probe, predicted, classes) or _near_chance(probe, correct)
+    tried = changes(probe.classifier.network, probe.x, mean, std)
+    found = _best_change(probe, correct, tried)
+    found = found or _permutation(probe, predicted, classes) or _near_chance(probe, correct)
+    return found or _small_rise(probe, correct, [change for change in tried if change.check in _NORMALIZATIONS])
 
 
 def _best_change(probe: Probe, correct: Tensor, tried: Sequence[Change]) -> list[Finding]:
@@ -68,6 +71,32 @@ def _best_change(probe: Probe, correct: Tensor, tried: Sequence[Change]) -> list
     rise, change = best
     details = {"images": count, "accuracy": accuracy, "other": accuracy + rise}
     return [finding(change.check, rise, **details, change=change.text, hint=change.hint)]
+
+
+def _small_rise(probe: Probe, correct: Tensor, tried: Sequence[Change]) -> list[Finding]:
+    """Find a normalization with which significantly more images are correct, and the cross-entropy is lower."""
+    step = max(1, len(correct) // probe.screened)
+    x, y = probe.x[::step], probe.y[::step]
+    given = float(_losses(probe, x, y).mean())
+    better = [change for change in tried if float(_losses(probe, change.apply(x), y).mean()) < given]
+    hits = [(_hits(probe, change, probe.x, probe.y), change) for change in better]
+    if not hits:
+        return []
+    other, change = max(hits, key=lambda each: int(each[0].sum()))
+    if len(tried) * paired_test(other, correct) >= SIGNIFICANT:
+        return []
+    details = {"images": len(correct), "accuracy": _share(correct), "other": _share(other)}
+    return [finding("normalization", _share(other) - _share(correct), **details, change=change.text)]
+
+
+def _losses(probe: Probe, x: Tensor, y: Tensor) -> Tensor:
+    """Return the cross-entropy of each image (N,), infinite if the network refuses the images."""
+    try:
+        with torch.no_grad():
+            logits = torch.cat([probe.logits(images) for images in x.split(BATCH)])
+    except FaultyOutputError:
+        return torch.full((len(y),), torch.inf)
+    return torch.nn.functional.cross_entropy(logits.float(), y, reduction="none")
 
 
 def _permutation(probe: Probe, predicted: Tensor, classes: Sequence[str]) -> list[Finding]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gtn_bench.checks.accuracy import check_accuracy
 from gtn_bench.checks.findings import Finding, describe, finding
 from gtn_bench.checks.gradients import check_gradients
+from gtn_bench.checks.normalizations import check_normalizations
 from gtn_bench.checks.outputs import check_outputs
 from gtn_bench.checks.probe import FaultyOutputError, Probe, one_line
 from gtn_bench.checks.repetition import check_repetition
@@ -69,7 +70,7 @@ def examine(
             probe, problems = _probe(network, images, num_classes, samples, forward_samples)
             with seeded(0, probe.classifier.device):
                 if isinstance(network, nn.Module):
-                    problems += check_train_mode(network, probe.classifier.network)
+                    problems += check_train_mode(network, probe.classifier.network) + check_normalizations(network)
                 return [*problems, *_examine(probe, classes, mean, std)]
         except Exception as error:  # any code can be a network
             return [finding("unusable", 1, error=one_line(error))]

@@ -249,6 +249,23 @@ CHECKS: dict[str, Check] = {
             "channels in reverse order",
             "the network seems to expect BGR: evaluate lambda x: network(x.flip(1))",
         ),
+        Check(
+            name="second_normalization",
+            formula="number of modules that hold the same mean and standard deviation as the normalization before them",
+            threshold=0,
+            severity="warning",
+            text="Module {module} holds the mean and std that are given, too: images are probably normalized twice",
+            fix="leave mean and std out if the module normalizes images",
+        ),
+        Check(
+            name="normalization",
+            formula="rise of the accuracy with normalized images, or with images whose normalization is undone, if it "
+            "is significant and smaller than above",
+            threshold=0,
+            severity="note",
+            text="The accuracy on {images} images is {accuracy:.3f}, and {other:.3f} {change}",
+            fix="pass the normalization of the training, mean and std, or neither",
+        ),
         _rise("layout", "another layout of the images", "{hint}"),
         _rise("pixel_range", "another range of pixel values", "{hint}"),
         Check(

@@ -40,6 +40,15 @@ class FunctionArchitecture(Architecture):
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self).function, self.name, dict(self))
 
+    def check(self, dataset: Dataset) -> None:
+        import torch
+
+        try:
+            with torch.device("meta"):  # which computes no weights, and does not support all code
+                self.bare(dataset, seed=0)
+        except ConfigError:
+            self.bare(dataset, seed=0)
+
     def bare(self, dataset: Dataset, seed: int) -> nn.Module:
         import torch
         from torch import nn
@@ -53,7 +62,14 @@ class FunctionArchitecture(Architecture):
         accepted = inspect.signature(function).parameters
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = function(**{name: value for name, value in values.items() if name in accepted}, **dict(self))
+            try:
+                network = function(**{name: value for name, value in values.items() if name in accepted}, **dict(self))
+            except Exception as error:  # the code of the user
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                raise ConfigError(
+                    f"architecture '{self.name}' cannot be built for data set '{dataset.name}', "
+                    f"{dataset.num_classes} classes of images {dataset.input_shape}: {reason}"
+                ) from error
         if not isinstance(network, nn.Module):
             raise ConfigError(f"architecture '{self.name}': expects a torch.nn.Module, got {type(network).__name__}")
         return network

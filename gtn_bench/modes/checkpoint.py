@@ -220,7 +220,15 @@ def _without_values(architecture: Architecture, dataset: Dataset) -> nn.Module:
         with torch.device("meta"):
             return architecture.bare(dataset, seed=0)
     except Exception:
-        return architecture.bare(dataset, seed=0).to("meta")
+        try:
+            return architecture.bare(dataset, seed=0).to("meta")
+        except ConfigError:
+            raise
+        except Exception as error:  # the code of a plug-in
+            title, reason = architecture.identity()["name"], " ".join(f"{type(error).__name__}: {error}".split())
+            raise ConfigError(
+                f"architecture '{title}' cannot be built for data set '{dataset.name}': {reason}"
+            ) from None
 
 
 def _counted(count: int, noun: str) -> str:

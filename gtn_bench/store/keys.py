@@ -142,6 +142,8 @@ def is_installed(path: Path) -> bool:
     Args:
         path: The path.
     """
+    if {"site-packages", "dist-packages"} & set(path.parts):  # of this environment, the user or another one
+        return True
     folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     return any(path.is_relative_to(folder) for folder in folders)
 

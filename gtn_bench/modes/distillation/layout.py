@@ -11,7 +11,10 @@ from gtn_bench.modes.distillation.files import CONVERT, is_array, tensor
 
 # The names under which published code stores each part, in lower case.
 IMAGES = ("images", "image", "data", "x", "image_syn", "images_syn", "images_train", "x_train", "x_proto", "syn_images")
-LABELS = ("labels", "label", "targets", "target", "y", "label_syn", "labels_syn", "labels_train", "y_train", "y_proto")
+LABELS = (
+    *("labels", "label", "targets", "target", "y", "label_syn", "labels_syn", "labels_train", "y_train", "y_proto"),
+    *("soft_labels", "soft_label", "soft_targets", "labels_soft", "label_soft", "logits"),
+)
 RATES = ("lr", "lrs", "syn_lr", "rate", "rates", "learning_rate", "learning_rates", "distill_lrs")
 
 
@@ -75,6 +78,12 @@ def _of_mapping(content: Mapping[Any, Any]) -> Layout:
         raise ValueError(f"has the keys {keys}, expected 'images' and 'labels'{hint}")
     if labels is None and isinstance(images, Sequence):  # dataset condensation stores a list of pairs under 'data'
         return find_layout(images)
+    if labels is None and is_array(images):
+        read = (*IMAGES, *RATES)
+        others = {str(key): value for key, value in content.items() if str(key).lower() not in read}
+        alike = [key for key, value in others.items() if is_array(value) and len(value) == len(images)]
+        if alike:
+            raise ValueError(f"has images without labels beside '{alike[0]}'; rename it to 'labels', or remove it")
     return Layout((Part(images, labels, rates),))
 
 
