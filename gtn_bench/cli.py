@@ -54,6 +54,7 @@ class Kind(StrEnum):
     architectures = "architectures"
     modes = "modes"
     perturbations = "perturbations"
+    certifiers = "certifiers"
     optimizers = "optimizers"
     suites = "suites"
     zoo = "zoo"

@@ -145,16 +145,24 @@ def show_overview(results: Results) -> None:
 
 
 def show_suspects(results: Results) -> None:
-    """Print the perturbations with cells that fail a sanity check, and the checks.
+    """Print the number of cells of each grade, and the perturbations with suspect ones, with the checks that failed.
 
     Args:
         results: The results of a run.
     """
-    suspect = results.summary[results.summary["grade"] == "suspect"]
+    done = results.summary[results.summary["status"] == "done"]
+    counts = done["grade"].value_counts()
+    said = [f"{counts[grade]} {grade}" for grade in ("suspect", "reliable", "unknown", "n/a") if grade in counts]
+    if said:
+        say(f"grades of {len(done)} cells: {', '.join(said)}")
+    failed = results.checks[results.checks["outcome"] == "failed"]
+    suspect = done[done["grade"] == "suspect"]
     for perturbation, cells in suspect.groupby("perturbation", sort=False):
-        flags = sorted({flag for text in cells["flags"] for flag in text.split("; ")})
         name = results.display_name(str(perturbation))
-        warn(f"suspect: {len(cells)} cells of {name}: {', '.join(flags)}; see the report")
+        flags = sorted({flag for text in cells["flags"] for flag in text.split("; ")})
+        rows = failed[failed["perturbation"] == perturbation].sort_values("measured", na_position="first")
+        reason = f": {rows['text'].iloc[-1]}" if len(rows) else ""
+        warn(f"suspect: {len(cells)} cells of {name}: {', '.join(flags)}{reason} See the report.")
 
 
 def show_validation(history: History, bars: Progress) -> None:

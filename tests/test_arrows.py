@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import graphlib
 import subprocess
 import sys
@@ -25,18 +26,19 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"config", "store"},
     "models": {"config", "data"},
     "inference": {"config", "models"},
-    "checks": {"config", "data", "models", "inference"},
+    "checks": {"config", "data", "models", "inference", "perturbations", "evaluation"},
+    "certification": {"config", "models", "inference"},
     "teaching": {"config", "store", "data", "models"},
     "modes": {"config", "store", "data", "models", "teaching"},
     "perturbations": {"config", "data", "inference"},
     "evaluation": {"config", "inference", "perturbations"},
     "reference": {"config", "models", "inference", "perturbations"},
-    "planning": TABLES | {"config", "store", "reference"},
+    "planning": TABLES | {"config", "store", "reference", "certification"},
     "analysis": {"config", "store"},
     "reporting": {"config", "store", "analysis", "reference", "teaching"},
     "execution": {
         *("config", "store", "data", "inference", "teaching", "modes", "perturbations", "evaluation", "reference"),
-        *("checks", "planning", "analysis", "reporting"),
+        *("certification", "checks", "planning", "analysis", "reporting"),
     },
     "console": {"config", "teaching", "analysis"},
     "cli": {"__version__", "config", "store", "teaching", "planning", "execution", "reporting", "console"},
@@ -170,3 +172,12 @@ def test_only_the_command_line_prints() -> None:
 def test_planning_reporting_and_command_line_import_without_torch(module: str) -> None:
     code = f"import sys, gtn_bench.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_distribution_has_every_package() -> None:
+    repository = Path(__file__).parents[1]
+    setup = configparser.ConfigParser()
+    setup.read(repository / "setup.cfg")
+    listed = {name for name in setup["options"]["packages"].split() if ".shipped." not in name}
+    folders = [file.parent.relative_to(repository) for file in (repository / "gtn_bench").rglob("__init__.py")]
+    assert listed == {".".join(folder.parts) for folder in folders}

@@ -420,6 +420,19 @@ def test_checkpoints_of_different_architectures_and_normalizations_are_compared(
             "--weights b.architecture: unknown architecture 'smal'; did you mean 'small'?",
         ),
         (["--architecture", "a=small", "--architecture", "b=linear"], "--weights b: "),
+        (
+            ["--architecture", "small", "--weights", "2.pt"],
+            "--weights: expects LABEL=FILE for all files or for none, got '2.pt'",
+        ),
+        (
+            ["--architecture", "small", "--weights", "=2.pt"],
+            "--weights: expects FILE or LABEL=FILE, with a label of letters, digits and '._+-', got '=2.pt'",
+        ),
+        (
+            ["--architecture", "picky"],
+            "architecture 'picky' cannot be built for data set 'files', 10 classes of images (1, 8, 8): "
+            "AssertionError: color only",
+        ),
     ],
 )
 def test_options_of_one_mode_are_checked(
@@ -429,7 +442,12 @@ def test_options_of_one_mode_are_checked(
     monkeypatch: pytest.MonkeyPatch,
     capsys: Any,
 ) -> None:
+    Path("digits_models.py").write_text(
+        Path("digits_models.py").read_text() + "\n\n@gtn_bench.architecture\ndef picky(in_channels):\n"
+        "    assert in_channels == 3, 'color only'\n"
+    )
     weights = ("--plugin", "digits_models.py", "--data", "test.npz", "--weights", "a=0.pt", "--weights", "b=1.pt")
     assert call(monkeypatch, "evaluate", *weights, *options, "--suite", "two.yaml") == 2
+    ARCHITECTURES.pop("picky", None)
     (line,) = capsys.readouterr().err.replace("\n", " ").strip().split("error: ")[1:]
     assert message in " ".join(line.split())

@@ -164,7 +164,7 @@ def test_faulty_attacks_fail_sanity_checks(
 
 def test_table_of_checks_contains_every_flag() -> None:
     names = {"unchanged", "attack_error", "attack_failed", "outside_ball", "missed_adversarial", "zero_gradient"}
-    assert set(CHECKS) == names
+    assert names <= set(CHECKS)
 
 
 def test_minimal_norm_attack_without_success_fails_its_check(classifier: Classifier, digits: Digits) -> None:
@@ -196,7 +196,7 @@ def test_errors_and_flags_become_rows(tmp_path: Path, monkeypatch: pytest.Monkey
         {name: list(part[column]) for name, part in rows} for column in ("status", "flags", "grade")
     )
     assert status["noise"] == ["done"] * 3 and flagged["noise"] == [""] * 3
-    assert flagged["idle"] == ["", "unchanged"] * 3 and grade["idle"] == ["unknown", "suspect"] * 3
+    assert flagged["idle"] == ["", "unchanged"] * 3 and grade["idle"] == ["n/a", "suspect"] * 3
     assert status["broken"] == ["error"] * 3 and status["broken-search"] == ["error"] * 6
     errors = pd.DataFrame(results.provenance["errors"])
     assert len(errors) == 9 and errors["traceback"].str.contains("an error of the library").all()
@@ -207,5 +207,5 @@ def test_errors_and_flags_become_rows(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(partly) == 9 and 0 < failing < 20
     assert set(partly["error"]) == {f"{failing} of 20 images: RuntimeError: an error of the library"}
     page = gtn_bench.report(tmp_path / "out").read_text()
-    assert "`unchanged`" in page and CHECKS["unchanged"].text in page and "9 of" in page
-    assert CHECKS["attack_error"].text in page
+    assert "`unchanged`" in page and CHECKS["unchanged"].action in page and "9 of" in page
+    assert CHECKS["attack_error"].action in page

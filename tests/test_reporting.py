@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from helpers.graded import BALL, certificates_of, graded_records, graded_run, record, write_run
 from markdown_it import MarkdownIt
 from matplotlib import cycler
 from matplotlib.colors import to_rgb
@@ -30,6 +31,7 @@ from gtn_bench.analysis.acceptance import AcceptanceRule
 from gtn_bench.analysis.comparisons import comparisons
 from gtn_bench.analysis.curves import curves as curves_of
 from gtn_bench.analysis.measures import measures
+from gtn_bench.analysis.records import summarize
 from gtn_bench.analysis.results import Results
 from gtn_bench.analysis.tables import IDENTITY, MEASURED, SUMMARY_COLUMNS, to_csv
 from gtn_bench.config.labels import ACCEPTED
@@ -507,6 +509,7 @@ def write_results(
             if seed in copies:
                 empty = dict.fromkeys(SUMMARY_COLUMNS[len(IDENTITY) :], np.nan)
                 known = {"n": 20, "clean_accuracy": 1.0, "status": "duplicate", "flags": "", "duplicate_of": seeds[0]}
+                known |= {"proven": False}
                 rows.append((*identity, *{**empty, **known}.values()))
                 continue
             correct[number] = predictions == 0
@@ -514,7 +517,8 @@ def write_results(
             writer.write(dict(zip(IDENTITY, identity, strict=True)), {**zeros, "prediction": predictions})
             accuracy = float(correct[number].mean())
             measured = (20, 1.0, accuracy, beta, 3 * beta, 2.0, 2.0, 0.1)
-            rows.append((*identity, *measured, "suspect" if flags else "unknown", status, flags, accuracy, 0.0, pd.NA))
+            graded = ("suspect" if flags else "unknown", status, flags, accuracy, 0.0, pd.NA, np.nan, False, np.nan)
+            rows.append((*identity, *measured, *graded))
     summary = pd.DataFrame(rows, columns=SUMMARY_COLUMNS).astype({"duplicate_of": "Int64"})
     curves = curves_of(summary, rule, correct)
     tables = {"summary": summary, "curves": curves, "measures": measures(summary, rule, correct, curves)}
@@ -607,9 +611,13 @@ def test_figures_and_page_have_the_note_of_the_protocol(tmp_path: Path) -> None:
 
 
 def test_a_report_lists_failed_and_suspect_cells(tmp_path: Path) -> None:
-    suspect = rendered(gtn_bench.report(write_results(tmp_path / "suspect", flags="zero_gradient")).read_text())
-    assert {"Suspect cells", "Sanity checks"} <= {*texts(suspect, "heading")}
-    assert texts(suspect, "td").count("zero_gradient") == 36
+    folder = write_results(tmp_path / "suspect", flags="zero_gradient; unchanged")
+    suspect = rendered(gtn_bench.report(folder).read_text())
+    assert {"Checks", "Suspect cells"} <= {*texts(suspect, "heading")}
+    for name in ("zero_gradient", "unchanged"):  # a row for each perturbation and mode
+        assert texts(suspect, "td").count(name) == 4
+    assert texts(suspect, "td").count("9") == 8  # cells of each row
+    assert "suspect at all 3 strengths: zero_gradient, unchanged" in texts(suspect, "td")
     error = {"traceback": "Traceback\nValueError: no `x` | y"}
     failed = rendered(gtn_bench.report(write_results(tmp_path / "failed", status="error", errors=[error])).read_text())
     assert "Failed cells" in texts(failed, "heading") and "ValueError: no `x` | y" in texts(failed, "paragraph")
@@ -625,8 +633,8 @@ def test_a_report_about_one_model_has_no_empty_parts(tmp_path: Path) -> None:
     page = gtn_bench.report(folder).read_text()
     tokens = rendered(page)
     assert texts(tokens, "heading") == [
-        *("made-up", "Robustness", "Measures", "Leaderboard metrics", "Sanity checks", "Curves", "fgsm, 30 steps"),
-        *("Accuracy over distance", "Provenance"),
+        *("made-up", "Robustness", "Measures", "Leaderboard metrics", "Checks", "Cross-checks", "Curves"),
+        *("fgsm, 30 steps", "Accuracy over distance", "Provenance"),
     ]
     assert "Data set digits, one learner." in texts(tokens, "paragraph")[0]
     assert not re.search(r"accepted|\bnone\b|pooled|mean over seeds|\[\]|\bnan\b|architecture", page, re.IGNORECASE)
@@ -686,6 +694,103 @@ def test_results_without_large_files_keep_their_example_figures(tmp_path: Path) 
     (folder / "examples.safetensors").unlink()
     assert gtn_bench.report(folder).read_text() == before
     assert all(file.is_file() for file in linked_images(page))
+
+
+# Grades
+
+MODES = {"plain": 0.0, "certified": 0.09}  # radius at which no image is fooled
+
+
+def rows_of(page: str, heading: str) -> list[list[str]]:
+    """Return the cells of the first table behind a heading, line by line."""
+    lines = page.split(f"# {heading}\n", 1)[1].splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith("|"))
+    table = itertools.takewhile(lambda line: line.startswith("|"), lines[start:])
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+def test_a_report_shows_grades_reasons_and_proofs(tmp_path: Path) -> None:
+    folder = graded_run(tmp_path, MODES)
+    page = gtn_bench.report(folder).read_text()
+    results = Results(folder)
+    overview = rows_of(page, "Robustness by mode")
+    assert overview[0][-1] == "grade" and overview[2][-1] == "suspect: fgsm; unknown: apgd, square"
+    grades = {(row[0], row[1]): row[-1] for row in rows_of(page, "Measures")[2:]}
+    assert grades["apgd", "plain"] == "reliable at 3 of 6 strengths, else unknown"
+    assert grades["apgd", "certified"].endswith("; proven at 4 of 6 strengths")
+    assert grades["fgsm", "plain"] == "suspect at 5 of 6 strengths: missed_adversarial"
+    assert grades["noise", "plain"] == "n/a" and grades["worst", "plain"] == ""
+    counts = results.summary["grade"].value_counts()
+    for name, count in counts.items():
+        assert f"{count} {name}" in page
+    assert f"{counts['suspect']} of {len(results.summary)} cells are suspect" in page
+    suspects = rows_of(page, "Suspect cells")
+    missed = results.summary.groupby(["perturbation", "mode"])["missed_adversarial"].max()["fgsm", "plain"]
+    assert suspects[2][:5] == ["fgsm", "plain", "missed_adversarial", "10", "0.04 to 0.12"]
+    assert suspects[2][5].startswith(f"For up to {100 * missed:.3g} % of the cross-checked images")
+    missing = {(row[0], row[1]): row[2:] for row in rows_of(page, "Missing for reliable")[2:]}
+    assert missing["more_steps, binarization", "apgd"] == ["11", "Not run."]
+    assert ("", "square") in missing and int(missing["", "square"][0]) == 24
+    proofs = rows_of(page, "Certified lower bounds")
+    assert proofs[3][:2] == ["certified", "apgd, fgsm, square"] and proofs[3][-1] == "0.02, 0.04, 0.06, 0.08"
+    assert "majority vote over noisy copies" in page and "UnsupportedLayerError: x" in page
+    table = rows_of(page, "apgd")
+    assert table[0] == ["mode", "0.02", "0.04", "0.06", "0.08", "0.1", "0.12"]
+    assert re.fullmatch(r"1\.000 \[0\.972, 1\.000\]✓■", table[3][1])
+    assert all(file.is_file() for file in linked_images(tmp_path / "report.md"))
+    shown = gtn_bench.Results(folder)._repr_html_()
+    assert "<th>grade</th>" in shown and "suspect: fgsm; unknown: apgd, square" in shown
+
+
+def test_a_report_without_certificates_or_evidence_has_no_empty_parts(tmp_path: Path) -> None:
+    page = gtn_bench.report(graded_run(tmp_path, MODES, certified=False, evidence=False)).read_text()
+    assert "Certified" not in page and "proven" not in page and "Hatched" not in page
+    assert not re.search(r"\bnan\b|None|\[\]|\n\n\n", page)
+    missing = {(row[0], row[1]): row[2:] for row in rows_of(page, "Missing for reliable")[2:]}
+    assert missing["more_steps, binarization", "apgd"] == ["23", "Not run."]
+    assert "† suspect." in page and "✓" not in page
+
+
+def test_a_violated_certificate_is_at_the_top_of_the_report(tmp_path: Path) -> None:
+    certified = np.arange(128) >= 60
+    good, bad = (
+        gtn_bench.report(write_run(tmp_path / name, summarize([record(count, certified=certified)]))).read_text()
+        for name, count in (("good", 60), ("bad", 70))
+    )
+    assert "> **A certificate is violated**" in bad and bad.index("violated") < bad.index("## Checks")
+    assert "7.81 % of the images are certified robust although" in bad
+    assert "violated" not in good
+
+
+def test_one_architecture_has_each_row_once(tmp_path: Path) -> None:
+    page = gtn_bench.report(graded_run(tmp_path, MODES)).read_text()
+    tables = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
+    assert len(tables) > 10
+    for table in tables:
+        lines = table.splitlines()
+        assert len(set(lines)) == len(lines)
+    assert "accepted" not in page and len(rows_of(page, "apgd")) == 2 + len(MODES)
+
+
+def test_accuracies_of_many_strengths_show_twelve(tmp_path: Path) -> None:
+    cells = [record(place, beta=beta, region=BALL) for place, beta in enumerate(np.linspace(0, 1, 40).tolist())]
+    header = rows_of(gtn_bench.report(write_run(tmp_path, summarize(cells))).read_text(), "pgd")[0]
+    assert len(header) == 13 and header[1] == "0" and header[-1] == "1"
+
+
+def test_flags_of_models_are_reasons(tmp_path: Path) -> None:
+    cells = [record(3, model_flags=("near_chance",)), record(3, mode="other")]
+    page = gtn_bench.report(write_run(tmp_path, summarize(cells))).read_text()
+    (row,) = rows_of(page, "Suspect cells")[2:]
+    assert row[:4] == ["pgd", "m", "near_chance", "1"] and "check of the model" in row[5]
+    assert "- `near_chance`: Repair the model" in page
+
+
+def test_certificates_are_read_back(tmp_path: Path) -> None:
+    records = graded_records(MODES)
+    results = Results(write_run(tmp_path, summarize(records), certificates_of(records)))
+    assert set(results.certificates["certifier"]) == {"crown", "smoothing", "interval"}
+    pd.testing.assert_frame_equal(results.checks, summarize(records).checks, check_dtype=False)
 
 
 # The state of matplotlib

@@ -28,6 +28,8 @@ from gtn_bench import cli
 from gtn_bench.analysis import tables
 from gtn_bench.analysis.results import Results
 from gtn_bench.analysis.tables import (
+    CERTIFICATE_COLUMNS,
+    CHECK_COLUMNS,
     COMPARISON_COLUMNS,
     CURVE_COLUMNS,
     IDENTITY,
@@ -63,6 +65,8 @@ COLUMNS = {
     "curves": CURVE_COLUMNS,
     "measures": MEASURE_COLUMNS,
     "comparisons": COMPARISON_COLUMNS,
+    "checks": CHECK_COLUMNS,
+    "certificates": CERTIFICATE_COLUMNS,
 }
 
 
@@ -72,6 +76,8 @@ def test_output_folder_has_all_files_and_columns(tiny_run: Results) -> None:
     assert files == results | {"suite.yaml", "suite.schema.json", "provenance.json"}
     assert list(tiny_run.summary.columns) == SUMMARY_COLUMNS and list(tiny_run.curves.columns) == CURVE_COLUMNS
     assert list(tiny_run.comparisons.columns) == COMPARISON_COLUMNS
+    assert list(tiny_run.checks.columns) == CHECK_COLUMNS
+    assert list(tiny_run.certificates.columns) == CERTIFICATE_COLUMNS
     assert tuple(tables.MEASURED) == MEASURED
     assert yaml.safe_load((tiny_run.folder / "suite.yaml").read_text())["modes"][2]["batch_size"] == 128
 
@@ -131,7 +137,11 @@ def test_summary_has_one_row_per_planned_cell_in_order(tiny_run: Results) -> Non
     planned = [(cell.learner.mode_label, cell.learner.seed, cell.perturbation_label, cell.beta) for cell in cells]
     rows = tiny_run.summary[["mode", "seed", "perturbation", "beta"]].itertuples(index=False, name=None)
     assert list(rows) == planned
-    assert (tiny_run.summary["status"] == "done").all() and (tiny_run.summary["grade"] == "unknown").all()
+    assert (tiny_run.summary["status"] == "done").all()
+    nothing_to_grade = tiny_run.summary["perturbation"].isin(["noise", "blur"]) | (tiny_run.summary["beta"] == 0)
+    unflagged = tiny_run.summary["flags"] == ""
+    assert ((tiny_run.summary["grade"] == "n/a") == (nothing_to_grade & unflagged)).all()
+    assert ((tiny_run.summary["grade"] == "suspect") == ~unflagged).all()
 
 
 def test_summary_equals_the_means_of_the_samples(tiny_run: Results) -> None:
@@ -173,12 +183,14 @@ def test_results_do_not_depend_on_the_number_of_workers(tiny_run: Results, tmp_p
 def test_a_repeated_run_computes_nothing(
     tiny_run: Results, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for task in ("meta_train", "train_learners", "examine", "evaluate_clean", "evaluate_sweep"):
+    for task in ("meta_train", "train_learners", "examine", "evaluate_clean", "evaluate_sweep", "certify", "probe"):
         monkeypatch.setattr(tasks, task, lambda *_: pytest.fail("computed again"))
     calls: list[tuple[str, int, int]] = []
     run(TINY, tmp_path, store, progress=lambda *what: calls.append(what))
+    probes = calls[-1][1]
     assert (tmp_path / "summary.csv").read_bytes() == (tiny_run.folder / "summary.csv").read_bytes()
-    assert calls == [("meta-steps", 2, 2), ("learners", 6, 6), ("checks", 3, 3), ("cells", 42, 42)]
+    finished = {"meta-steps": 2, "learners": 6, "checks": 3, "cells": 42, "probes": probes}
+    assert calls == [(stage, count, count) for stage, count in finished.items()]
 
 
 def test_adding_a_perturbation_changes_no_other_row(tiny_run: Results, tmp_path: Path, store: Path) -> None:

@@ -16,7 +16,10 @@ from gtn_bench.config.errors import ConfigError
 
 COLUMNS = {
     name: getattr(tables, name)
-    for name in ("SUMMARY_COLUMNS", "CURVE_COLUMNS", "COMPARISON_COLUMNS", "MEASURE_COLUMNS")
+    for name in (
+        *("SUMMARY_COLUMNS", "CHECK_COLUMNS", "CURVE_COLUMNS", "COMPARISON_COLUMNS", "MEASURE_COLUMNS"),
+        "CERTIFICATE_COLUMNS",
+    )
 }
 TABLE = pd.DataFrame({"mode": ["10", "NA"], "perturbation": ["8", "null"], "accuracy": [0.5, np.nan], "n": [1, 2]})
 
@@ -37,6 +40,23 @@ def test_the_last_column_of_a_csv_file_is_the_schema_version() -> None:
 def test_read_csv_returns_what_to_csv_has_written(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_bytes(to_csv(TABLE))
     pd.testing.assert_frame_equal(read_csv(tmp_path / "table.csv"), TABLE)
+
+
+def test_grades_and_checks_are_read_as_they_are_written(tmp_path: Path) -> None:
+    """A grade that looks like a missing value stays a text, and truth values stay truth values."""
+    graded = pd.DataFrame({"grade": ["n/a", "reliable"], "proven": [True, False], "check": ["path", "rising"]})
+    (tmp_path / "table.csv").write_bytes(to_csv(graded))
+    pd.testing.assert_frame_equal(read_csv(tmp_path / "table.csv"), graded)
+
+
+def test_checks_and_certificates_are_optional(tmp_path: Path) -> None:
+    (tmp_path / "summary.csv").write_bytes(to_csv(TABLE))
+    results = Results(tmp_path)
+    assert results.checks.empty and list(results.checks) == tables.CHECK_COLUMNS
+    assert results.certificates.empty and list(results.certificates) == tables.CERTIFICATE_COLUMNS
+    rows = pd.DataFrame({"check": ["path", "rising"], "text": ["", "Not run."]}).reindex(columns=tables.CHECK_COLUMNS)
+    (tmp_path / "checks.csv").write_bytes(to_csv(rows))
+    assert Results(tmp_path).checks["text"].tolist() == ["", "Not run."]
 
 
 def test_an_empty_table_can_be_read(tmp_path: Path) -> None:

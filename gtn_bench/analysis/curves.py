@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from gtn_bench.analysis.acceptance import AcceptanceRule
+from gtn_bench.analysis.grades import worst
 from gtn_bench.analysis.pooling import AVERAGED, Correct, images_of, mean_of_all, pooled
 from gtn_bench.analysis.statistics import ACCURACY, interval, simultaneous_level
 
@@ -28,7 +29,8 @@ def curves(summary: pd.DataFrame, rule: AcceptanceRule, correct: Correct | None 
 
     Returns:
         The columns of `gtn_bench.analysis.tables.CURVE_COLUMNS`: means and standard deviation over seeds, the 95 %
-        interval `ci_low`, `ci_high` of each point, and the 95 % band `band_low`, `band_high` of all points of a curve.
+        interval `ci_low`, `ci_high` of each point, the 95 % band `band_low`, `band_high` of all points of a curve, the
+        grade of its cells together, and their mean certified accuracy. A point is proven if all of its cells are.
     """
     rows = []
     names = ["dataset", "teacher", "architecture", "mode", "perturbation"]
@@ -43,6 +45,10 @@ def curves(summary: pd.DataFrame, rule: AcceptanceRule, correct: Correct | None 
             ends = interval(values[index], 0.95, ACCURACY) if values else (np.nan, np.nan)
             band = interval(values[index], level, ACCURACY) if same_seeds else (np.nan, np.nan)
             means = (mean_of_all(point[column]) for column in AVERAGED[2:])
-            rows.append((*name, beta, accuracy.mean(), std, *ends, len(accuracy), *means, *band))
+            cells = summary.loc[[row for rows in point["rows"] for row in rows]]
+            proofs = (mean_of_all(cells["certified_accuracy"]), bool(cells["proven"].eq(True).all()))
+            grades = (worst(cells["grade"]), *proofs)
+            rows.append((*name, beta, accuracy.mean(), std, *ends, len(accuracy), *means, *band, *grades))
     measured = ["accuracy", "std", "ci_low", "ci_high", "n_seeds", *AVERAGED[2:], "band_low", "band_high"]
-    return pd.DataFrame(rows, columns=[*names, "beta", *measured])
+    graded = ["grade", "certified_accuracy", "proven"]
+    return pd.DataFrame(rows, columns=[*names, "beta", *measured, *graded])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -18,10 +19,19 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 
 from gtn_bench.analysis.acceptance import AcceptanceRule
-from gtn_bench.analysis.tables import COMPARISON_COLUMNS, IDENTITY, MEASURE_COLUMNS, SUMMARY_COLUMNS, read_csv
+from gtn_bench.analysis.tables import (
+    CERTIFICATE_COLUMNS,
+    CHECK_COLUMNS,
+    COMPARISON_COLUMNS,
+    IDENTITY,
+    MEASURE_COLUMNS,
+    SUMMARY_COLUMNS,
+    read_csv,
+)
 from gtn_bench.config.errors import ConfigError, did_you_mean, shown
 from gtn_bench.config.paths import user_path
 from gtn_bench.store.files import read_tensors
+from gtn_bench.store.keys import is_installed
 
 RERUN = "run the suite again; cached parts are not computed again"
 
@@ -74,14 +84,28 @@ class Results:
     @cached_property
     def comparisons(self) -> pd.DataFrame:
         """One row per pair of modes under a perturbation, columns `COMPARISON_COLUMNS`."""
-        path = self.folder / "comparisons.csv"
-        return read_table(path) if path.is_file() else pd.DataFrame(columns=COMPARISON_COLUMNS)
+        return self._optional("comparisons.csv", COMPARISON_COLUMNS)
 
     @cached_property
     def measures(self) -> pd.DataFrame:
         """One row per mode under a perturbation, columns `MEASURE_COLUMNS`."""
-        path = self.folder / "measures.csv"
-        return read_table(path) if path.is_file() else pd.DataFrame(columns=MEASURE_COLUMNS)
+        return self._optional("measures.csv", MEASURE_COLUMNS)
+
+    @cached_property
+    def checks(self) -> pd.DataFrame:
+        """One row per cell and check, columns `CHECK_COLUMNS`."""
+        table = self._optional("checks.csv", CHECK_COLUMNS)
+        return table.assign(text=[text if isinstance(text, str) else "" for text in table["text"]])
+
+    @cached_property
+    def certificates(self) -> pd.DataFrame:
+        """One row per learner, certifier and ball, columns `CERTIFICATE_COLUMNS`."""
+        return self._optional("certificates.csv", CERTIFICATE_COLUMNS)
+
+    def _optional(self, file: str, columns: list[str]) -> pd.DataFrame:
+        """Return a table; one without rows if the folder does not have it."""
+        path = self.folder / file
+        return read_table(path) if path.is_file() else pd.DataFrame(columns=columns)
 
     @cached_property
     def samples(self) -> pd.DataFrame:
@@ -140,11 +164,15 @@ class Results:
 
     @cached_property
     def errors(self) -> list[dict[str, Any]]:
-        """The cells that failed: values of the columns `IDENTITY`, and the last line of the traceback as `error`."""
+        """The cells that failed: values of the columns `IDENTITY`, `error` and `traceback`.
+
+        `error` is the last line of the traceback, with the line of the user's code that raised the exception.
+        """
         return [
             {
                 **{column: record[column] for column in IDENTITY},
-                "error": record["traceback"].strip().splitlines()[-1].strip(),
+                "error": record["traceback"].strip().splitlines()[-1].strip() + _line_of_user(record["traceback"]),
+                "traceback": record["traceback"],
             }
             for record in self.provenance["errors"]
         ]
@@ -177,6 +205,14 @@ class Results:
             return {}
         with _reading(self.folder / "examples.safetensors") as path:
             return read_tensors(path)[0]
+
+
+def _line_of_user(text: str) -> str:
+    """Return the last line of a traceback that is neither of this package nor of installed ones, in parentheses."""
+    own = Path(__file__).parents[1]
+    frames = [(Path(file), line) for file, line in re.findall(r'File "([^"]+)", line (\d+)', text)]
+    foreign = [(file, line) for file, line in frames if not file.is_relative_to(own) and not is_installed(file)]
+    return f" ({foreign[-1][0].name}, line {foreign[-1][1]})" if foreign else ""
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-SCHEMA_VERSION = 3  # of all tables; increased when a column is renamed, removed or redefined
+SCHEMA_VERSION = 4  # of all tables; increased when a column is renamed, removed or redefined
 VERSION_COLUMN = "schema_version"
 
 LEARNER = ["dataset", "teacher", "architecture", "mode", "seed"]
@@ -17,11 +17,18 @@ SUMMARY_COLUMNS = [
     *IDENTITY,
     *("n", "clean_accuracy", "accuracy", "mean_linf", "mean_l2", "forwards", "backwards", "seconds"),
     *("grade", "status", "flags", "accuracy_given_correct", "missed_adversarial", "duplicate_of"),
+    *("certified_accuracy", "proven", "settled"),
+]
+CHECK_COLUMNS = [*IDENTITY, "check", "measured", "upper", "threshold", "n", "outcome", "text"]
+CERTIFICATE_COLUMNS = [
+    *(*LEARNER, "certifier", "about", "norm", "epsilon"),
+    *("n", "certified_accuracy", "ci_low", "ci_high", "error"),
 ]
 CURVE_COLUMNS = [
     *("dataset", "teacher", "architecture", "mode", "perturbation", "beta"),
     *("accuracy", "std", "ci_low", "ci_high", "n_seeds"),
     *("accuracy_given_correct", "mean_linf", "mean_l2", "band_low", "band_high"),
+    *("grade", "certified_accuracy", "proven"),
 ]
 COMPARISON_COLUMNS = [
     *("dataset", "teacher", "architecture", "perturbation", "mode", "other"),
@@ -80,7 +87,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     Raises:
         ValueError: If the table has another schema version.
     """
-    names = ("dataset", "teacher", "architecture", "mode", "other", "perturbation", "over")
+    names = ("dataset", "teacher", "architecture", "mode", "other", "perturbation", "over", "check", "certifier")
     types: dict[str, Any] = {**dict.fromkeys(names, str), "duplicate_of": "Int64"}
     with path.open(encoding="utf-8", newline="") as file:  # pandas would read a path with a colon as a URL
         table = pd.read_csv(file, dtype=types, keep_default_na=False, na_values=[""])

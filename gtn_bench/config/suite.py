@@ -82,7 +82,8 @@ class PerturbationEntry(Entry):
 
 Entries = Annotated[tuple[Entry, ...], BeforeValidator(_entries), Field(strict=False)]
 
-SECTIONS = ("teachers", "architectures", "modes", "controls", "perturbations")  # the keys that hold lists of entries
+# The keys that hold lists of entries.
+SECTIONS = ("teachers", "architectures", "modes", "controls", "perturbations", "certify")
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,12 @@ class Suite(BaseModel):
     save_adversarial: bool = Field(
         False, description="Keep all perturbed images, in the folder `adversarial` of the output."
     )
+    checks: Literal["none", "basic", "full"] = Field(
+        "basic",
+        description="Extra attacks on a part of the test images that check the attacks of the suite. `basic` takes at "
+        "most a quarter of the passes of the suite itself, `full` what it needs.",
+    )
+    certify: Entries = Field((), description="Certifiers that prove lower bounds of the accuracy in the same balls.")
     overlay: Literal["published"] | None = Field(
         None, description="Draw the curves of the reference study beside those of teachers with the same labels."
     )
@@ -218,7 +225,7 @@ class Suite(BaseModel):
     def to_yaml(self) -> str:
         """Return the suite as YAML text that `parse` reads back."""
         data = self.model_dump(mode="json")
-        for part in ("teachers", "architectures", "modes", "controls", "perturbations"):
+        for part in SECTIONS:
             for entry in data[part]:
                 for key in ("label", "search"):
                     if entry.get(key, "") is None:

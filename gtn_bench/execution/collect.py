@@ -4,52 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from gtn_bench.analysis.records import CellRecord
 from gtn_bench.analysis.tables import IDENTITY, LEARNER
+from gtn_bench.execution.evidence import certified, evidence_of, model_flags, proofs
+from gtn_bench.execution.finished import Finished, learner_identity
 from gtn_bench.planning.cells import Learner, Plan
 from gtn_bench.planning.keys import Keys
 from gtn_bench.store.cache import Store
 from gtn_bench.store.files import read_tensors
 
 EXAMPLES = 4  # perturbed images that the report shows
-
-
-@dataclass
-class Finished:
-    """The outcome of all tasks of a plan; results are in the cache.
-
-    Attributes:
-        failures: Traceback of each failed teacher, learner or cell, by key.
-        rejected: For each learner that is not attacked, the mask of clean images that it classifies correctly.
-        findings: What the checks of a model find, for each examined learner, as plain data.
-        duplicates: For each learner with the weights of another seed, the learner that counts.
-    """
-
-    failures: dict[str, str] = field(default_factory=dict)
-    rejected: dict[Learner, np.ndarray[Any, Any]] = field(default_factory=dict)
-    findings: dict[Learner, list[dict[str, Any]]] = field(default_factory=dict)
-    duplicates: dict[Learner, Learner] = field(default_factory=dict)
-
-    def failure(self, keys: tuple[str, ...]) -> str | None:
-        """Return the traceback of the first of some keys that failed, or None.
-
-        Args:
-            keys: Keys of a result and of its inputs.
-        """
-        return next((self.failures[key] for key in keys if key in self.failures), None)
-
-    def faults(self, learner: Learner) -> list[str]:
-        """Return what makes the evaluation of an examined learner meaningless, one sentence each.
-
-        Args:
-            learner: The learner.
-        """
-        return [found["sentence"] for found in self.findings.get(learner, ()) if found["severity"] == "error"]
 
 
 def records(plan: Plan, keys: Keys, finished: Finished, store: Store) -> Iterator[CellRecord]:
@@ -65,6 +33,7 @@ def records(plan: Plan, keys: Keys, finished: Finished, store: Store) -> Iterato
         (cell.learner, cell.perturbation_label, cell.beta): cell_keys[0]
         for cell, cell_keys in zip(plan.cells, keys.cells, strict=True)
     }
+    masks = proofs(keys, finished, store)
     for cell, cell_keys in zip(plan.cells, keys.cells, strict=True):
         learner = cell.learner
         names = (*learner_identity(learner), cell.perturbation_label, cell.beta)
@@ -85,9 +54,6 @@ def records(plan: Plan, keys: Keys, finished: Finished, store: Store) -> Iterato
             yield CellRecord(identity, cell.samples, "rejected", clean_accuracy=clean_accuracy)
         else:
             samples, metadata = read_tensors(store.path("cells", cell_keys[0]))
-            region = cell.perturbation.search_region
-            if region and cell.eight_bit:
-                region = region.after_rounding(math.prod(learner.dataset.input_shape))
             yield CellRecord(
                 identity,
                 cell.samples,
@@ -95,9 +61,14 @@ def records(plan: Plan, keys: Keys, finished: Finished, store: Store) -> Iterato
                 samples=samples,
                 cost=metadata["cost"],
                 shares=metadata["shares"],
-                # With statistics of the batch, the class of an image depends on the other images.
-                search_region=None if cell.in_train_mode else region,
+                search_region=cell.search_region,
                 attack_error=metadata["attack_error"],
+                evidence=evidence_of(cell, cell_keys[0], finished, store),
+                access=cell.perturbation.access,
+                attack=cell.perturbation.title,
+                model_flags=model_flags(learner, cell, finished),
+                certified=certified(masks, cell),
+                pixels=math.prod(learner.dataset.input_shape),
             )
 
 
@@ -181,13 +152,3 @@ def example_images(
         images["clean"] = tensors["clean"]
         images[f"{cell.perturbation_label}/{learner.mode_label}/{cell.beta!r}"] = tensors["examples"]
     return images
-
-
-def learner_identity(learner: Learner) -> tuple[Any, ...]:
-    """Return the values of the columns `LEARNER`.
-
-    Args:
-        learner: The learner.
-    """
-    labels = (learner.dataset.name, learner.teacher_label, learner.architecture_label, learner.mode_label)
-    return (*labels, learner.seed)

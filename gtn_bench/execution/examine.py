@@ -7,8 +7,8 @@ from typing import Any
 
 from gtn_bench.analysis.tables import LEARNER
 from gtn_bench.config.paths import user_path
-from gtn_bench.execution.collect import learner_identity
 from gtn_bench.execution.environment import Device, choose_device
+from gtn_bench.execution.finished import learner_identity
 from gtn_bench.execution.scheduler import Progress, Scheduler
 from gtn_bench.planning.cells import Plan
 from gtn_bench.planning.keys import keys_of

@@ -26,8 +26,8 @@ from gtn_bench.planning.schema import suite_schema
 from gtn_bench.store.files import check_folder, write_atomically, write_tensors
 
 FILES = (
-    *("samples.parquet", "summary.csv", "curves.csv", "measures.csv", "comparisons.csv", "examples.safetensors"),
-    *("suite.yaml", "suite.schema.json", "provenance.json", "report.md"),
+    *("samples.parquet", "summary.csv", "checks.csv", "curves.csv", "measures.csv", "comparisons.csv"),
+    *("certificates.csv", "examples.safetensors", "suite.yaml", "suite.schema.json", "provenance.json", "report.md"),
 )
 
 

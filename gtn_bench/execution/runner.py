@@ -25,6 +25,7 @@ from gtn_bench.config.paths import user_path
 from gtn_bench.config.suite import Suite
 from gtn_bench.execution.collect import example_images, findings_of, perturbed_images, records
 from gtn_bench.execution.environment import Device, choose_device, provenance
+from gtn_bench.execution.evidence import certificates
 from gtn_bench.execution.output import SampleWriter, check_output, write, write_images
 from gtn_bench.execution.scheduler import Progress, Scheduler
 from gtn_bench.planning.cells import Plan
@@ -66,8 +67,10 @@ def run(
     started = time.time()
     if not isinstance(plan, Plan):
         raise ConfigError(f"run expects a plan, got {_wrong_plan(plan)}")
-    if workers is not None and workers < 1:
-        raise ConfigError(f"workers expects at least one process, got {workers}")
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise ConfigError(f"workers expects at least one process, got {shown(workers)}")
+    if not callable(progress):
+        raise ConfigError(f"progress expects a function of (stage, done, total), got {shown(progress)}")
     folder = user_path(out)
     store = Store(user_path(cache) if cache else cache_folder())
     context = Context(store, choose_device(device), loaded_plugins())
@@ -94,7 +97,8 @@ def run(
         "attack_errors": summary.attack_errors,
     }
     write_images(folder / "adversarial", perturbed_images(plan, keys, finished, context.store))
-    write(folder, plan.suite, tables(summary, rule), images, origin)
+    proven = {"certificates": certificates(keys, finished, context.store)}
+    write(folder, plan.suite, {**tables(summary, rule), **proven}, images, origin)
     results = Results(folder)
     if results.errors:
         failed = f"{len(results.errors)} of {len(plan.cells)} cells failed"
@@ -118,11 +122,12 @@ def tables(summary: Summary, rule: AcceptanceRule) -> dict[str, pd.DataFrame]:
         rule: When an architecture is accepted.
 
     Returns:
-        The tables `summary`, `curves`, `measures` and `comparisons`, by name.
+        The tables `summary`, `checks`, `curves`, `measures` and `comparisons`, by name.
     """
     points = curves(summary.table, rule, summary.correct)
     return {
         "summary": summary.table,
+        "checks": summary.checks,
         "curves": points,
         "measures": measures(summary.table, rule, summary.correct, points),
         "comparisons": comparisons(summary.table, rule, summary.correct),

@@ -17,7 +17,7 @@ from gtn_bench.analysis.acceptance import AcceptanceRule, accept
 from gtn_bench.analysis.tables import LEARNER
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.labels import ACCEPTED, NO_TEACHER
-from gtn_bench.execution.collect import Finished, learner_identity
+from gtn_bench.execution.finished import Finished, learner_identity
 from gtn_bench.planning.cells import Cell, Learner, Plan
 from gtn_bench.planning.keys import Keys
 from gtn_bench.planning.plugins import load_plugin
@@ -58,7 +58,7 @@ class Scheduler:
         self._finished = Finished()
 
     def run(self, plan: Plan, keys: Keys, rule: AcceptanceRule) -> Finished:
-        """Run all tasks of a plan: teachers, learners, clean accuracies if needed, cells.
+        """Run all tasks of a plan: teachers, learners, clean accuracies if needed, cells, proofs, probes.
 
         Args:
             plan: The plan.
@@ -80,6 +80,8 @@ class Scheduler:
         if plan.suite.attack == "accepted":
             self._select(plan, keys, rule)
         self._evaluate(plan, keys)
+        self._certify(keys)
+        self._probe(plan, keys)
         return self._finished
 
     def examine(self, plan: Plan, keys: Keys) -> dict[Learner, list[dict[str, Any]]]:
@@ -238,6 +240,49 @@ class Scheduler:
                 for (learner_key, _), group in sweeps.items()
             ]
         self._run_parallel("cells", jobs, attacked)
+
+    def _certify(self, keys: Keys) -> None:
+        """Prove lower bounds of the accuracy of learners in parallel."""
+        wanted = {
+            certification: certification_keys
+            for certification, certification_keys in keys.certifications.items()
+            if not self._finished.failure(certification_keys)
+            and certification.learner not in self._finished.rejected
+            and certification.learner not in self._finished.duplicates
+        }
+        jobs = []
+        for certification, (key, learner_key, *_) in wanted.items():
+            if not self.context.store.holds("certificates", key):
+                from gtn_bench.execution import tasks
+
+                jobs.append(Job(tasks.certify, [key], (key, learner_key, certification)))
+        if wanted:
+            self._run_parallel("proofs", jobs, len(wanted))
+
+    def _probe(self, plan: Plan, keys: Keys) -> None:
+        """Check the attacks of learners by probes, in parallel."""
+        from gtn_bench.execution.probing import batch_probes, probings
+
+        store, device = self.context.store, self.context.device
+        jobs = []
+        chosen = [] if plan.suite.checks == "none" else list(probings(plan, keys, self._finished, store, device))
+        for each in chosen:
+            missing = {key: name for key, name in each.probes.items() if not store.holds("probes", key)}
+            if missing:
+                from gtn_bench.execution import tasks
+
+                jobs.append(
+                    Job(tasks.probe, list(missing), (each.learner_key, each.cell_key, each.cell, missing, each.others))
+                )
+        coupled = batch_probes(keys, self._finished, device)
+        for cell, (key, learner_key) in coupled.items():
+            if not store.holds("probes", key):
+                from gtn_bench.execution import tasks
+
+                jobs.append(Job(tasks.probe_batches, [key], (key, learner_key, cell)))
+        self._run_parallel("probes", jobs, sum(len(each.probes) for each in chosen) + len(coupled))
+        self._finished.probings = {each.cell_key: each for each in chosen}
+        self._finished.batch_probes = {cell.learner: key for cell, (key, _) in coupled.items()}
 
     def _report_teacher(self, before: int, total: int, step: int) -> None:
         self.progress("meta-steps", before + step, total)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import time
 import traceback
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from gtn_bench.certification import UnsupportedLayerError
 from gtn_bench.checks import doctor
+from gtn_bench.checks.attacks.batches import batch_coupling
+from gtn_bench.checks.attacks.table import PROBES, SUBSAMPLE, Situation
 from gtn_bench.config.description import Precision
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.data.base import Dataset, Split, SplitName
@@ -24,7 +28,7 @@ from gtn_bench.inference.classifier import Classifier
 from gtn_bench.inference.random_classifier import RandomClassifier
 from gtn_bench.modes.training import train
 from gtn_bench.perturbations.base import MinimalPerturbation
-from gtn_bench.planning.cells import Cell, Learner, TaughtBy
+from gtn_bench.planning.cells import Cell, Certification, Learner, TaughtBy
 from gtn_bench.reference.batch_classifier import BatchClassifier
 from gtn_bench.store.cache import Context
 from gtn_bench.teaching.history import History, Monitor
@@ -141,6 +145,101 @@ def examine(context: Context, key: str, learner_key: str, learner: Learner) -> N
         forward_samples=learner.mode.forward_samples,
     )
     context.store.save("examinations", key, {}, {"findings": [finding._asdict() for finding in found]})
+
+
+def certify(context: Context, key: str, learner_key: str, certification: Certification) -> dict[str, str]:
+    """Store which images a certifier proves robust in each ball.
+
+    Args:
+        context: Cache and device.
+        key: Key of the proofs.
+        learner_key: Key of the learner.
+        certification: The learner, the certifier and the balls.
+
+    Returns:
+        The error, by key, if there are no bounds for a layer of the network.
+    """
+    learner, samples = certification.learner, certification.samples
+    network = _network(context, learner_key, learner).eval()
+    x, y = splits(learner.dataset, context.device)["test"][:samples]
+    seeds = certification.seed + torch.arange(samples)
+    start = time.perf_counter()
+    try:
+        masks = certification.certifier(network, x, y, certification.balls, seeds)
+    except UnsupportedLayerError as error:
+        return {key: f"UnsupportedLayerError: {error}"}
+    tensors = {str(place): mask.cpu() for place, mask in enumerate(masks)}
+    context.store.save("certificates", key, tensors, {"seconds": time.perf_counter() - start})
+    return {}
+
+
+def probe(
+    context: Context,
+    learner_key: str,
+    cell_key: str,
+    cell: Cell,
+    probes: Mapping[str, str],
+    others: Mapping[str, Learner],
+) -> dict[str, str]:
+    """Store what probes find about the attack of a cell, on its first images.
+
+    Args:
+        context: Cache and device.
+        learner_key: Key of the learner.
+        cell_key: Key of the cell's result.
+        cell: The cell.
+        probes: Names of the probes, by key.
+        others: Other learners whose adversarial examples are transferred, by key.
+
+    Returns:
+        The traceback of each probe that failed, by key.
+    """
+    failures = {}
+    situation = _situation(context, learner_key, cell_key, cell, others)
+    for key, name in probes.items():
+        try:
+            found = PROBES[name].run(situation)
+            context.store.save("probes", key, {}, {check: outcome._asdict() for check, outcome in found.items()})
+        except Exception:
+            failures[key] = traceback.format_exc()
+            _classifier.cache_clear()  # the attack may have changed the network
+            situation = _situation(context, learner_key, cell_key, cell, others)
+    return failures
+
+
+def _situation(
+    context: Context, learner_key: str, cell_key: str, cell: Cell, others: Mapping[str, Learner]
+) -> Situation:
+    learner, samples, region = cell.learner, min(cell.samples, SUBSAMPLE), cell.search_region
+    assert region is not None  # only attacks that search a ball are probed
+    x, y = splits(learner.dataset, context.device)["test"][:samples]
+    tensors, _ = context.store.load("cells", cell_key)
+    return Situation(
+        classifier=_classifier(context, learner_key, learner, "float32", cell.in_train_mode),
+        perturbation=cell.perturbation,
+        region=region,
+        x=x,
+        y=y,
+        seeds=cell.noise_seed + torch.arange(samples),
+        prediction=tensors["prediction"][:samples].to(y),
+        eight_bit=cell.eight_bit,
+        others=[_classifier(context, key, other, "float32", False) for key, other in others.items()],
+    )
+
+
+def probe_batches(context: Context, key: str, learner_key: str, cell: Cell) -> None:
+    """Store how many images have logits that depend on the other images of the batch.
+
+    Args:
+        context: Cache and device.
+        key: Key of the finding.
+        learner_key: Key of the learner.
+        cell: A cell of the learner.
+    """
+    x, _ = splits(cell.learner.dataset, context.device)["test"][: min(cell.samples, SUBSAMPLE)]
+    classifier = _classifier(context, learner_key, cell.learner, "float32", cell.in_train_mode)
+    found = batch_coupling(classifier, x)
+    context.store.save("probes", key, {}, {"batch_coupling": found._asdict()})
 
 
 def evaluate_clean(context: Context, key: str, learner_key: str, cell: Cell) -> None:

@@ -26,6 +26,7 @@ from gtn_bench.store.hashing import digest
 _REPLACED: dict[str, Any] = {
     "name": "evaluation",
     "dataset": "digits",
+    "architectures": ["base"],
     "modes": ["vanilla"],
     "seeds": [0],
 }
@@ -95,6 +96,7 @@ def suite_for(
     prefix = f"{suite.where}: " if suite.where else ""
     places = {
         "perturbations": tuple(prefix + place for place in suite.places("perturbations")),
+        "certify": tuple(prefix + place for place in suite.places("certify")),
         "architectures": ("--architecture",) if architecture else (),
         "modes": tuple(modes),
     }
@@ -249,11 +251,21 @@ def checkpoints_in(
 def _by_label(weights: Sequence[str]) -> dict[str, list[str]]:
     """Return files by the label of their mode. Relative paths start at the working folder."""
     found: dict[str, list[str]] = {}
+    unlabeled = []
     for text in weights:
         label, path = ("", text) if Path(text).exists() else _split_label(text)
+        if not label:
+            unlabeled.append(text)
+            if "=" in text and "://" not in text and not Path(text).exists():
+                raise ConfigError(
+                    "--weights: expects FILE or LABEL=FILE, with a label of letters, digits and '._+-', got "
+                    f"{shown(text)}"
+                )
         found.setdefault(label or "model", []).append(
             path if "://" in path else str(user_path(path).absolute())  # not relative to the suite
         )
+    if 0 < len(unlabeled) < len(weights):
+        raise ConfigError(f"--weights: expects LABEL=FILE for all files or for none, got {shown(unlabeled[0])}")
     return found
 
 

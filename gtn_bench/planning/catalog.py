@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gtn_bench.certification import CERTIFIERS
 from gtn_bench.config.description import Description, lookup, plugin_names
 from gtn_bench.data import DATASETS
 from gtn_bench.models import ARCHITECTURES
 from gtn_bench.modes import MODES
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
+from gtn_bench.perturbations.base import Corruption
 from gtn_bench.teaching import OPTIMIZERS, TEACHERS
 
 TABLES: dict[str, tuple[str, Mapping[str, type[Description]]]] = {
@@ -18,6 +20,7 @@ TABLES: dict[str, tuple[str, Mapping[str, type[Description]]]] = {
     "architectures": ("architecture", ARCHITECTURES),
     "modes": ("mode", MODES),
     "perturbations": ("perturbation", PERTURBATIONS),
+    "certifiers": ("certifier", CERTIFIERS),
 }
 
 
@@ -46,6 +49,13 @@ def _beta(cls: type[Perturbation]) -> str:
     return f"{cls.beta_meaning}, pixel value" if "beta" in cls.pixel_fields else cls.beta_meaning
 
 
+def _access(cls: type[Perturbation]) -> str:
+    """Return how a perturbation uses the classifier."""
+    if issubclass(cls, Corruption):
+        return "none"
+    return "white" if cls.uses_gradient else "black"
+
+
 def catalog(table: str) -> list[dict[str, str]]:
     """List the content of a table.
 
@@ -64,7 +74,7 @@ def catalog(table: str) -> list[dict[str, str]]:
         if issubclass(cls, LibraryAttack):
             row |= {"library": cls.packages[0], "beta": cls.beta_meaning}
         elif issubclass(cls, Perturbation):
-            access = "white box" if cls.uses_gradient else "-"
+            access = {"white": "white box", "black": "black box", "none": "-"}[_access(cls)]
             norm = ", ".join(cls.norms) or "-"
             row |= {"library": "gtn-bench", "norm": norm, "access": access, "beta": _beta(cls)}
         row["parameters"] = ", ".join(

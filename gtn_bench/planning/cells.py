@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gtn_bench.certification import Certifier
 from gtn_bench.config.description import Description, Precision, Protocol
 from gtn_bench.config.labels import NO_TEACHER
 from gtn_bench.config.suite import Suite
+from gtn_bench.config.threat import Threat
 from gtn_bench.data.base import Dataset
 from gtn_bench.models import Architecture
 from gtn_bench.modes.base import Mode
@@ -165,6 +168,18 @@ class Cell:
         """True if the batch norms of the learner use the statistics of the evaluated batch."""
         return self.protocol == "published" and reference.TRAIN_MODE[self.learner.mode.name]
 
+    @property
+    def search_region(self) -> Threat | None:
+        """The ball in which the perturbation searches for any misclassified image, if there is one.
+
+        With statistics of the batch, the class of an image depends on the other images, so there is none. Rounding to
+        8 bits enlarges the ball.
+        """
+        region = None if self.in_train_mode else self.perturbation.search_region
+        if region and self.eight_bit:
+            return region.after_rounding(math.prod(self.learner.dataset.input_shape))
+        return region
+
     def key(self, device: str, learner_key: str) -> str:
         """Return the key of the cell's result.
 
@@ -203,11 +218,53 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Certification:
+    """One learner under one certifier: proofs that no image of a ball is misclassified.
+
+    Attributes:
+        learner: The learner.
+        label: Name of the certifier in results.
+        certifier: The certifier.
+        balls: The balls in which the perturbations of the suite search, in a norm of the certifier.
+        samples: Number of test images, the first ones of the split.
+    """
+
+    learner: Learner
+    label: str
+    certifier: Certifier
+    balls: tuple[Threat, ...]
+    samples: int
+
+    def key(self, device: str, learner_key: str) -> str:
+        """Return the key of the proofs.
+
+        Args:
+            device: Type of the device.
+            learner_key: Key of the learner.
+        """
+        content = {
+            "learner": learner_key,
+            "certifier": self.certifier.content(),
+            "balls": self.balls,
+            "samples": self.samples,
+            "seed": self.seed,
+        }
+        code = _modules(self.certifier)
+        return key_for(content, code=code, packages=self.certifier.packages, device=device)
+
+    @property
+    def seed(self) -> int:
+        """Seed of the random draws of the certifier."""
+        return seed_for("certifier", self.learner.dataset.content(), self.certifier.content(), self.learner.seed)
+
+
+@dataclass(frozen=True)
 class Plan:
     """All cells of a suite, in the order of its file, and the suite with every default written out."""
 
     suite: Suite
     cells: tuple[Cell, ...]
+    certifications: tuple[Certification, ...] = ()
 
     @property
     def dataset(self) -> Dataset:

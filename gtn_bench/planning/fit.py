@@ -28,6 +28,7 @@ def check_fit(suite: Suite, resolved: Resolved) -> Iterator[str]:
         return
     yield from _check_teachers_and_modes(suite, resolved.dataset, resolved)
     yield from _check_perturbations(suite, resolved.dataset, resolved)
+    yield from _check_certifiers(suite, resolved)
     if suite.protocol == "published" or suite.overlay:
         yield from _check_reference(suite, resolved.dataset, resolved)
 
@@ -69,9 +70,11 @@ def _check_own_architectures(suite: Suite, resolved: Resolved) -> Iterator[str]:
             f"{place}.architecture: the suite has architectures, too; leave one of the two out" for place in own
         )
         return
-    without = next((mode for place, mode in resolved.modes.items() if place not in own), None)
+    places = (*suite.places("modes"), *suite.places("controls"))
+    labels = dict(zip(places, (entry.title for entry in (*suite.modes, *suite.controls)), strict=True))
+    without = next((labels[place] for place in resolved.modes if place not in own), None)
     if without:
-        yield f"architectures: needs at least one, because mode '{without.name}' has no architecture of its own"
+        yield f"architectures: needs at least one, because mode '{without}' has no architecture of its own"
 
 
 def _check_perturbations(suite: Suite, dataset: Dataset, resolved: Resolved) -> Iterator[str]:
@@ -93,6 +96,17 @@ def _check_perturbations(suite: Suite, dataset: Dataset, resolved: Resolved) -> 
         yield "units: no perturbation of the suite has strengths in 'normalized' units; leave units out"
     if suite.precision == "bfloat16" and not any(each.supports_bfloat16 for each in perturbations):
         yield "precision: no perturbation of the suite sees learners in 'bfloat16'; leave precision out"
+
+
+def _check_certifiers(suite: Suite, resolved: Resolved) -> Iterator[str]:
+    if len(resolved.sweeps) < len(suite.perturbations) or "perturbations" in suite.unread:
+        return
+    regions = [perturbation.search_region for sweep in resolved.sweeps.values() for perturbation in sweep]
+    norms = {region.norm for region in regions if region}
+    for place, certifier in resolved.certifiers.items():
+        if not norms & set(certifier.norms):
+            expected = " or ".join(certifier.norms)
+            yield f"{place}: certifier '{certifier.name}' needs an untargeted attack in an {expected} ball, got none"
 
 
 def _check_linf_sizes(place: str, sweep: Iterable[Perturbation], scale: float | None) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gtn_bench.planning.cells import Cell, Learner, Plan
+from gtn_bench.planning.cells import Cell, Certification, Learner, Plan
 
 
 class Keys(NamedTuple):
@@ -15,12 +15,14 @@ class Keys(NamedTuple):
         learners: For each learner its key, followed by that of its teacher if it has one.
         cells: For each cell, in the order of the plan, its key, followed by the keys of its learner.
         clean: For each learner the key of its predictions on clean images, and the cell with the most images.
+        certifications: For each certification its key, followed by the keys of its learner.
     """
 
     teachers: dict[str, str]
     learners: dict[Learner, tuple[str, ...]]
     cells: list[tuple[str, ...]]
     clean: dict[Learner, tuple[str, Cell]]
+    certifications: dict[Certification, tuple[str, ...]]
 
 
 def keys_of(plan: Plan, device: str) -> Keys:
@@ -41,4 +43,8 @@ def keys_of(plan: Plan, device: str) -> Keys:
         if cell.learner not in widest or cell.samples > widest[cell.learner].samples:
             widest[cell.learner] = cell
     clean = {learner: (cell.clean_key(device, learners[learner][0]), cell) for learner, cell in widest.items()}
-    return Keys({taught_by.label: key for taught_by, key in teachers.items()}, learners, cells, clean)
+    certifications = {
+        each: (each.key(device, learners[each.learner][0]), *learners[each.learner]) for each in plan.certifications
+    }
+    labels = {taught_by.label: key for taught_by, key in teachers.items()}
+    return Keys(labels, learners, cells, clean, certifications)

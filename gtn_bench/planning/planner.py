@@ -9,6 +9,7 @@ from itertools import islice, product
 from numbers import Integral, Real
 from typing import Any, NamedTuple, TypeVar
 
+from gtn_bench.certification import Certifier
 from gtn_bench.config.description import MAX_PROBLEMS, Description
 from gtn_bench.config.errors import ConfigError, shown
 from gtn_bench.config.labels import OWN_ARCHITECTURES
@@ -19,7 +20,7 @@ from gtn_bench.modes import Mode
 from gtn_bench.modes.given import GivenArchitecture
 from gtn_bench.perturbations import Perturbation
 from gtn_bench.perturbations.base import SearchWith
-from gtn_bench.planning.cells import Cell, Learner, Plan, TaughtBy
+from gtn_bench.planning.cells import Cell, Certification, Learner, Plan, TaughtBy
 from gtn_bench.planning.fit import check_fit
 from gtn_bench.planning.resolving import Problems, resolve
 from gtn_bench.teaching import Teacher
@@ -72,7 +73,9 @@ def plan(suite: Suite, limit: Limit = None) -> Plan:
     if limit is not None:
         for entry in suite.perturbations:
             parts.dataset.check_samples(_samples(entry, parts.dataset, limit))
-    return Plan(_written_out(suite, parts, limit), tuple(_cells(suite, parts, limit)))
+    cells = tuple(_cells(suite, parts, limit))
+    certifications = tuple(_certifications(cells, parts.certifiers, _scale(suite, parts.dataset)))
+    return Plan(_written_out(suite, parts, limit), cells, certifications)
 
 
 class _Parts(NamedTuple):
@@ -83,6 +86,7 @@ class _Parts(NamedTuple):
     architectures: dict[str, Architecture]
     modes: dict[str, Mode]
     sweeps: dict[str, list[Perturbation]]
+    certifiers: dict[str, Certifier]
 
 
 def _resolve_and_check(suite: Suite, found: Sequence[str] = ()) -> _Parts:
@@ -106,6 +110,7 @@ def _resolve_and_check(suite: Suite, found: Sequence[str] = ()) -> _Parts:
         _by_label(suite.architectures, resolved.architectures) or {OWN_ARCHITECTURES: GivenArchitecture()},
         _by_label((*suite.modes, *suite.controls), resolved.modes),
         _by_label(suite.perturbations, resolved.sweeps),
+        _by_label(suite.certify, resolved.certifiers),
     )
 
 
@@ -139,7 +144,7 @@ def _checked_limit(limit: object) -> Limit:
 
 def _cells(suite: Suite, parts: _Parts, limit: Limit) -> Iterator[Cell]:
     taught = [TaughtBy(label, teacher, parts.dataset) for label, teacher in parts.teachers.items()]
-    scale = parts.dataset.pixel_scale if suite.units == "normalized" else 1.0
+    scale = _scale(suite, parts.dataset)
     seeds = list(enumerate(suite.seeds))
     for architecture, (label, mode), (position, seed) in product(
         parts.architectures.items(), parts.modes.items(), seeds
@@ -164,6 +169,27 @@ def _cells(suite: Suite, parts: _Parts, limit: Limit) -> Iterator[Cell]:
                     )
 
 
+def _scale(suite: Suite, dataset: Dataset) -> float:
+    """Return the unit of strengths in pixel values."""
+    return dataset.pixel_scale if suite.units == "normalized" else 1.0
+
+
+def _certifications(
+    cells: Sequence[Cell], certifiers: Mapping[str, Certifier], scale: float
+) -> Iterator[Certification]:
+    """Yield the certifications of every learner, in the balls of its cells."""
+    of_learner: dict[Learner, list[Cell]] = {}
+    for cell in cells:
+        of_learner.setdefault(cell.learner, []).append(cell)
+    for (learner, attacked), (label, certifier) in product(of_learner.items(), certifiers.items()):
+        regions = [cell.search_region for cell in attacked]
+        balls = dict.fromkeys(ball for ball in regions if ball and ball.norm in certifier.norms and ball.epsilon > 0)
+        if balls:
+            samples = max(cell.samples for cell in attacked if cell.search_region in balls)
+            samples = min(samples, certifier.samples or samples)
+            yield Certification(learner, label, certifier.in_pixels(scale), tuple(balls), samples)
+
+
 def _written_out(suite: Suite, parts: _Parts, limit: Limit) -> Suite:
     """Return the suite with every default of every part."""
 
@@ -185,6 +211,7 @@ def _written_out(suite: Suite, parts: _Parts, limit: Limit) -> Suite:
             "modes": tuple(entry(old, parts.modes[old.title]) for old in suite.modes),
             "controls": tuple(entry(old, parts.modes[old.title]) for old in suite.controls),
             "perturbations": tuple(sweeps),
+            "certify": tuple(entry(old, parts.certifiers[old.title]) for old in suite.certify),
         }
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
+from gtn_bench.certification import CERTIFIERS, Certifier
 from gtn_bench.config.description import MAX_PROBLEMS, Description, build, lookup, resolve_name
 from gtn_bench.config.errors import ConfigError, at_place
 from gtn_bench.config.labels import RESERVED
@@ -80,6 +81,7 @@ class Resolved(NamedTuple):
         architectures: The architectures.
         modes: The modes, followed by the controls.
         sweeps: For each perturbation its instances, one per strength.
+        certifiers: The certifiers.
     """
 
     dataset: Dataset | None
@@ -87,6 +89,7 @@ class Resolved(NamedTuple):
     architectures: dict[str, Architecture]
     modes: dict[str, Mode]
     sweeps: dict[str, list[Perturbation]]
+    certifiers: dict[str, Certifier]
 
 
 def resolve(suite: Suite, problems: Problems) -> Resolved:
@@ -103,6 +106,7 @@ def resolve(suite: Suite, problems: Problems) -> Resolved:
     _check_labels(suite, "modes", resolved.modes, problems)
     _check_labels(suite, "controls", resolved.modes, problems, others=suite.modes)
     _check_labels(suite, "perturbations", resolved.sweeps, problems)
+    _check_labels(suite, "certify", resolved.certifiers, problems)
     return resolved
 
 
@@ -122,6 +126,7 @@ def _resolved(suite: Suite, problems: Problems) -> Resolved:
         _resolve_section(MODES, "mode", suite, "modes", problems, Given)
         | _resolve_section(MODES, "mode", suite, "controls", problems),
         sweeps,
+        _resolve_section(CERTIFIERS, "certifier", suite, "certify", problems),
     )
 
 

@@ -27,6 +27,7 @@ def suite_schema() -> dict[str, Any]:
         ("architectures", "architectures"),
         ("modes", "modes"),
         ("controls", "modes"),
+        ("certify", "certifiers"),
     ):
         properties[key]["items"] = _or_name(refs[table], table)
     properties["perturbations"]["items"] = refs["perturbations"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,20 +14,19 @@ from gtn_bench.analysis.acceptance import for_each_teacher, pooled_or_all
 from gtn_bench.analysis.curves import BANDS, Bands
 from gtn_bench.config.labels import ACCEPTED
 from gtn_bench.reporting.layout import InlineFigure, Panels, finish, grid, save
+from gtn_bench.reporting.lines import Styles, draw_line, draw_proof, legend_entries
 from gtn_bench.reporting.strips import strip_figure
 from gtn_bench.reporting.text import wrap
-from gtn_bench.reporting.theme import SIZE, SMALL, LineStyle, style, theme
+from gtn_bench.reporting.theme import SIZE, SMALL, style, theme
 
 __all__ = ["NORMS", "achieved_figure", "curves_figure", "overview_figure", "save", "strip_figure", "style"]
 
 Norm = Literal["l2", "linf"]
 NORMS: dict[Norm, str] = {"l2": "L2", "linf": "L-infinity"}
-Styles = Mapping[str, LineStyle]
 
 _WIDTH, _HEIGHT = 2.1, 1.6  # inches of a panel
 _ALONE = 1.5  # times as large, if it is the only one
 _COLUMNS = 4
-_MARKERS = 12  # at most about so many on a line: the curve stays visible between them
 
 
 @theme()
@@ -44,7 +43,8 @@ def curves_figure(
     """Draw accuracy over beta for one perturbation: a line with its 95 % band per mode.
 
     The figure has one panel per architecture, and one for the accepted architectures together if there are several.
-    Each teacher starts a new row.
+    Each teacher starts a new row. Markers show the grades of points, and hatched bands what neither an attack nor a
+    certificate settles.
 
     Args:
         curves: Rows of curves.csv with the perturbation.
@@ -66,7 +66,7 @@ def curves_figure(
             _draw_published(part.panel, published[published["teacher"] == part.teacher], styles)
         title = "accepted architectures" if part.name == ACCEPTED else part.name
         _set_title(part, title)
-    entries = _legend_entries(shown, styles)
+    entries = legend_entries(shown, styles)
     if published is not None and len(published):
         entries["published"] = Line2D([], [], color="gray", linestyle="--")
     caption = f"{name}: beta ({axis})" if name else f"beta ({axis})"
@@ -93,10 +93,11 @@ def achieved_figure(
     panels, parts = _grid(shown, "perturbation")
     for part in parts:
         for (mode, _), curve in part.rows.sort_values("beta").groupby(["mode", "architecture"], sort=False):
-            _draw_line(part.panel, curve[f"mean_{norm}"], curve["accuracy"], styles[str(mode)])
+            draw_line(part.panel, curve, f"mean_{norm}", styles[str(mode)], proofs=False)
         _set_title(part, (names or {}).get(part.name, part.name))
     caption = f"mean {NORMS[norm]} distance between perturbed and clean images (pixel values)"
-    return finish(panels, xlabel=caption, ylabel="accuracy", note=note, legend=_legend_entries(shown, styles))
+    entries = legend_entries(shown, styles, proofs=False)
+    return finish(panels, xlabel=caption, ylabel="accuracy", note=note, legend=entries)
 
 
 @theme()
@@ -121,7 +122,7 @@ def overview_figure(
         _draw_curves(part.panel, part.rows, styles, "pointwise")
         _set_title(part, names[part.name])
         part.panel.set_xlabel(wrap(axes[part.name], _WIDTH, SMALL), fontsize=SMALL, parse_math=False)
-    return finish(panels, xlabel="beta", ylabel="accuracy", note=note, legend=_legend_entries(shown, styles))
+    return finish(panels, xlabel="beta", ylabel="accuracy", note=note, legend=legend_entries(shown, styles))
 
 
 class _Part(NamedTuple):
@@ -180,32 +181,12 @@ def _draw_curves(panel: Axes, rows: pd.DataFrame, styles: Styles, bands: Bands) 
     for line, curve in curves:
         panel.fill_between(curve["beta"], curve[low], curve[high], color=line.color, alpha=opacity, linewidth=0)
     for line, curve in curves:
-        _draw_line(panel, curve["beta"], curve["accuracy"], line)
+        draw_proof(panel, curve, line)
+    for line, curve in curves:
+        draw_line(panel, curve, "beta", line)
 
 
 def _draw_published(panel: Axes, published: pd.DataFrame, styles: Styles) -> None:
     for mode, curve in published.groupby("mode", sort=False):
         if mode in styles:
             panel.plot(curve["beta"], curve["accuracy"], color=styles[str(mode)].color, linestyle="--")
-
-
-def _draw_line(panel: Axes, x: pd.Series[Any], y: pd.Series[Any], line: LineStyle) -> None:
-    panel.plot(
-        x,
-        y,
-        color=line.color,
-        linestyle=line.dashes,
-        marker=line.marker,
-        markeredgecolor="white",
-        markevery=-(-len(x) // _MARKERS),
-    )
-
-
-def _legend_entries(shown: pd.DataFrame, styles: Styles) -> dict[str, Line2D]:
-    """Return a line for each mode of a table, in the order of the styles."""
-    modes = set(shown["mode"])
-    return {
-        mode: Line2D([], [], color=line.color, linestyle=line.dashes, marker=line.marker, markeredgecolor="white")
-        for mode, line in styles.items()
-        if mode in modes
-    }

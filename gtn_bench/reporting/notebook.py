@@ -68,7 +68,7 @@ class Results(results.Results):
             parts.append(f"<p><b>{failed} of {len(status)} cells failed</b>; see <code>results.errors</code></p>")
         if suspect := int((flags != "").sum()):
             parts.append(
-                f"<p><b>{suspect} of {len(status)} cells fail a sanity check</b>; see <code>results.summary</code></p>"
+                f"<p><b>{suspect} of {len(status)} cells fail a sanity check</b>; see <code>results.checks</code></p>"
             )
         if not (status == "done").any():
             return [*parts, "<p>No cell was evaluated.</p>"]

@@ -9,15 +9,18 @@ from typing import Any
 import jinja2
 
 from gtn_bench.analysis.acceptance import acceptance, pooled_or_all
-from gtn_bench.analysis.checks import CHECKS
 from gtn_bench.analysis.curves import Bands
 from gtn_bench.analysis.results import Results
 from gtn_bench.config.labels import ACCEPTED
 from gtn_bench.config.suite import load
 from gtn_bench.reference.curves import SOURCE
 from gtn_bench.reporting import markdown, tables
+from gtn_bench.reporting.accuracies import marks_of
 from gtn_bench.reporting.drawing import draw, figure_files, with_strips
+from gtn_bench.reporting.findings import action, grade_counts
+from gtn_bench.reporting.grading import split_flags
 from gtn_bench.reporting.learners import data_set, duplicates, findings, learner_count, single_learners
+from gtn_bench.reporting.proofs import certificate_errors
 from gtn_bench.reporting.sentences import pairs_of_learners, sentence
 from gtn_bench.reporting.training import training_differences
 from gtn_bench.store.files import make_folder, write_atomically
@@ -94,16 +97,9 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
         "checked": int(summary["missed_adversarial"].count()),
         "failed": table(tables.cells_table(results, failed)) if len(failed) else "",
         "failed_count": len(failed),
-        "flagged": table(tables.cells_table(results, flagged, "flags")) if len(flagged) else "",
         "flagged_count": len(flagged),
-        "checks": ", ".join(f"`{name}`" for name in CHECKS),
-        "reasons": {
-            name: f"{check.text} {check.action}"
-            for name, check in CHECKS.items()
-            if any(name in flags.split("; ") for flags in flagged["flags"])
-        },
+        **_checks(results),
         "errors": _last_lines(results.provenance["errors"]),
-        "attack_errors": list(dict.fromkeys(row["error"] for row in results.provenance.get("attack_errors", ()))),
     }
     return write_page(results.folder, "report.md.j2", context)
 
@@ -138,10 +134,31 @@ def _sections(results: Results, samples: dict[str, int | None]) -> list[dict[str
             "file": names[label],
             "axis": results.provenance["perturbations"][label],
             "samples": samples[label],
+            "accuracies": markdown.markdown_table(tables.accuracies_table(results, label)),
             "examples": label in strips,
         }
         for label in map(str, results.curves["perturbation"].unique())
     ]
+
+
+def _checks(results: Results) -> dict[str, Any]:
+    """Return what the section about checks needs."""
+    summary, table = results.summary, markdown.markdown_table
+    names = dict.fromkeys(name for text in summary["flags"] for name in split_flags(text))
+    missing, proofs = tables.missing_table(results), tables.proofs_table(results)
+    return {
+        "grades": grade_counts(summary),
+        "marks": marks_of(results),
+        "violated": "certificate_violated" in names,
+        "suspects": table(tables.suspects_table(results)) if names else "",
+        "actions": {name: action(name) for name in names},
+        "attack_errors": list(dict.fromkeys(row["error"] for row in results.provenance.get("attack_errors", ()))),
+        "missing": table(missing) if len(missing) else "",
+        "proofs": table(proofs) if len(proofs) else "",
+        "certificates": {norm: table(found) for norm, found in tables.certificates_tables(results).items()},
+        "smoothed": results.certificates["about"].eq("smoothed model").any(),
+        "certificate_errors": certificate_errors(results),
+    }
 
 
 def _kinds(results: Results) -> dict[str, bool]:

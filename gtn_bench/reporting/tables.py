@@ -13,6 +13,10 @@ from gtn_bench.analysis.measures import overview
 from gtn_bench.analysis.results import Results
 from gtn_bench.config.labels import NO_TEACHER
 from gtn_bench.reference.curves import beside, distances
+from gtn_bench.reporting.accuracies import accuracy_table
+from gtn_bench.reporting.findings import missing_checks, suspect_checks
+from gtn_bench.reporting.grading import CURVE, curve_grades, overview_grade
+from gtn_bench.reporting.proofs import certificate_tables, settled_table
 
 _KEYS = ["teacher", "architecture", "mode", "seed", "perturbation", "beta"]
 
@@ -39,7 +43,7 @@ def published_table(results: Results, published: pd.DataFrame) -> pd.DataFrame:
 
 
 def overview_table(results: Results) -> pd.DataFrame:
-    """Return clean accuracy and mean accuracy over each sweep, one row per teacher and mode.
+    """Return clean accuracy, mean accuracy over each sweep, and the grades of the curves: one row per teacher and mode.
 
     Args:
         results: The results of a run.
@@ -47,7 +51,56 @@ def overview_table(results: Results) -> pd.DataFrame:
     table = overview(results.summary, results.rule)
     known = set(results.summary["perturbation"])
     names = {name: results.display_name(name) for name in table.columns if name in known}
+    grades = dict(list(curve_grades(results.summary, results.rule).groupby(CURVE[:3], sort=False)))
+    rows = zip(*(table[column] for column in CURVE[:3]), strict=True)
+    table["grade"] = [overview_grade(grades[row], names) for row in rows]
     return _without_constants(results, table.rename(columns=names))
+
+
+def accuracies_table(results: Results, perturbation: str) -> pd.DataFrame:
+    """Return the accuracy of each mode at each strength of a perturbation, with intervals and grades.
+
+    Args:
+        results: The results of a run.
+        perturbation: Label of the perturbation.
+    """
+    return _without_constants(results, accuracy_table(results.curves, perturbation))
+
+
+def suspects_table(results: Results) -> pd.DataFrame:
+    """Return the failed checks with their reasons, one row per curve and check.
+
+    Args:
+        results: The results of a run.
+    """
+    return _displayed(results, suspect_checks(results))
+
+
+def missing_table(results: Results) -> pd.DataFrame:
+    """Return what withholds the grade `reliable` from cells that are not suspect.
+
+    Args:
+        results: The results of a run.
+    """
+    return missing_checks(results)
+
+
+def proofs_table(results: Results) -> pd.DataFrame:
+    """Return the share of images that an attack or a certificate settles.
+
+    Args:
+        results: The results of a run.
+    """
+    return _without_constants(results, settled_table(results))
+
+
+def certificates_tables(results: Results) -> dict[str, pd.DataFrame]:
+    """Return the certified accuracy at each radius, a table for each norm.
+
+    Args:
+        results: The results of a run.
+    """
+    return {norm: _without_constants(results, table) for norm, table in certificate_tables(results).items()}
 
 
 def leaderboard_table(results: Results) -> pd.DataFrame:
@@ -88,6 +141,8 @@ def measures_table(results: Results) -> pd.DataFrame:
     rows["area"] = _with_interval(shown, "area", "ci_low", "ci_high")
     rows["area, initially correct"] = [_short(value) for value in shown["area_given_correct"]]
     rows["beta at half accuracy"] = _with_interval(shown, "half_strength", "half_ci_low", "half_ci_high")
+    texts = curve_grades(results.summary, results.rule).set_index(CURVE)["text"].to_dict()
+    rows["grade"] = [texts.get(tuple(row), "") for row in shown[CURVE].itertuples(index=False)]
     keys = ["teacher", "architecture", "perturbation"]
     return _displayed(results, rows.sort_values(keys, kind="stable", key=_order_of_appearance))
 

@@ -1,0 +1,71 @@
+"""The accuracy of each mode at each strength, as a table with intervals and grades."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gtn_bench.analysis.acceptance import pooled_or_all
+from gtn_bench.analysis.results import Results
+
+MOST = 12  # columns of strengths
+SUSPECT, RELIABLE, PROVEN = "†", "✓", "■"
+
+
+def few(values: Any) -> list[float]:
+    """Return at most `MOST` of some values in ascending order, evenly chosen, with the first and the last.
+
+    Args:
+        values: The values.
+    """
+    known = np.sort(np.asarray(values, dtype=float))
+    places = np.unique(np.linspace(0, len(known) - 1, min(MOST, len(known))).round().astype(int))
+    return [float(value) for value in known[places]]
+
+
+def accuracy_table(curves: pd.DataFrame, perturbation: str) -> pd.DataFrame:
+    """Return the accuracy of each mode at each strength of a perturbation, with its 95 % confidence interval.
+
+    Accepted architectures are pooled; if a teacher has none, each architecture has its own row. Marks behind an
+    accuracy: `SUSPECT`, `RELIABLE`, `PROVEN`.
+
+    Args:
+        curves: Rows of curves.csv.
+        perturbation: Label of the perturbation.
+
+    Returns:
+        Columns teacher, architecture, mode, and one for each of at most `MOST` strengths.
+    """
+    shown = pooled_or_all(curves[curves["perturbation"] == perturbation])
+    names = ["teacher", "architecture", "mode"]
+    betas = few(shown["beta"].unique())
+    rows = []
+    for name, curve in shown.groupby(names, sort=False):
+        points = {float(row["beta"]): row for row in curve.to_dict("records")}
+        rows.append((*name, *(_cell(points[beta]) if beta in points else "" for beta in betas)))
+    return pd.DataFrame(rows, columns=[*names, *(f"{beta:g}" for beta in betas)])
+
+
+def marks_of(results: Results) -> str:
+    """Return what the marks in the tables of accuracies mean; empty if none is used.
+
+    Args:
+        results: The results of a run.
+    """
+    curves = pooled_or_all(results.curves)
+    meaning = {
+        f"{SUSPECT} suspect": curves["grade"].eq("suspect").any(),
+        f"{RELIABLE} reliable": curves["grade"].eq("reliable").any(),
+        f"{PROVEN} proven": curves["proven"].eq(True).any(),
+    }
+    return ", ".join(text for text, used in meaning.items() if used)
+
+
+def _cell(point: Any) -> str:
+    text = f"{point['accuracy']:.3f}"
+    if not np.isnan(point["ci_low"]):
+        text += f" [{point['ci_low']:.3f}, {point['ci_high']:.3f}]"
+    text += {"suspect": SUSPECT, "reliable": RELIABLE}.get(point["grade"], "")
+    return text + (PROVEN if point["proven"] else "")

@@ -1,0 +1,114 @@
+"""The grades of curves, as text for tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from gtn_bench.analysis.acceptance import AcceptanceRule, pooled_or_all
+from gtn_bench.analysis.grades import Grade, worst
+from gtn_bench.analysis.pooling import pooled
+
+CURVE = ["teacher", "architecture", "mode", "perturbation"]
+_ORDER: tuple[Grade, ...] = ("suspect", "unknown", "reliable")
+_MOST = 3  # names of checks in a cell of a table
+
+
+def graded_points(summary: pd.DataFrame, rule: AcceptanceRule) -> pd.DataFrame:
+    """Return the grade of each point of the curves that a report shows.
+
+    Args:
+        summary: The summary of a run.
+        rule: When an architecture is accepted.
+
+    Returns:
+        Columns of `CURVE`, beta, grade, proven, and `flags`, a tuple of the checks that any cell of the point fails.
+    """
+    rows = []
+    for name, point in pooled_or_all(pooled(summary, rule)).groupby([*CURVE, "beta"], sort=False):
+        cells = summary.loc[[row for rows in point["rows"] for row in rows]]
+        flags = dict.fromkeys(flag for text in cells["flags"] for flag in split_flags(text))
+        rows.append((*name, worst(cells["grade"]), bool(cells["proven"].eq(True).all()), tuple(flags)))
+    return pd.DataFrame(rows, columns=[*CURVE, "beta", "grade", "proven", "flags"])
+
+
+def curve_grades(summary: pd.DataFrame, rule: AcceptanceRule) -> pd.DataFrame:
+    """Return the grade of each curve that a report shows.
+
+    Args:
+        summary: The summary of a run.
+        rule: When an architecture is accepted.
+
+    Returns:
+        Columns of `CURVE`, `grade` (the worst of the points) and `text`, such as ``suspect at 3 of 10 strengths:
+        missed_adversarial``. Points with nothing to grade do not count beside others.
+    """
+    rows = []
+    for name, points in graded_points(summary, rule).groupby(CURVE, sort=False):
+        counted = points[points["grade"] != "n/a"]
+        rows.append((*name, worst(counted["grade"] if len(counted) else ["n/a"]), grade_text(counted)))
+    return pd.DataFrame(rows, columns=[*CURVE, "grade", "text"])
+
+
+def grade_text(points: pd.DataFrame) -> str:
+    """Return the grade of a curve as text.
+
+    Args:
+        points: Points of the curve with something to grade, columns as from `graded_points`.
+    """
+    if not len(points):
+        return "n/a"
+    suspect = points[points["grade"] == "suspect"]
+    reliable = int((points["grade"] == "reliable").sum())
+    proven = int(points["proven"].sum())
+    if len(suspect):
+        names = dict.fromkeys(name for flags in suspect["flags"] for name in flags)
+        text = f"suspect{_where(len(suspect), len(points))}: {_listed(names)}"
+    elif reliable:
+        text = "reliable" if reliable == len(points) else f"reliable{_where(reliable, len(points))}, else unknown"
+    else:
+        text = "unknown"
+    return f"{text}; proven{_where(proven, len(points))}" if proven else text
+
+
+def overview_grade(curves: pd.DataFrame, names: Mapping[str, str]) -> str:
+    """Return the grades of all curves of a row of the overview.
+
+    Args:
+        curves: Rows from `curve_grades`.
+        names: Names of perturbations as the table shows them.
+
+    Returns:
+        One grade if all curves have the same; else each grade with its perturbations. Those with nothing to grade are
+        left out.
+    """
+    counted = curves[curves["grade"] != "n/a"]
+    groups = {grade: counted.loc[counted["grade"] == grade, "perturbation"] for grade in _ORDER}
+    found = {grade: labels for grade, labels in groups.items() if len(labels)}
+    if not found:
+        return "n/a"
+    if len(found) == 1 and "suspect" not in found:
+        return next(iter(found))
+    return "; ".join(f"{grade}: {', '.join(names[str(label)] for label in labels)}" for grade, labels in found.items())
+
+
+def split_flags(text: object) -> list[str]:
+    """Return the names in the column `flags` of a cell.
+
+    Args:
+        text: The value of the column.
+    """
+    return text.split("; ") if isinstance(text, str) and text else []
+
+
+def _where(count: int, total: int) -> str:
+    if count < total:
+        return f" at {count} of {total} strengths"
+    return f" at all {total} strengths" if total > 1 else ""
+
+
+def _listed(names: Iterable[str]) -> str:
+    known = list(names)
+    more = len(known) - _MOST
+    return ", ".join(known) if more <= 0 else f"{', '.join(known[:_MOST])} and {more} more"
