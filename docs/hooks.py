@@ -265,27 +265,39 @@ def callback_name(command: CommandInfo) -> str:
 
 
 def checks(_: str) -> str:
-    """Return a table of the sanity checks and, for each of them, its formula and what to do about it."""
-    from gtn_bench.analysis.checks import CHECKS
+    """Return a table of the checks of cells and, for each of them, its formula and what to do about it."""
+    from gtn_bench.analysis.checks import CHECKS, percent
 
-    known: list[Check] = list(CHECKS.values() if isinstance(CHECKS, Mapping) else CHECKS)
+    known: list[Check] = list(CHECKS.values())
     overview = table(
-        ("check", "meaning", "threshold"),
-        [(f"[`{one.name}`](#{one.name})", one.text, f"{one.threshold:g}") for one in known],
+        ("check", "meaning", "threshold", "extra attack"),
+        [
+            (f"[`{one.name}`](#{one.name})", meaning(one), percent(one.threshold), "yes" if one.active else "no")
+            for one in known
+        ],
     )
     return "\n\n".join([overview, *(check_reference(one) for one in known)])
 
 
+def meaning(check: Check) -> str:
+    """Return the sentence about a failed check, with its threshold in place of a measured share."""
+    from gtn_bench.analysis.checks import percent
+
+    text = check.text.format(measured=f"more than {percent(check.threshold)}" if check.threshold else "some")
+    return text[0].upper() + text[1:]
+
+
 def check_reference(check: Check) -> str:
     """Return the section of one check."""
-    facts = {
-        "Formula": check.formula,
-        "Threshold": f"fails above {check.threshold:g}",
-        "Cost": check.cost,
-        "Source": check.source,
-    }
+    from gtn_bench.analysis.checks import percent
+
+    limit = "is not `reliable`" if check.withholds else "is `suspect`"
+    threshold = f"a cell {limit} above {percent(check.threshold)}"
+    if check.tolerance is not None:
+        threshold += f", and not `reliable` above {percent(check.tolerance)}"
+    facts = {"Formula": check.formula, "Threshold": threshold, "Cost": check.cost, "Source": check.source}
     lines = [f"- {name}: {linked(str(value))}" for name, value in facts.items() if value not in ("", None)]
-    return "\n".join([f"### {check.name}", "", f"{check.text}", "", *lines, "", str(check.action or "")]).strip()
+    return "\n".join([f"### {check.name}", "", meaning(check), "", *lines, "", check.action]).strip()
 
 
 def model_checks(_: str) -> str:
