@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import gtn_bench
+from gtn_bench.analysis.tables import SCHEMA_VERSION, VERSION_COLUMN
 from gtn_bench.config.errors import ConfigError, ModelWarning
 from gtn_bench.execution.probing import BASIC_SHARE
 from gtn_bench.store.files import read_tensors
@@ -178,6 +179,7 @@ def test_proofs_are_lower_bounds_of_every_accuracy(cache: Path, tmp_path: Path) 
     assert set(certificates["certifier"]) == {"interval", "crown"} and set(certificates["about"]) == {"model"}
     assert sorted(set(certificates["epsilon"])) == [0.01, 0.05, 0.3]
     assert certificates["error"].isna().all()
+    assert (pd.read_csv(results.folder / "certificates.csv")[VERSION_COLUMN] == SCHEMA_VERSION).all()
     assert set(results.curves[results.curves["perturbation"] == "apgd"]["proven"]) == {True}
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gtn_bench.checks.attacks.batches import batch_coupling
 from gtn_bench.checks.attacks.gradient import non_finite_gradient
 from gtn_bench.checks.attacks.names import measured_by
+from gtn_bench.checks.attacks.natives import step_factors
 from gtn_bench.checks.attacks.situation import Outcome, Situation
 from gtn_bench.checks.attacks.table import PROBES
 from gtn_bench.config.threat import Threat
@@ -145,6 +146,18 @@ def test_too_short_attacks_are_found_exactly() -> None:
         assert outcomes[name][:2] == (missed, 40), name
     assert outcomes["other_loss"].count == outcomes["path"].count == 0
     assert outcomes["rising"].n == 0 and "fewer than 10 queries" in outcomes["rising"].note
+
+
+def test_steps_that_do_not_reach_the_radius_are_found_exactly() -> None:
+    """Twice a tiny step is tiny. Steps that are long enough together fool every image that can be fooled."""
+    tiny = pgd(steps=10, relative_step_size=0.001, random_start=False)
+    exact = situation(pgd(random_start=False)).survivors
+    given = situation(tiny)
+    outcome = found(given)["step_size"]
+    assert outcome.count == int((given.survivors & ~exact).sum()) > 0
+    sign = PERTURBATIONS["fgsm"](beta=RADIUS / 1000, steps=10, epsilon=RADIUS, random_start=True)
+    assert step_factors(sign)[2:] == [pytest.approx(250)] and step_factors(tiny)[2:] == [pytest.approx(250)]
+    assert step_factors(pgd()) == [2, 0.5] == step_factors(PERTURBATIONS["lbfgs"](beta=1.0))
 
 
 def test_large_logits_hide_the_gradient_of_the_cross_entropy_but_not_that_of_the_margin() -> None:

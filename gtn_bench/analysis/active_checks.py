@@ -83,7 +83,7 @@ ACTIVE = (
     ),
     _probe(
         "step_size",
-        "twice or half the step size",
+        "twice or half the step size, or by steps that reach the radius",
         cost="the attack twice",
         source="https://arxiv.org/abs/1810.12042",
         action="Tune the step size, or use an attack that adapts it, such as `apgd`.",

@@ -18,6 +18,7 @@ from gtn_bench.checks.attacks.natives import (
     pgd,
     second,
     square,
+    step_factors,
 )
 from gtn_bench.config.threat import Threat
 from gtn_bench.perturbations.base import Perturbation
@@ -120,7 +121,7 @@ def step_size(perturbation: Perturbation) -> float:
     Args:
         perturbation: The attack.
     """
-    return sum(of_attack(perturbation.with_step_size(factor)) for factor in (FACTOR, 1 / FACTOR))
+    return sum(of_attack(perturbation.with_step_size(factor)) for factor in step_factors(perturbation))
 
 
 def binarization(perturbation: Perturbation) -> float:

@@ -8,6 +8,7 @@ from gtn_bench.config.threat import Threat
 from gtn_bench.inference.losses import LossName
 from gtn_bench.perturbations.apgd import AutoPGD
 from gtn_bench.perturbations.base import Perturbation
+from gtn_bench.perturbations.fgsm import FGSM
 from gtn_bench.perturbations.pgd import PGD
 from gtn_bench.perturbations.square import Square
 
@@ -29,6 +30,28 @@ BOX_START = 0.01  # largest change of a pixel at the start of the second run
 INNER_POINTS = 31  # of the binarization test, at most
 RANDOM_POINTS = 64
 POINTS = INNER_POINTS + 1 + RANDOM_POINTS + 2  # the clean image and the boundary point pass twice
+
+
+def step_factors(perturbation: Perturbation) -> list[float]:
+    """Return the factors on the step size with which an attack is repeated.
+
+    They are two and one half. If all steps together do not reach the radius, there is one with which they are 2.5 times
+    as long, as in https://arxiv.org/abs/1706.06083.
+
+    Args:
+        perturbation: The attack.
+    """
+    region, steps = perturbation.search_region, getattr(perturbation, "steps", None)
+    factors = [FACTOR, 1 / FACTOR]
+    if region is None or not steps:
+        return factors
+    if isinstance(perturbation, PGD):
+        travel = perturbation.relative_step_size * steps
+    elif isinstance(perturbation, FGSM):
+        travel = perturbation.beta * steps / region.epsilon
+    else:
+        return factors
+    return [*factors, 2.5 / travel] if 0 < travel < 1 - 1e-6 else factors
 
 
 def has_natives(ball: Threat) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gtn_bench.checks.attacks.challenge import Passes, does_not_apply, other_seeds, union_of
-from gtn_bench.checks.attacks.natives import FACTOR, LOSS_STEPS, has_natives, no_natives, pgd
+from gtn_bench.checks.attacks.natives import FACTOR, LOSS_STEPS, has_natives, no_natives, pgd, step_factors
 from gtn_bench.checks.attacks.situation import Outcome, Situation
 from gtn_bench.inference.losses import LossName
 from gtn_bench.perturbations.base import Perturbation
@@ -63,12 +63,12 @@ def more_steps(situation: Situation) -> dict[str, Outcome]:
 
 
 def step_size(situation: Situation) -> dict[str, Outcome]:
-    """Repeat the attack with twice and with half the step size.
+    """Repeat the attack with twice and with half the step size, and with larger ones that reach the radius.
 
     Args:
         situation: The attack.
     """
-    variants = [situation.perturbation.with_step_size(factor) for factor in (FACTOR, 1 / FACTOR)]
+    variants = [situation.perturbation.with_step_size(factor) for factor in step_factors(situation.perturbation)]
     attacks = [(each, situation.seeds) for each in variants if each is not None]
     if not attacks:
         return {"step_size": does_not_apply("the attack has no step size")}
