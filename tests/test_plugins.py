@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import gtn_bench
+from gtn_bench.config.description import lookup
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.yaml import parse_mapping
 from gtn_bench.data import Digits
@@ -153,6 +154,25 @@ def test_network_classes_of_a_plug_in_are_architectures(write: Write) -> None:
     network = ARCHITECTURES["Small"](width=8)(Digits(), 0)  # type: ignore[call-arg]
     assert network(torch.rand(2, 1, 8, 8)).shape == (2, 10)
     assert "Block" not in ARCHITECTURES
+    with pytest.raises(ConfigError) as error:
+        lookup(ARCHITECTURES, "architecture", "Block")
+    assert str(error.value).startswith("unknown architecture 'Block': architecture 'Block': parameter 'channels' needs")
+
+
+def test_network_classes_of_a_module_beside_the_plug_in_are_architectures(write: Write) -> None:
+    parts = """
+        import torch
+
+        class Beside(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+
+            def forward(self, x):
+                return x.flatten(1)[:, :10]
+    """
+    load_plugin(str(write("from torch.nn import Flatten\nfrom parts import Beside\n", parts=textwrap.dedent(parts))))
+    assert ARCHITECTURES["Beside"]()(Digits(), 0)(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+    assert "Flatten" not in ARCHITECTURES
 
 
 def test_workers_of_an_earlier_run_find_a_plug_in_that_is_loaded_later(

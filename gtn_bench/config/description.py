@@ -115,6 +115,10 @@ class Description(BaseModel):
         return {base.__module__ for base in bases - {Description}}
 
 
+# Why something that a plug-in file defines is in no table, by kind and name.
+UNREGISTERED: dict[tuple[str, str], str] = {}
+
+
 def lookup(table: Mapping[str, type[D]], kind: str, name: str) -> type[D]:
     """Return the class of a description by name.
 
@@ -132,6 +136,8 @@ def lookup(table: Mapping[str, type[D]], kind: str, name: str) -> type[D]:
     for entry in entry_points(group=f"gtn_bench.{kind}s", name=name):
         plugin: type[D] = entry.load()
         return plugin
+    if reason := UNREGISTERED.get((kind, name)):
+        raise ConfigError(f"unknown {kind} '{name}': {reason}")
     if name in renamed.NAMES and renamed.NAMES[name] in table:
         raise ConfigError(f"unknown {kind} '{name}'; it is now called '{renamed.NAMES[name]}'")
     raise ConfigError(f"unknown {kind} {shown(name)}{_similar(table, kind, name)}")

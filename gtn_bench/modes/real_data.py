@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from gtn_bench.config.description import PositiveFloat, PositiveInt
 from gtn_bench.config.errors import ConfigError
@@ -111,9 +111,9 @@ class Adversarial(Vanilla):
 
     name = "adversarial"
     source = "https://arxiv.org/abs/1706.06083"
-    epsilon: PositiveFloat = 0.1
+    epsilon: Annotated[float, Field(gt=0, le=1)] = 0.1
     attack_steps: PositiveInt = 7
-    attack_step_size: PositiveFloat | None = None
+    attack_step_size: Annotated[float, Field(gt=0, le=1)] | None = None
 
     def prepare_batch(self, network: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         import torch

@@ -7,11 +7,10 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
-from gtn_bench.config.description import Description
+from gtn_bench.config.description import UNREGISTERED, Description
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.paths import user_path
 from gtn_bench.models import ARCHITECTURES
@@ -94,9 +93,17 @@ def _register_networks(module: ModuleType) -> None:
     torch = sys.modules.get("torch")
     for name, cls in vars(module).items():
         is_network = torch and isinstance(cls, type) and issubclass(cls, torch.nn.Module)
-        if is_network and cls.__module__ == module.__name__ and name == cls.__name__ and not _is_built(cls):
-            with suppress(ConfigError):  # the name is taken, or a parameter has neither a type nor a default
+        if is_network and _is_local(cls, module) and name == cls.__name__ and not _is_built(cls):
+            try:
                 architecture_from(cls, name)
+            except ConfigError as error:  # the name is taken, or a parameter has neither a type nor a default
+                UNREGISTERED["architecture", name] = str(error)
+
+
+def _is_local(cls: type, module: ModuleType) -> bool:
+    """Check that a class is defined in a plug-in's file, or in a module beside it."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return file is not None and Path(file).parent == Path(str(module.__file__)).parent
 
 
 def _is_built(cls: type) -> bool:
