@@ -36,7 +36,7 @@ class AutoPGD(Targeted):
         steps: Number of steps.
         loss: The loss to maximize. Towards a class it is the difference of the logits of this class and of the label;
             `dlr` divides it by differences of the largest logits.
-        targets: Number of further runs, each towards another class.
+        targets: Number of further runs, each towards another class; at most one for each of the other classes.
         random_start: Whether to start at a random point of the ball.
     """
 
@@ -84,11 +84,6 @@ class AutoPGD(Targeted):
                 f"'apgd' with loss: dlr and targets requires at least 4 classes, data set '{dataset.name}' has "
                 f"{dataset.num_classes}; set loss: margin"
             )
-        if self.targets >= dataset.num_classes:
-            raise ConfigError(
-                f"'apgd' expects targets of at most {dataset.num_classes - 1}, the other classes of data set "
-                f"'{dataset.name}', got {self.targets}"
-            )
 
     def with_steps(self, factor: int) -> Self | None:
         return self.variant(steps=self.steps * factor)
@@ -107,7 +102,7 @@ class AutoPGD(Targeted):
             logits = classifier(x)
         left = (logits.argmax(dim=1) == label) ^ self.targeted
         result, rows = x.clone(), left.nonzero().squeeze(1)
-        for number in range(1 + self.targets):
+        for number in range(1 + min(self.targets, classifier.num_classes - 1)):
             if not len(rows):
                 break
             towards = label if self.targeted else None
