@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from gtn_bench.config.description import Precision
-from gtn_bench.inference.bfloat16 import in_bfloat16
 from gtn_bench.inference.copying import called_modules
-from gtn_bench.inference.folding import fold
 from gtn_bench.inference.losses import Loss, cross_entropy
-from gtn_bench.inference.memory import output_sizes, per_image, saved_sizes
+from gtn_bench.inference.memory import operation_sizes, output_sizes, per_image, saved_sizes
+from gtn_bench.inference.preparation import prepared
 from gtn_bench.models.function import FunctionModule
 
 Draws = Literal["attack", "judgment"]  # what random draws are for
@@ -34,6 +33,7 @@ class Classifier(nn.Module):
     Attributes:
         batch: Images per batch, if the logits of an image depend on the other images of the batch.
         next_draw: Number of the next random draw, if the network has random outputs.
+        recorded: Whether queries are assigned to the images of a batch by their order.
         called: Modules that functions in the network call. They are neither copied nor frozen.
         forwards: Number of images that passed forward.
         backwards: Number of images that a gradient passed back to.
@@ -44,6 +44,7 @@ class Classifier(nn.Module):
 
     batch: int | None = None
     next_draw: int = 0
+    recorded: bool = False
 
     def __init__(
         self,
@@ -53,12 +54,14 @@ class Classifier(nn.Module):
         precision: Precision = "float32",
     ) -> None:
         super().__init__()
-        self.network = self.prepare(network if isinstance(network, nn.Module) else FunctionModule(network), precision)
+        module = network if isinstance(network, nn.Module) else FunctionModule(network)
+        self.network = self.prepare(module, precision, input_shape)
         self.called = called_modules(self.network)
         self.input_shape = input_shape
         self.num_classes = num_classes
         self.forwards = 0
         self.backwards = 0
+        self._starts = True  # no gradient was computed since `restart`
         self._gradient_cache: list[tuple[Tensor, Tensor, Tensor]] = []  # images, labels, gradients
         self.requires_grad_(False)
         self.train(False)
@@ -66,14 +69,15 @@ class Classifier(nn.Module):
         self._original = {name: value.detach().clone() for name, value in tensors if value.is_floating_point()}
 
     @staticmethod
-    def prepare(network: nn.Module, precision: Precision) -> nn.Module:
+    def prepare(network: nn.Module, precision: Precision, input_shape: tuple[int, int, int]) -> nn.Module:
         """Return the network that computes the logits.
 
         Args:
             network: The given network. It does not change.
             precision: Precision of the computation.
+            input_shape: Channels, height, width.
         """
-        return fold(network) if precision == "float32" else in_bfloat16(fold(network))
+        return prepared(network, input_shape, precision)
 
     def forward(self, x: Tensor) -> Tensor:
         self.forwards += len(x)
@@ -96,11 +100,17 @@ class Classifier(nn.Module):
         return logits
 
     def restart(self, draws: Draws = "attack") -> None:
-        """Restart the sequence of random draws, before each batch. Only a network with random outputs has one.
+        """Prepare for the next batch: restart the sequence of random draws, which a network with random outputs has.
 
         Args:
             draws: What the draws are for. An attack does not see the draws that decide about its success.
         """
+        self._starts = True
+
+    @property
+    def in_order(self) -> bool:
+        """True if attacks have to query all images of a batch at each step, in their order."""
+        return self.batch is not None or self.recorded
 
     @property
     def parameter_dtype(self) -> torch.dtype:
@@ -143,7 +153,8 @@ class Classifier(nn.Module):
     @functools.cached_property
     def largest_per_image(self) -> int:
         """Size in bytes, per image, of the largest image, output of a layer, or tensor saved for the backward pass."""
-        two, three = (output_sizes(self.network, self._blank(images).to(self.parameter_dtype)) for images in (2, 3))
+        sizes = output_sizes if self.device.type == "cpu" else operation_sizes
+        two, three = (sizes(self.network, self._blank(images).to(self.parameter_dtype)) for images in (2, 3))
         return max(self._blank(1).nbytes, *per_image(two, three), *self.kept_per_image)
 
     @property
@@ -216,7 +227,8 @@ class Classifier(nn.Module):
         Returns:
             Gradients (N, C, H, W), zero where the loss has none. They are counted even if they come from the cache.
         """
-        cached = self._cached_gradient(x, y) if loss is cross_entropy else None
+        looked_up = loss is cross_entropy and (self._starts or x.device.type == "cpu")  # a GPU waits for comparisons
+        cached, self._starts = self._cached_gradient(x, y) if looked_up else None, False
         if cached is not None:
             self.forwards += len(x)
             self.backwards += len(x)

@@ -23,7 +23,7 @@ from gtn_bench.models.layers import (
 )
 
 _REPLACED = (Conv2d, Linear, Flatten, MeanBatchNorm, FullBatchNorm, nn.LeakyReLU, *POOLS)  # layers, by folding
-_KNOWN = ("torch.nn.modules.", "gtn_bench.models.layers", "gtn_bench.inference.")  # modules that define layers
+KNOWN = ("torch.nn.modules.", "gtn_bench.models.layers", "gtn_bench.inference.")  # modules that define layers
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def fold(network: nn.Module) -> nn.Module:
         The folded network; a copy of the given one if it is not a `torch.nn.Sequential`, or if it has hooks.
     """
     network = independent_copy(network)
-    if not _is_foldable(network):
+    if not is_foldable(network):
         return network
     assert isinstance(network, nn.Sequential)
     layers: list[nn.Module] = []
@@ -48,7 +48,7 @@ def fold(network: nn.Module) -> nn.Module:
     for layer, following in zip(network, [*network[1:], None], strict=True):
         if type(layer) in (Conv2d, Linear):
             assert isinstance(layer, Conv2d | Linear)
-            writable = foldable = _without_normalization(layer)
+            writable = foldable = without_normalization(layer)
             if isinstance(foldable, nn.Conv2d):
                 channels = foldable.out_channels
             elif layers and isinstance(layers[-1], FlattenChannelsLast):
@@ -58,7 +58,7 @@ def fold(network: nn.Module) -> nn.Module:
             layers.append(FlattenChannelsLast())
         elif type(layer) in (MeanBatchNorm, FullBatchNorm) and foldable is not None:
             assert isinstance(layer, BatchStatistics)
-            scale, shift = _affine(layer)
+            scale, shift = affine(layer)
             pooled = type(layers[-1]) in POOLS
             if pooled and bool((scale < 0).any()):
                 layers.append(layer)  # a maximum does not commute with a negative factor
@@ -89,20 +89,28 @@ def has_known_layers(network: nn.Module) -> bool:
         network: The network.
     """
     for module in network.modules():
-        if not type(module).__module__.startswith(_KNOWN) or _is_altered(module):
+        if not type(module).__module__.startswith(KNOWN) or is_altered(module):
             return False
     return all(parameter.ndim != 5 for parameter in network.parameters())  # weights of 3d convolutions
 
 
-def _is_foldable(network: nn.Module) -> bool:
-    """Return whether a network calls its layers in order, and does nothing else."""
+def is_foldable(network: nn.Module) -> bool:
+    """Return whether a network calls its layers in order, and does nothing else.
+
+    Args:
+        network: The network.
+    """
     if type(network) is not nn.Sequential or len(network) == 0:
         return False
-    return not any(map(_is_altered, (network, *(layer for layer in network if type(layer) in _REPLACED))))
+    return not any(map(is_altered, (network, *(layer for layer in network if type(layer) in _REPLACED))))
 
 
-def _is_altered(module: nn.Module) -> bool:
-    """Return whether an instance does something that its class does not: it has hooks or its own `forward`."""
+def is_altered(module: nn.Module) -> bool:
+    """Return whether an instance does something that its class does not: it has hooks or its own `forward`.
+
+    Args:
+        module: The module.
+    """
     hooks = module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks, module._backward_hooks
     return any(hooks) or "forward" in vars(module)
 
@@ -114,8 +122,12 @@ class FlattenChannelsLast(nn.Module):
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
-def _without_normalization(layer: Conv2d | Linear) -> nn.Conv2d | nn.Linear:
-    """Return a plain layer with the normalized weights of a layer, and with a bias."""
+def without_normalization(layer: Conv2d | Linear) -> nn.Conv2d | nn.Linear:
+    """Return a plain layer with the normalized weights of a layer, and with a bias.
+
+    Args:
+        layer: The layer.
+    """
     plain: nn.Conv2d | nn.Linear
     if isinstance(layer, Conv2d):
         kernel, stride, padding = layer.kernel_size[0], layer.stride[0], int(layer.padding[0])
@@ -135,8 +147,12 @@ def _without_normalization(layer: Conv2d | Linear) -> nn.Conv2d | nn.Linear:
     return plain
 
 
-def _affine(norm: BatchStatistics) -> tuple[Tensor, Tensor]:
-    """Return scale and shift (C,) of a batch norm in evaluation mode."""
+def affine(norm: BatchStatistics) -> tuple[Tensor, Tensor]:
+    """Return scale and shift (C,) of a batch norm in evaluation mode.
+
+    Args:
+        norm: The batch norm.
+    """
     if isinstance(norm, FullBatchNorm):
         scale = norm.gain * (norm.running_var + 1e-5).rsqrt()
         return scale, norm.bias - norm.running_mean * scale

@@ -21,12 +21,13 @@ class BatchClassifier(Classifier):
     batch = 1000
 
     @staticmethod
-    def prepare(network: nn.Module, precision: Precision) -> nn.Module:
+    def prepare(network: nn.Module, precision: Precision, input_shape: tuple[int, int, int]) -> nn.Module:
         """Return a network with folded weights and unchanged batch norms.
 
         Args:
             network: The network. It is not changed.
             precision: Not used: the study computes in float32.
+            input_shape: Not used.
         """
         network = copy.deepcopy(network)
         if isinstance(network, nn.Sequential):

@@ -1,0 +1,442 @@
+"""Preparation of networks of other people: the same logits and gradients, from a faster network."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from gtn_bench.inference.classifier import Classifier
+from gtn_bench.inference.folding import FlattenChannelsLast
+from gtn_bench.inference.norm_block import NormBlock
+from gtn_bench.inference.patch_convolution import PatchConv2d
+from gtn_bench.inference.preparation import prepared
+from gtn_bench.inference.relu_pool import ReluPool
+from gtn_bench.inference.simplification import Affine
+from gtn_bench.inference.views import as_art, as_foolbox, as_torchattacks
+from gtn_bench.models import numba_backend
+from gtn_bench.models.distillation.networks import VGG11, convnet, plain, resnet18
+from gtn_bench.models.libraries.torchvision_networks import resnet
+from gtn_bench.models.normalized import Normalized
+
+PUBLIC = Path(__file__).parents[1] / "benchmarks" / "public-models"
+LARGE, SMALL = (3, 32, 32), (1, 28, 28)
+SIZES = [(32, 32), (16, 16), (8, 8), (4, 4)]
+LAYOUT = torch.channels_last
+
+
+def public(name: str) -> nn.Module:
+    """Return an architecture of a public checkpoint."""
+    sys.path.insert(0, str(PUBLIC))
+    try:
+        module: nn.Module = getattr(__import__("public_models"), name)()
+    finally:
+        sys.path.remove(str(PUBLIC))
+    return module
+
+
+class Small(nn.Module):
+    """A network whose forward pass is a function of its layers, for variations."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.norm, self.other = nn.BatchNorm2d(8), nn.BatchNorm2d(8)
+        self.pool, self.drop, self.head = nn.AdaptiveAvgPool2d(2), nn.Dropout(0.5), nn.Linear(32, 10)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x)
+
+
+def residual(net: Any, x: Tensor) -> Tensor:
+    x = net.first(x)
+    return net.head(net.pool(F.relu(net.norm(x + net.second(F.relu(x))))).flatten(1))  # type: ignore[no-any-return]
+
+
+def in_place(net: Any, x: Tensor) -> Tensor:
+    y = net.first(x)
+    z = net.norm(net.second(F.relu(y, inplace=True)))
+    z += y  # the rectified values
+    return net.head(net.pool(z.relu_()).flatten(1))  # type: ignore[no-any-return]
+
+
+def rectified_input(net: Any, x: Tensor) -> Tensor:
+    y = net.norm(net.first(x))
+    z = F.max_pool2d(F.relu_(y), 2)
+    return net.head(net.pool(z).flatten(1)) + net.head(net.pool(y).flatten(1))  # type: ignore[no-any-return]
+
+
+def shared(net: Any, x: Tensor) -> Tensor:
+    x = F.relu(net.norm(net.second(net.first(x))))
+    x = F.max_pool2d(torch.relu(net.other(net.second(x))), 2)
+    return net.head(net.drop(net.pool(x)).view(x.size(0), -1))  # type: ignore[no-any-return]
+
+
+def two_users(net: Any, x: Tensor) -> Tensor:
+    y = net.first(x)
+    return net.head(net.pool(net.norm(y) - y.tanh()).reshape(-1, 32))  # type: ignore[no-any-return]
+
+
+def functional(net: Any, x: Tensor) -> Tensor:
+    x = F.dropout(F.leaky_relu(net.norm(net.first(x)), 0.2), 0.5, training=net.training)
+    return net.head(torch.flatten(F.avg_pool2d(net.second(x).clamp(min=0), 16), 1))  # type: ignore[no-any-return]
+
+
+def dependent(net: Any, x: Tensor) -> Tensor:
+    x = net.norm(net.first(x))
+    x = x.tanh() if x.mean() > 0 else x.sigmoid()
+    return net.head(net.pool(x).flatten(1))  # type: ignore[no-any-return]
+
+
+def rectified_twice(net: Any, x: Tensor) -> Tensor:
+    y = F.leaky_relu(F.relu(net.norm(net.first(x))), 0.1)
+    y = F.relu(net.second(y)) + y
+    z = net.other(y)
+    z += y
+    return net.head(net.pool(F.relu(F.relu(z))).flatten(1))  # type: ignore[no-any-return]
+
+
+def dense(net: Any, x: Tensor) -> Tensor:
+    x = F.relu(net.norm(net.first(x)))
+    y = torch.cat([x, net.second(x)], dim=1)[:, 4:12]
+    return net.head(net.pool(net.other(y.permute(0, 1, 3, 2))).flatten(1))  # type: ignore[no-any-return]
+
+
+def norm(layer: nn.Module) -> Callable[[], nn.Module]:
+    tail = nn.LeakyReLU(0.1), nn.MaxPool2d(3, 2, 1), nn.Flatten(), nn.Linear(8 * 64, 10)
+    return lambda: nn.Sequential(nn.Conv2d(3, 8, 5, stride=2, padding=2), copy.deepcopy(layer), *tail)
+
+
+def gated() -> nn.Module:
+    return nn.Sequential(Small(dependent), nn.Softplus())
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
+    "resnet-18": (lambda: resnet("resnet18", 3, 10, width=0.25, small_stem=True), LARGE),
+    "resnet-50": (lambda: resnet("resnet50", 3, 10, width=0.125, small_stem=False), LARGE),
+    "distillation resnet": (
+        lambda: resnet18(3, 10, (4, 4), width=8, norm="instance", average_pooling=True),
+        LARGE,
+    ),
+    "vgg11": (
+        lambda: plain(
+            VGG11,
+            3,
+            10,
+            [(32, 32), (16, 16), (8, 8), (8, 8), (4, 4), (4, 4), (2, 2), (2, 2), (1, 1)],
+            width=8,
+            norm="batch",
+            head="classifier",
+        ),
+        LARGE,
+    ),
+    **{
+        f"convnet {kind}": (
+            lambda kind=kind: convnet(3, 10, SIZES, width=16, norm=kind, activation="relu", pooling="avg"),  # type: ignore[misc]
+            LARGE,
+        )
+        for kind in ("instance", "batch", "group", "none")
+    },
+    "trades": (lambda: public("SmallCNN"), SMALL),
+    "certified": (lambda: public("convex_adversarial"), SMALL),
+    "normalized": (lambda: Normalized(Small(shared), (0.4, 0.5, 0.6), (0.2, 0.3, 0.2)), LARGE),
+    **{
+        function.__name__: (lambda function=function: Small(function), LARGE)  # type: ignore[misc]
+        for function in (
+            residual,
+            in_place,
+            rectified_input,
+            shared,
+            two_users,
+            functional,
+            dependent,
+            rectified_twice,
+            dense,
+        )
+    },
+    "instance norm": (norm(nn.InstanceNorm2d(8, affine=True)), LARGE),
+    "stored instance norm": (norm(nn.InstanceNorm2d(8, affine=True, track_running_stats=True)), LARGE),
+    "batch norm without weights": (norm(nn.BatchNorm2d(8, affine=False)), LARGE),
+    "batch norm without statistics": (norm(nn.BatchNorm2d(8, track_running_stats=False)), LARGE),
+    "part without a graph": (gated, LARGE),
+}
+VIEWS = {"shared", "normalized"}  # refuse images in the channels-last layout themselves
+AS_THEY_ARE = {"dependent", "part without a graph"}
+
+
+def network_of(title: str) -> tuple[nn.Module, Tensor]:
+    """Return a network in float64 whose constants are random and whose statistics are those of a batch, and images."""
+    build, shape = NETWORKS[title]
+    torch.manual_seed(0)
+    network = build().double()
+    for name, value in network.state_dict().items():
+        if value.ndim == 1 and "running_var" not in name:
+            value.add_(0.3 * torch.randn_like(value))
+    network.train()(torch.rand(20, *shape, dtype=torch.float64))
+    return network.eval(), torch.rand(5, *shape, dtype=torch.float64)
+
+
+def gradient(network: nn.Module, x: Tensor) -> Tensor:
+    """Return the gradient of the summed cross-entropy for class 3."""
+    x = x.detach().requires_grad_()
+    loss = F.cross_entropy(network(x).double(), torch.full((len(x),), 3), reduction="sum")
+    return torch.autograd.grad(loss, x)[0]
+
+
+def close(ours: Tensor, expected: Tensor, tolerance: float) -> bool:
+    return ours.shape == expected.shape and bool((ours - expected).abs().max() <= tolerance * expected.abs().max())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_logits_and_gradients_are_equal_in_float64(name: str) -> None:
+    network, x = network_of(name)
+    before = copy.deepcopy(network.state_dict())
+    faster = prepared(network, NETWORKS[name][1], "float32")
+    assert (name in AS_THEY_ARE) != isinstance(faster, fx.GraphModule)
+    for images in (x, x[:1] if name in VIEWS else x.contiguous(memory_format=LAYOUT)):
+        assert close(faster(images), network(images), 1e-9)
+        assert close(gradient(faster, images), gradient(network, images), 1e-9)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("numba", [True, False])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_float32_differs_by_rounding_alone(name: str, numba: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The truth is the network in float64. Few images have a value so close to zero that rounding changes its sign."""
+    if not numba:
+        monkeypatch.setattr(numba_backend, "available", lambda: False)
+    network, x = network_of(name)
+    classifier = Classifier(copy.deepcopy(network).float(), NETWORKS[name][1], 10)
+    assert close(classifier(x.float()).double(), network(x), 2e-5)
+    errors = (gradient(classifier, x.float()).double() - (truth := gradient(network, x))).flatten(1).norm(dim=1)
+    assert (errors / truth.flatten(1).norm(dim=1)).median() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "name, layers",
+    [
+        ("certified", {PatchConv2d: 1, FlattenChannelsLast: 1}),
+        ("trades", {PatchConv2d: 1, ReluPool: 2, FlattenChannelsLast: 1, nn.Dropout: 0}),
+        ("convnet instance", {PatchConv2d: 1, NormBlock: 3, nn.GroupNorm: 0, nn.ReLU: 0, nn.AvgPool2d: 0}),
+        ("resnet-18", {PatchConv2d: 1, nn.BatchNorm2d: 0, nn.Identity: 0}),
+        ("residual", {Affine: 1, nn.BatchNorm2d: 0}),
+        ("shared", {nn.BatchNorm2d: 0, ReluPool: 1, nn.Conv2d: 2}),
+        ("two_users", {nn.BatchNorm2d: 0, Affine: 1}),
+        ("rectified_input", {nn.BatchNorm2d: 0, ReluPool: 0}),
+        ("batch norm without statistics", {nn.BatchNorm2d: 1}),
+    ],
+)
+def test_layers_are_replaced(name: str, layers: dict[type[nn.Module], int]) -> None:
+    network, _ = network_of(name)
+    faster = prepared(network.float(), NETWORKS[name][1], "float32")
+    found = [type(module) for module in faster.modules()]
+    assert {kind: found.count(kind) for kind in layers} == layers
+
+
+def test_parts_of_a_network_without_a_graph_are_folded() -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+            self.head = nn.Linear(4, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.body(x).mean((2, 3))
+            return self.head(y if y.max() > 0.5 else 2 * y)  # type: ignore[no-any-return]
+
+    network, x = Outer(), torch.rand(4, 3, 8, 8)
+    network(x)
+    faster = prepared(network.eval(), (3, 8, 8), "float32")
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in faster.modules())
+    assert close(faster(x), network(x), 1e-5) and close(gradient(faster, x), gradient(network, x), 1e-4)
+
+
+class Counting(nn.Module):
+    """A network that stores the number of its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.calls = nn.Sequential(nn.Conv2d(3, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.body(x) / self.calls  # type: ignore[no-any-return]
+
+
+def drawing(draw: Callable[[Tensor], Any]) -> Callable[[], nn.Module]:
+    return lambda: Small(lambda net, x: residual(net, x + draw(x)))
+
+
+def no_gradient(net: Any, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        x = net.first(x)
+    return net.head(net.pool(net.norm(x)).flatten(1))  # type: ignore[no-any-return]
+
+
+def coarse(net: Any, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        return residual(net, x).float()
+
+
+class Stubborn(nn.Dropout):
+    """A dropout that stays active."""
+
+    def train(self, mode: bool = True) -> Stubborn:
+        return super().train(True)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        Counting,
+        drawing(torch.rand_like),
+        drawing(lambda x: random.random()),
+        drawing(lambda x: float(np.random.rand())),
+        drawing(lambda x: torch.rand(1)),
+        lambda: Small(no_gradient),
+        lambda: Small(coarse),
+        lambda: nn.Sequential(Small(residual), Stubborn(0.5)),
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)),
+        lambda: Small(lambda net, x: residual(net, x) if torch.is_grad_enabled() else -residual(net, x)),
+    ],
+)
+def test_networks_that_a_graph_would_change_run_as_they_are(build: Callable[[], nn.Module]) -> None:
+    faster = prepared(build().eval(), LARGE, "float32")
+    assert not isinstance(faster, fx.GraphModule)
+
+
+def test_networks_that_depend_on_gradients_keep_their_gradients() -> None:
+    torch.manual_seed(0)
+    for function in (no_gradient, coarse):
+        network, x = Small(function).eval(), torch.rand(3, *LARGE)
+        classifier = Classifier(network, LARGE, 10)
+        assert torch.equal(classifier(x), network(x))
+        assert classifier.differentiable == (function is coarse)
+
+
+def test_hooks_keep_their_effect() -> None:
+    torch.manual_seed(0)
+    network, x = Small(shared).eval(), torch.rand(3, *LARGE)
+    seen: list[torch.Size] = []
+    network.second.register_forward_hook(lambda module, inputs, output: seen.append(output.shape) or 2 * output)
+    network.pool.register_forward_pre_hook(lambda module, inputs: (inputs[0].contiguous().view(-1, 8, 16, 16) + 1,))
+    faster = prepared(network, LARGE, "float32")
+    seen.clear()
+    assert close(faster(x), network(x), 1e-5) and len(seen) == 4
+    assert close(gradient(faster, x), gradient(network, x), 1e-4)
+
+
+def test_parametrized_weights_are_kept() -> None:
+    torch.manual_seed(0)
+    network, x = Small(shared), torch.rand(8, *LARGE)
+    nn.utils.parametrizations.weight_norm(network.second)
+    nn.utils.parametrizations.spectral_norm(network.head)
+    network(x)
+    faster = prepared(network.eval(), LARGE, "float32")
+    assert close(faster(x), network(x), 1e-5) and close(gradient(faster, x), gradient(network, x), 1e-4)
+
+
+def test_the_reason_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG", logger="gtn_bench"):
+        prepared(nn.Sequential(Small(dependent).eval()), LARGE, "float32")
+        prepared(Small(dependent), LARGE, "float32")
+        prepared(drawing(torch.rand_like)(), LARGE, "float32")
+        prepared(Small(coarse), LARGE, "float32")
+        prepared(public("SmallCNN"), SMALL, "float32")
+    text = " | ".join(caplog.messages)
+    assert "Small has no graph (TraceError: symbolically traced variables cannot be used as inputs to" in text
+    assert "Small runs as it is: it draws random numbers, or changes from call to call" in text
+    assert "Small has no graph (its forward uses autocast)" in text or "Small runs as it is, because" in text
+    assert "SmallCNN is prepared: " in text and "ReLU and pooling" in text
+
+
+@pytest.mark.parametrize("name", ["trades", "convnet instance"])
+def test_views_of_libraries_see_the_same_network(name: str) -> None:
+    network, _ = network_of(name)
+    classifier = Classifier(network.float(), NETWORKS[name][1], 10)
+    assert isinstance(classifier.network, fx.GraphModule)
+    for view in (as_art, as_foolbox, as_torchattacks):
+        view(classifier)
+
+
+@pytest.mark.parametrize("name", ["trades", "convnet instance", "resnet-18"])
+def test_bfloat16_changes_logits_by_rounding(name: str) -> None:
+    network, x = network_of(name)
+    exact, rounded = (Classifier(network.float(), NETWORKS[name][1], 10, kind) for kind in ("float32", "bfloat16"))  # type: ignore[arg-type]
+    assert 0 < (rounded(x.float()) - exact(x.float())).abs().max() < 0.05 * exact(x.float()).abs().max()
+    ours, expected = (gradient(each, x.float()).flatten() for each in (rounded, exact))
+    assert F.cosine_similarity(ours, expected, dim=0) > 0.9
+
+
+@pytest.mark.parametrize("name", ["trades", "convnet group", "certified"])
+def test_networks_keep_derivatives_of_second_order(name: str) -> None:
+    network, x = network_of(name)
+    faster = prepared(network.float(), NETWORKS[name][1], "float32")
+    results = []
+    for each in (faster, network):
+        images = x.float().requires_grad_()
+        (first,) = torch.autograd.grad(each(images).exp().sum(), images, create_graph=True)
+        results.append(torch.autograd.grad(first.square().sum(), images)[0])
+    assert close(results[0], results[1], 1e-3)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 6, 8), (3, 2, 7, 5), (1, 1, 2, 3)])
+def test_relu_pool_is_bitwise_relu_and_pooling(shape: tuple[int, ...]) -> None:
+    """Of equal maxima the first one gets the gradient. A NaN is larger than any number."""
+    layer, draw = ReluPool(), torch.Generator().manual_seed(0)
+    x = torch.randint(-2, 3, shape, generator=draw).float().contiguous(memory_format=LAYOUT)
+    x[0, 0, 0, 1] = torch.nan
+    outputs = []
+    for function in (layer, layer.layer_by_layer):
+        images = x.clone().requires_grad_()
+        y = function(images)
+        outputs.append((y, torch.autograd.grad(y, images, torch.arange(y.numel()).view_as(y) + 1.0)[0]))
+    for ours, expected in zip(*outputs, strict=True):
+        assert torch.equal(ours.nan_to_num(nan=99), expected.nan_to_num(nan=99))
+
+
+@pytest.mark.parametrize("groups, size", list(itertools.product([1, 2, 8], [(6, 8), (7, 5), (2, 2)])))
+@pytest.mark.parametrize("relu, pool", list(itertools.product([False, True], repeat=2)))
+def test_norm_block_equals_its_layers(groups: int, size: tuple[int, int], relu: bool, pool: bool) -> None:
+    draw = torch.Generator().manual_seed(groups)
+    weight, bias = torch.randn(2, 8, generator=draw)
+    block = NormBlock(groups, weight, bias, 1e-5, relu=relu, pool=pool)
+    x = (3 + torch.randn(3, 8, *size, generator=draw)).requires_grad_()
+    y = block(x)
+    truth = copy.deepcopy(block).double()
+    exact = x.detach().double().requires_grad_()
+    expected = truth(exact)
+    assert close(y.double(), expected, 1e-5)
+    grad = torch.randn(y.shape, generator=draw)
+    found, wanted = torch.autograd.grad(y, x, grad)[0], torch.autograd.grad(expected, exact, grad.double())[0]
+    assert torch.allclose(found.double(), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels, kernel, stride, padding", [(1, 3, 1, 0), (1, 4, 2, 1), (3, 3, 1, 1), (2, 5, 3, 2)])
+@pytest.mark.parametrize("relu", [False, True])
+def test_patch_convolution_equals_torch(channels: int, kernel: int, stride: int, padding: int, relu: bool) -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(channels, 12, kernel, stride, padding).requires_grad_(False)
+    layer = PatchConv2d.of(copy.deepcopy(plain))
+    assert layer is not None
+    layer.relu = relu
+    x = torch.randn(5, channels, 11, 9, requires_grad=True)
+    exact = x.detach().double().requires_grad_()
+    expected = plain.double()(exact)
+    expected = expected.relu() if relu else expected
+    y = layer(x)
+    grad = torch.randn_like(y)
+    assert close(y.double(), expected, 1e-5)
+    truth = torch.autograd.grad(expected, exact, grad.double())[0]
+    assert close(torch.autograd.grad(y, x, grad)[0].double(), truth, 1e-5)
