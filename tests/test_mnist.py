@@ -88,4 +88,4 @@ def test_lbfgs_perturbations_are_no_larger_than_those_of_ddn_and_carlini_wagner(
         both = correct & theirs.strength.isfinite()
         means = ours.strength[both].mean().item(), theirs.strength[both].mean().item()
         print(f"mean L2 distance on {int(both.sum())} images: lbfgs {means[0]:.4f}, {attack} {means[1]:.4f}")
-        assert both.float().mean() > 0.9 and means[0] <= 1.05 * means[1]
+        assert both.float().mean() > 0.9 and means[0] <= means[1]

@@ -1,12 +1,14 @@
-"""Speed of the batched L-BFGS attack against SciPy's L-BFGS-B, called once for each image.
+"""Speed of the batched L-BFGS attack against SciPy's L-BFGS-B, called once for each image, and foolbox's DDN.
 
     python benchmarks/speed/lbfgs.py                            # 64 and 256 digits, base_larger
     python benchmarks/speed/lbfgs.py --dataset mnist --images 64
+    python benchmarks/speed/lbfgs.py --dataset mnist --images 64 --against ddn --rounds 7 --threads 1
 
-Both run the whole attack on the same learner, with the same search for the constant and the same budget of evaluations.
-Only the minimizer differs. SciPy's loop uses one thread, because more are slower on single images. The minimizers
-alternate, and medians over the rounds are printed. `distance` is the mean L2 distance of the adversarial examples,
-`found` the share of images with one.
+With SciPy, both run the whole attack on the same learner, with the same search for the constant and the same budget of
+evaluations. Only the minimizer differs. SciPy's loop uses one thread, because more are slower on single images. DDN is
+foolbox's, with 200 steps. The attacks alternate, and medians over the rounds are printed. `distance` is the mean L2
+distance of the adversarial examples, `found` the share of images with one, `worst` the largest ratio of an image's
+distance to that of the other attack, and `speed` the speed relative to the other attack.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import os
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ from torch import Tensor
 
 from gtn_bench.data import DATASETS
 from gtn_bench.inference.classifier import Classifier
+from gtn_bench.inference.views import as_foolbox
 from gtn_bench.models import ARCHITECTURES
 from gtn_bench.modes.real_data import Vanilla
 from gtn_bench.perturbations import PERTURBATIONS, lbfgs
@@ -41,6 +45,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="digits", choices=["digits", "mnist"])
     parser.add_argument("--architecture", default="base_larger", choices=list(ARCHITECTURES))
     parser.add_argument("--images", type=int, nargs="+", default=[64, 256])
+    parser.add_argument("--against", default="scipy", choices=["scipy", "ddn"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -49,8 +54,12 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     classifier, x, y = learner(options)
     print(f"{options.architecture} on {options.dataset}, {options.device}, {options.threads} threads")
-    print(f"{'images':>6}  {'minimizer':12}{'seconds':>9}{'spread':>18}{'distance':>10}{'found':>7}{'speed':>8}")
-    rows = [row for images in options.images for row in compare(classifier, x[:images], y[:images], options.rounds)]
+    print(
+        f"{'images':>6}  {'attack':14}{'seconds':>9}{'spread':>18}{'distance':>10}{'found':>7}{'worst':>8}{'speed':>8}"
+    )
+    rows = []
+    for images in options.images:
+        rows += compare(classifier, x[:images], y[:images], options.against, options.rounds)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2))
 
@@ -71,29 +80,37 @@ def learner(options: argparse.Namespace) -> tuple[Classifier, Tensor, Tensor]:
     return classifier, x[correct], y[correct]
 
 
-def compare(classifier: Classifier, x: Tensor, y: Tensor, rounds: int) -> list[dict[str, Any]]:
-    """Measure both minimizers in alternation, and print and return one row for each."""
-    minimizers = {"batched": minimize, "SciPy's loop": scipy_loop}
-    seconds: dict[str, list[float]] = {name: [] for name in minimizers}
+def compare(classifier: Classifier, x: Tensor, y: Tensor, against: str, rounds: int) -> list[dict[str, Any]]:
+    """Measure two attacks in alternation, and print and return one row for each."""
+    if against == "ddn":
+        attacks = {"lbfgs": lambda: attack(classifier, x, y, minimize), "DDN, 200 steps": lambda: ddn(classifier, x, y)}
+    else:
+        attacks = {
+            "batched": lambda: attack(classifier, x, y, minimize),
+            "SciPy's loop": lambda: attack(classifier, x, y, scipy_loop),
+        }
+    seconds: dict[str, list[float]] = {name: [] for name in attacks}
     found: dict[str, Nearest] = {}
     for _ in range(rounds):
-        for name, minimizer in minimizers.items():
-            seconds[name].append(timed(lambda chosen=minimizer: attack(classifier, x, y, chosen), found, name))
+        for name, run in attacks.items():
+            seconds[name].append(timed(run, found, name))
     rows = []
-    for name, nearest in found.items():
+    for (name, nearest), other in zip(found.items(), reversed(found), strict=True):
         success = nearest.strength.isfinite()
-        row = {
+        ratio = nearest.strength / found[other].strength
+        row: dict[str, Any] = {
             "images": len(x),
-            "minimizer": name,
+            "attack": name,
             "seconds": statistics.median(seconds[name]),
             "spread": [min(seconds[name]), max(seconds[name])],
             "distance": nearest.strength[success].mean().item(),
             "found": success.float().mean().item(),
-            "speed": statistics.median(seconds["SciPy's loop"]) / statistics.median(seconds[name]),
+            "worst": ratio.amax().item(),
+            "speed": statistics.median(b / a for a, b in zip(seconds[name], seconds[other], strict=True)),
         }
         low, high = row["spread"]
-        print(f"{len(x):6}  {name:12}{row['seconds']:9.2f}{f'{low:.2f} - {high:.2f}':>18}", end="")
-        print(f"{row['distance']:10.4f}{row['found']:7.3f}{row['speed']:7.1f}x", flush=True)
+        print(f"{len(x):6}  {name:14}{row['seconds']:9.2f}{f'{low:.2f} - {high:.2f}':>18}", end="")
+        print(f"{row['distance']:10.4f}{row['found']:7.3f}{row['worst']:8.3f}{row['speed']:7.1f}x", flush=True)
         rows.append(row)
     return rows
 
@@ -111,6 +128,16 @@ def attack(classifier: Classifier, x: Tensor, y: Tensor, minimizer: Callable[...
     search = PERTURBATIONS["lbfgs"](beta=1.0)
     with patch.object(lbfgs, "minimize", minimizer):
         return search.nearest(classifier, x, y, torch.arange(len(x)))  # type: ignore[attr-defined, no-any-return]
+
+
+def ddn(classifier: Classifier, x: Tensor, y: Tensor) -> Nearest:
+    """Run foolbox's DDN."""
+    from foolbox.attacks import DDNAttack
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _, x_adv, success = DDNAttack(steps=200)(as_foolbox(classifier), x, y, epsilons=None)
+    return Nearest(x_adv, (x_adv - x).flatten(1).norm(dim=1).where(success, torch.inf))
 
 
 def scipy_loop(objective: Objective, start: Tensor, *, steps: int, history_size: int, tolerance: float) -> Tensor:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from gtn_bench.config.description import PositiveInt
 from gtn_bench.config.threat import Norm, Threat
-from gtn_bench.inference.losses import others
+from gtn_bench.inference.losses import margin, others
 from gtn_bench.perturbations.base import MinimalPerturbation, Nearest
 from gtn_bench.perturbations.optim.lbfgsb import Objective, minimize
+from gtn_bench.perturbations.refinement import refine, refinement_passes
 from gtn_bench.perturbations.targets import Targeted, TargetName
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ class LBFGS(MinimalPerturbation, Targeted):
     Minimizes ``c * ||x_adv - x||^2 + loss(x_adv)`` with the best c per image. The loss is the cross-entropy of the
     goal: ``-log(1 - p(y))`` if untargeted, ``-log p(t)`` for a target. The larger c, the nearer is the minimizer, until
     it is no longer adversarial. A search over c starts at ten times its value for the linearized classifier, lowers it
-    until the minimizer is adversarial, then bisects. Every minimization starts at the previous minimizer. At the end,
-    the nearest adversarial image is moved to the decision boundary by bisection along its segment to x, and a
-    thousandth of its distance beyond.
+    until the minimizer is adversarial, then bisects. Every minimization starts at the previous minimizer. The nearest
+    adversarial image is moved to the decision boundary by bisection along its segment to x. Steps along the difference
+    of two logits follow, which find the nearest image of a linear classifier. At the end, the nearest image is moved a
+    thousandth of its distance beyond the boundary.
 
     Attributes:
         binary_search_steps: Number of minimizations, each with another c.
@@ -56,7 +58,8 @@ class LBFGS(MinimalPerturbation, Targeted):
     @property
     def passes(self) -> float:
         minimized = self.binary_search_steps * (2 * self.steps + 1)
-        return 1 + 2 + minimized + _BISECTIONS + 1 + (self.target == "least-likely")
+        last = _BISECTIONS + refinement_passes(self.steps) + 1
+        return 1 + 2 + minimized + last + (self.target == "least-likely")
 
     def with_steps(self, factor: int) -> Self | None:
         return self.variant(steps=self.steps * factor)
@@ -76,6 +79,7 @@ class LBFGS(MinimalPerturbation, Targeted):
             low, high = c.where(is_adv, low), c.where(~is_adv, high)
             c = (low * high).sqrt().where((low > 0) & high.isfinite(), (4 * low).where(is_adv, high / 4))
         search.bisect_to_boundary()
+        refine(search, self.steps)
         search.overshoot()
         return Nearest(search.best.view_as(x), search.square.sqrt())
 
@@ -145,6 +149,26 @@ class BoundarySearch:
 
         return value_and_gradient
 
+    def margin(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the margin of the goal (N,) and its gradient (N, D). Adversarial points are recorded.
+
+        The margin is a difference of two logits, and positive where a point is adversarial.
+
+        Args:
+            points: Images as rows (N, D).
+        """
+        import torch
+
+        with torch.enable_grad():
+            points = points.detach().requires_grad_()
+            logits = self.classifier(points.view(-1, *self.shape))
+            value = self.sign * margin(logits, self.label)
+            (grad,) = torch.autograd.grad(value.sum(), points)
+        points = points.detach()
+        rows = torch.arange(len(points), device=points.device)
+        self._record(points, logits.detach(), (points - self.x).square().sum(1), rows)
+        return value.detach(), grad
+
     def evaluate(self, points: Tensor) -> Tensor:
         """Return whether points (N, D) are adversarial (N,), and record the nearest of them.
 
@@ -187,7 +211,7 @@ class BoundarySearch:
 
     def _record(self, points: Tensor, logits: Tensor, square: Tensor, rows: Tensor) -> Tensor:
         is_adv = (logits.argmax(dim=1) == self.label[rows]) == (self.sign < 0)
-        nearer = is_adv & (square < self.square[rows])
+        nearer = (is_adv & (square < self.square[rows])).nonzero().squeeze(1)
         self.best[rows[nearer]] = points[nearer]
         self.square[rows[nearer]] = square[nearer]
         return is_adv

@@ -233,10 +233,11 @@ def minimize(
     iteration = Iteration.start(x, value, grad, Model.initial(x, history_size), first=True)
     active = _projected_gradient_norm(x, grad) > gradient_tolerance
     for _ in range(steps - 1):
-        if not active.all():
+        left = active.nonzero().squeeze(1)  # indices: a GPU waits for each use of a mask, but only once for them
+        if len(left) < len(rows):
             result[rows] = x
-            rows, x, value, grad = (tensor[active] for tensor in (rows, x, value, grad))
-            iteration = select(iteration, active)
+            rows, x, value, grad = (tensor[left] for tensor in (rows, x, value, grad))
+            iteration = select(iteration, left)
         if not len(rows):
             break
         model, minimizer, search = iteration
@@ -259,8 +260,8 @@ def minimize(
         value = trial_value.where(accepted, value)
         iteration = Iteration(model, minimizer, search)
 
-        ended = (accepted | failed) & active
-        if ended.any():
+        ended = ((accepted | failed) & active).nonzero().squeeze(1)
+        if len(ended):
             following = Iteration.start(x[ended], value[ended], grad[ended], select(model, ended))
             iteration = replace(iteration, ended, following)
             active[ended] = following.search.origin.slope < 0
@@ -308,7 +309,7 @@ def select(tensors: Tensors, rows: Tensor) -> Tensors:
 
     Args:
         tensors: A named tuple of tensors (n, ...) and of such named tuples.
-        rows: Mask (n,) of these problems.
+        rows: Indices of these problems.
     """
     parts = (select(part, rows) if isinstance(part, tuple) else part[rows] for part in tensors)
     return type(tensors)(*parts)
@@ -319,19 +320,14 @@ def replace(tensors: Tensors, rows: Tensor, new: Tensors) -> Tensors:
 
     Args:
         tensors: A named tuple of tensors (n, ...) and of such named tuples.
-        rows: Mask (n,) of these problems.
+        rows: Indices of these problems.
         new: The tensors of these problems.
     """
     parts = (
-        replace(old, rows, part) if isinstance(old, tuple) else old.masked_scatter(_expand(rows, old), part)
+        replace(old, rows, part) if isinstance(old, tuple) else old.index_copy(0, rows, part)
         for old, part in zip(tensors, new, strict=True)
     )
     return type(tensors)(*parts)
-
-
-def _expand(rows: Tensor, tensor: Tensor) -> Tensor:
-    """Return a mask (n,) with trailing dimensions of size 1, as many as a tensor has."""
-    return rows.view(-1, *[1] * (tensor.dim() - 1))
 
 
 def _projected_gradient_norm(x: Tensor, grad: Tensor) -> Tensor:
