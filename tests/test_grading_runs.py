@@ -236,6 +236,6 @@ def test_the_shipped_suites_apply_to_two_classes(tmp_path: Path) -> None:
 
     x, y = torch.rand(40, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 2))
-    for name in ("quick", "standard"):
+    for name in ("quick", "standard", "strong"):
         plan = suite_for(name, from_arrays((x, y)), {"m": entry({"name": "given", "networks": (network,)}, "m")}, 1)
         assert len(gtn_bench.plan(plan).cells) > 10

@@ -94,6 +94,8 @@ def _trades(summary: pd.DataFrame) -> list[str]:
         *lines,
         "",
         "`pgd-40`: 40 sign steps of 0.01 from a random start in the box. `square`: Square with 5000 queries. "
+        "`strong`: short ascents with several losses and targets, then native Square with at most 3000 queries, "
+        "all with its default parameters. "
         "On the images that both see, Square finds adversarial examples that the ascent misses, so the ascent is "
         "suspect: its accuracy overstates the robustness of the network.",
         "",

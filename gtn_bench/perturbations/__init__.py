@@ -22,8 +22,9 @@ from gtn_bench.perturbations.libraries.torchattacks import ViaTorchattacks
 from gtn_bench.perturbations.noise import Noise
 from gtn_bench.perturbations.pgd import PGD
 from gtn_bench.perturbations.square import Square
+from gtn_bench.perturbations.strong import Strong
 
-ATTACKS = (FGSM, PGD, AutoPGD, Square, LBFGS, LBFGSPenalty)
+ATTACKS = (FGSM, PGD, AutoPGD, Square, Strong, LBFGS, LBFGSPenalty)
 CORRUPTIONS = (Noise, Blur, Brightness, Contrast, Translation, Rotation, SaltAndPepper, Quantization, Occlusion)
 LIBRARIES = (ViaART, ViaFoolbox, ViaTorchattacks)
 

@@ -58,7 +58,8 @@ class _State(NamedTuple):
 
     def select(self, rows: Tensor) -> _State:
         """Return the state of the images in a mask (n,)."""
-        return _State(*(each[rows] for each in self))
+        kept = rows.nonzero().squeeze(1)  # a GPU waits for each use of a mask
+        return _State(*(each[kept] for each in self))
 
 
 class Ascent(NamedTuple):
@@ -117,9 +118,11 @@ def ascend_adaptively(
                 logits = classifier(state.point)
             loss, gradient = goal(logits), state.gradient  # which no step follows
         hit = reached(logits, rows=state.rows)
-        result[state.rows[hit]] = state.point[hit]
-        found[state.rows[hit]] = True
-        state = _evaluated(state, loss, gradient, first=step == 0).select(~hit)
+        state = _evaluated(state, loss, gradient, first=step == 0)
+        if hit.any():  # else nothing has to be copied
+            result[state.rows] = state.point.where(hit[:, None, None, None], result[state.rows])
+            found[state.rows] = hit
+            state = state.select(~hit)
         if not len(state.rows):
             break
         if since == interval:

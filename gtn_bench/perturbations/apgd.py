@@ -142,7 +142,7 @@ class AutoPGD(Targeted):
         def objective(logits: Tensor, rows: Tensor) -> Tensor:
             if to is None:
                 return LOSSES[self.loss](logits, y[rows])
-            return -LOSSES[self.loss](logits, to[rows]) if self.targeted else self._gap(logits, y[rows], to[rows])
+            return -LOSSES[self.loss](logits, to[rows]) if self.targeted else gap(logits, y[rows], to[rows], self.loss)
 
         def reached(logits: Tensor, rows: Tensor) -> Tensor:
             prediction = logits.argmax(dim=1)
@@ -159,10 +159,21 @@ class AutoPGD(Targeted):
             epsilon=self.beta,
         )
 
-    def _gap(self, logits: Tensor, y: Tensor, to: Tensor) -> Tensor:
-        """Return the loss (n,) that leads from the labels (n,) to other classes (n,)."""
-        gap = (logits.gather(1, to[:, None]) - logits.gather(1, y[:, None])).squeeze(1)
-        if self.loss != "dlr":
-            return gap
-        ranked = logits.topk(4, dim=1).values
-        return gap / (ranked[:, 0] - ranked[:, 2:].mean(dim=1)).clamp_min(1e-12)
+
+def gap(logits: Tensor, y: Tensor, to: Tensor, loss: LossName) -> Tensor:
+    """Return the loss that leads from labels to other classes.
+
+    Args:
+        logits: Logits (N, K).
+        y: Labels (N,).
+        to: The other classes (N,).
+        loss: "dlr" to divide the difference of both logits by differences of the largest ones, of at least four.
+
+    Returns:
+        Losses (N,).
+    """
+    difference = (logits.gather(1, to[:, None]) - logits.gather(1, y[:, None])).squeeze(1)
+    if loss != "dlr":
+        return difference
+    ranked = logits.topk(4, dim=1).values
+    return difference / (ranked[:, 0] - ranked[:, 2:].mean(dim=1)).clamp_min(1e-12)

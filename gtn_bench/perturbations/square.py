@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -72,10 +73,26 @@ class Square(Perturbation):
         return self.p_init / 2 ** sum(scaled > query for query in _HALVED_AFTER)
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        return x if self.beta == 0 else self.search(classifier, x, y, seeds)
+
+    def search(
+        self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor, floors: Mapping[int, Tensor] | None = None
+    ) -> Tensor:
+        """Search with random windows.
+
+        Args:
+            classifier: The classifier under attack.
+            x: Images (N, C, H, W).
+            y: Labels (N,).
+            seeds: Seeds (N,).
+            floors: Margins (N,) by numbers of queries, in ascending order. After so many queries, an image whose
+                largest margin is below, or has not grown since the number before, is searched no further.
+
+        Returns:
+            Images (N, C, H, W).
+        """
         import torch
 
-        if self.beta == 0:
-            return x
         at_start, per_proposal = WINDOWS[self.norm].numbers(tuple(x.shape[1:]))
         result = x.clone()
         with torch.no_grad():
@@ -83,6 +100,7 @@ class Square(Perturbation):
             rows = (~(clean > 0)).nonzero().squeeze(1)
             best, y, seeds = x[rows], y[rows], seeds.to(x.device)[rows]
             windows, loss = WINDOWS[self.norm](best, self.beta), torch.full_like(clean[rows], -torch.inf)
+            checked = torch.full_like(clean, -torch.inf)
             draws = uniform_rows(seeds, 0, 1, at_start)
             for query in range(self.queries - 1):
                 if not len(rows):
@@ -98,10 +116,13 @@ class Square(Perturbation):
                 better = values > loss
                 best = images.where(better[:, None, None, None], best)
                 loss = values.where(better, loss)
-                fooled = loss > 0
-                if fooled.any():
-                    result[rows[fooled]] = best[fooled]
-                    rows, y, seeds, best, loss, draws = (each[~fooled] for each in (rows, y, seeds, best, loss, draws))
-                    windows.retain(~fooled)
+                ended = loss > 0
+                if floors is not None and query + 2 in floors:
+                    ended = ended | (loss < floors[query + 2][rows]) | (loss <= checked[rows])
+                    checked[rows] = loss
+                if ended.any():
+                    result[rows[ended]] = best[ended]
+                    rows, y, seeds, best, loss, draws = (each[~ended] for each in (rows, y, seeds, best, loss, draws))
+                    windows.retain(~ended)
             result[rows] = best
         return result

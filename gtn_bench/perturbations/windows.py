@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -48,7 +49,7 @@ class Windows(Protocol):
         """Drop the other images.
 
         Args:
-            rows: Mask (N,) of the images to go on with.
+            rows: Mask (N,) or indices of the images to go on with.
         """
 
 
@@ -61,7 +62,11 @@ class LinfWindows:
     """
 
     def __init__(self, x: Tensor, epsilon: float) -> None:
-        self.lower, self.upper = (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
+        import torch
+
+        self.shape = x.shape[1:]
+        lower, upper = (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
+        self.bounds = torch.stack([lower.flatten(1), upper.flatten(1)], dim=1)  # (N, 2, C * H * W)
 
     @staticmethod
     def numbers(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -78,8 +83,9 @@ class LinfWindows:
         Args:
             draws: Uniform random numbers (N, C * W).
         """
-        n, channels, _, width = self.lower.shape
-        return self.upper.where(draws.view(n, channels, 1, width) < 0.5, self.lower)
+        channels, _, width = self.shape
+        lower, upper = self.bounds.unflatten(2, self.shape).unbind(dim=1)
+        return upper.where(draws.view(-1, channels, 1, width) < 0.5, lower)
 
     def propose(self, best: Tensor, share: float, draws: Tensor) -> Tensor:
         """Return images with one window at random bounds.
@@ -91,27 +97,29 @@ class LinfWindows:
             share: Share of the pixels in a window.
             draws: Uniform random numbers (N, 2 + 2 * C): place, bounds, other bounds.
         """
-        channels, height, width = best.shape[1:]
-        side = _side(share, height, width)
-        rows, columns = (_span(draws[:, axis], side, size) for axis, size in enumerate((height, width)))
-        window = rows[:, None, :, None] & columns[:, None, None, :]
+        channels, height, width = self.shape
+        side, pixels = _side(share, height, width), best.flatten(1)
+        at = _window(draws, side, self.shape)  # (N, C, side**2)
         up, other = (draws[:, 2:] < 0.5).split(channels, dim=1)  # (N, C) each
-        proposed = self.upper.where(up[:, :, None, None], self.lower).where(window, best)
-        same = (proposed == best).flatten(1).all(dim=1).nonzero().squeeze(1)
+        new, old = self._bounds(slice(None), at, up), pixels.gather(1, at.flatten(1))
+        same = (new == old).all(dim=1).nonzero().squeeze(1)
         if len(same):
             up, other = up[same], other[same]
-            other = other ^ (other == up).all(dim=1, keepdim=True)
-            changed = self.upper[same].where(other[:, :, None, None], self.lower[same])
-            proposed[same] = changed.where(window[same], best[same])
-        return proposed
+            new[same] = self._bounds(same, at[same], other ^ (other == up).all(dim=1, keepdim=True))
+        return pixels.scatter(1, at.flatten(1), new).view_as(best)
+
+    def _bounds(self, rows: Tensor | slice, at: Tensor, up: Tensor) -> Tensor:
+        """Return bounds at pixels (n, C, P) of some images as (n, C * P): the upper ones in channels `up` (n, C)."""
+        size = self.bounds.shape[2]
+        return self.bounds[rows].flatten(1).gather(1, (at + size * up[:, :, None]).flatten(1))
 
     def retain(self, rows: Tensor) -> None:
         """Drop the other images.
 
         Args:
-            rows: Mask (N,) of the images to go on with.
+            rows: Mask (N,) or indices of the images to go on with.
         """
-        self.lower, self.upper = self.lower[rows], self.upper[rows]
+        self.bounds = self.bounds[rows]
 
 
 class L2Windows:
@@ -167,27 +175,30 @@ class L2Windows:
         """
         import torch
 
-        x, epsilon = self.x, self.epsilon
-        channels, height, width = x.shape[1:]
-        side = _odd_side(share, height, width)
-        spans = [_span(draws[:, number], side, (height, width)[number % 2]).to(x) for number in range(4)]
-        first, second = (spans[n][:, None, :, None] * spans[n + 1][:, None, None, :] for n in (0, 2))  # (N, 1, H, W)
-        either = torch.maximum(first, second)
-        delta = best - x
-        square = delta.square()
-        unused = (epsilon**2 - square.sum(dim=(1, 2, 3), keepdim=True)).clamp_min(0) / channels
-        available = ((square * either).sum(dim=(2, 3), keepdim=True) + unused).sqrt()  # (N, C, 1, 1)
+        x, shape = self.x.flatten(1), self.x.shape[1:]
+        channels, height, width = shape
+        side, pixels = _odd_side(share, height, width), best.flatten(1)
+        first, second = (_window(draws[:, place:], side, shape).flatten(1) for place in (0, 2))  # (N, C * side**2)
+        clean, clean_second = x.gather(1, first), x.gather(1, second)
+        change = (pixels.gather(1, first) - clean).unflatten(1, (channels, -1))
+        moved = (pixels.gather(1, second) - clean_second).unflatten(1, (channels, -1)).square()
+        moved = moved.where(~_overlap(draws, side, height, width)[:, None], 0)  # these pixels are in the first window
+        unused = (self.epsilon**2 - (pixels - x).square().sum(dim=1)).clamp_min(0) / channels
+        available = (change.square().sum(dim=2) + moved.sum(dim=2) + unused[:, None]).sqrt()[:, :, None]  # (N, C, 1)
         sign = 1 - 2 * (draws[:, 5:] < 0.5).to(x)
-        new = _placed(bump(side).to(x), draws, height, width)[:, None] * sign[:, :, None, None]
-        new = new + _normalized(delta * first, dims=(2, 3))
-        delta = delta * (1 - either) + available * _normalized(new, dims=(2, 3))
-        return _on_sphere(x, delta, epsilon)
+        one = bump(side).to(x)
+        added = torch.stack([one, one.T]).flatten(1)[(draws[:, 4] < 0.5).long()][:, None] * sign[:, :, None]
+        new = added + _normalized(change, dims=(2,))
+        canceled = new.square().sum(dim=2, keepdim=True) < 1e-12
+        new = available * _normalized(added.where(canceled, new), dims=(2,))
+        proposed = pixels.scatter(1, second, clean_second)
+        return proposed.scatter_(1, first, (clean + new.flatten(1)).clamp(0, 1)).view_as(best)
 
     def retain(self, rows: Tensor) -> None:
         """Drop the other images.
 
         Args:
-            rows: Mask (N,) of the images to go on with.
+            rows: Mask (N,) or indices of the images to go on with.
         """
         self.x = self.x[rows]
 
@@ -224,30 +235,38 @@ def _pyramid(height: int, width: int) -> Tensor:
     return values / values.norm().clamp_min(1e-12)
 
 
-def _placed(one: Tensor, draws: Tensor, height: int, width: int) -> Tensor:
-    """Return a bump or its transpose at the first place of each image (N, H, W), on zeros."""
-    import torch
-
-    side = len(one)
-    canvas = one.new_zeros(2, 2 * height, 2 * width)
-    canvas[0, height : height + side, width : width + side] = one
-    canvas[1, height : height + side, width : width + side] = one.T
-    views = canvas.unfold(1, height, 1).unfold(2, width, 1)  # (2, H + 1, W + 1, H, W)
-    top, left = (_first(draws[:, axis], side, size) for axis, size in enumerate((height, width)))
-    return views[(draws[:, 4] < 0.5).to(torch.int64), height - top, width - left]
-
-
 def _first(draw: Tensor, side: int, size: int) -> Tensor:
     """Return the first row or column (N,) of a window: one of ``size - side + 1``, with the same probability."""
     return (draw * (size - side + 1)).long()
 
 
-def _span(draw: Tensor, side: int, size: int) -> Tensor:
-    """Return which rows or columns (N, size) are in a window."""
+def _window(draws: Tensor, side: int, shape: tuple[int, ...]) -> Tensor:
+    """Return the numbers (N, C, side**2) of the pixels of a window at a random place (N, 2), in flattened images."""
+    _, height, width = shape
+    top, left = (_first(draws[:, axis], side, size) for axis, size in enumerate((height, width)))
+    return (top * width + left)[:, None, None] + _at_origin(side, tuple(shape), draws.device)
+
+
+@functools.lru_cache(maxsize=64)
+def _at_origin(side: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return the numbers (C, side**2) of the pixels of the window in the upper left corner, in flattened images."""
     import torch
 
-    offset = torch.arange(size, device=draw.device) - _first(draw, side, size)[:, None]
-    return (offset >= 0) & (offset < side)
+    channels, height, width = shape
+    inside, channel = torch.arange(side, device=device), torch.arange(channels, device=device)
+    return (inside[:, None] * width + inside).flatten() + (channel * height * width)[:, None]
+
+
+def _overlap(draws: Tensor, side: int, height: int, width: int) -> Tensor:
+    """Return which pixels of a second window are in the first one (N, side**2)."""
+    import torch
+
+    inside = []
+    for axis, size in enumerate((height, width)):
+        first, second = (_first(draws[:, axis + place], side, size) for place in (0, 2))
+        offset = (second - first)[:, None] + torch.arange(side, device=draws.device)
+        inside.append((offset >= 0) & (offset < side))
+    return (inside[0][:, :, None] & inside[1][:, None, :]).flatten(1)
 
 
 def _side(share: float, height: int, width: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gtn_bench.data import Dataset
 from gtn_bench.perturbations import PERTURBATIONS, Perturbation
 
 EXAMPLES: list[Perturbation] = [
@@ -14,7 +15,9 @@ EXAMPLES: list[Perturbation] = [
     PERTURBATIONS["apgd"](beta=0.3, steps=4, norm="l2", loss="dlr", targets=2),
     PERTURBATIONS["square"](beta=0.1, queries=20),
     PERTURBATIONS["square"](beta=0.5, queries=20, norm="l2"),
-    PERTURBATIONS["lbfgs"](beta=2.0),
+    PERTURBATIONS["strong"](beta=0.1, runs=3, steps=3, queries=20),
+    PERTURBATIONS["strong"](beta=0.5, runs=4, steps=2, queries=20, norm="l2"),
+    PERTURBATIONS["lbfgs"](beta=1.5),
     PERTURBATIONS["lbfgs"](beta=3.0, target="next"),
     PERTURBATIONS["lbfgs-penalty"](beta=1.0, steps=3),
     PERTURBATIONS["lbfgs-penalty"](beta=1.0, steps=3, step="gradient"),
@@ -37,3 +40,9 @@ EXAMPLES: list[Perturbation] = [
     PERTURBATIONS["foolbox"](attack="LinfPGD", beta_parameter="epsilon", beta=0.1, params={"steps": 3}),
     PERTURBATIONS["torchattacks"](attack="PGD", beta_parameter="eps", beta=0.1, params={"alpha": 0.05, "steps": 3}),
 ]
+
+
+def check_and_try(attack: Perturbation, dataset: Dataset) -> None:
+    """Check an attack as the planner does, then try it as a run does."""
+    attack.check(dataset)
+    attack.try_out(dataset)
