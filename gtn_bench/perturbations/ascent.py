@@ -116,74 +116,84 @@ def ascend(
     norm: type[Linf] | type[L2],
     epsilon: float | None,
     loss: Loss,
+    truth: Tensor | None = None,
 ) -> Tensor:
     """Iterate ``x_adv <- clip(x + project(x_adv + step_size * steepest(grad) - x))`` from `start`.
 
-    Args:
-        classifier: The classifier under attack.
-        x: Images (N, C, H, W) in [0, 1].
-        y: Labels (N,).
-        start: Images (N, C, H, W) to start from.
-        steps: Number of steps.
-        step_size: Norm of each step, in pixel values; negative to minimize the loss.
-        norm: The norm of steps and projection.
-        epsilon: Radius of the ball; None for no projection but the clipping to [0, 1].
-        loss: The loss.
-
-    Returns:
-        Images (N, C, H, W) in [0, 1].
-    """
-    x_adv = start.clamp(0, 1)
-    for _ in range(steps):
-        gradient = classifier.loss_gradient(x_adv, y, loss)
-        x_adv = stepped(x, x_adv, gradient, step_size=step_size, norm=norm, epsilon=epsilon)
-    return x_adv
-
-
-def ascend_until_fooled(
-    classifier: Classifier,
-    x: Tensor,
-    y: Tensor,
-    *,
-    truth: Tensor,
-    start: Tensor,
-    steps: int,
-    step_size: float,
-    norm: type[Linf] | type[L2],
-    epsilon: float | None,
-    loss: Loss,
-) -> Tensor:
-    """Iterate as `ascend` does, and stop each image at its first misclassified iterate, `start` included.
+    Images whose iterates repeat leave the batch where the last step would leave them. This saves the other steps of the
+    cycle, and changes nothing but rounding. Source: https://arxiv.org/abs/2503.19347.
 
     Args:
         classifier: The classifier under attack.
         x: Images (N, C, H, W) in [0, 1].
         y: Labels (N,) of the loss.
-        truth: True labels (N,). An iterate is misclassified if the prediction is another one.
         start: Images (N, C, H, W) to start from.
         steps: Largest number of steps.
         step_size: Norm of each step, in pixel values; negative to minimize the loss.
         norm: The norm of steps and projection.
         epsilon: Radius of the ball; None for no projection but the clipping to [0, 1].
         loss: The loss.
+        truth: True labels (N,) to stop each image at its first misclassified iterate, `start` included; None to take
+            all steps.
 
     Returns:
-        Images (N, C, H, W) in [0, 1]: the first misclassified iterates, or the last ones.
+        Images (N, C, H, W) in [0, 1]: the last iterates, or those at which images stopped.
     """
     import torch
 
     x_adv = start.clamp(0, 1)
-    result, rows = x_adv.clone(), torch.arange(len(x), device=x.device)
-    for _ in range(steps):
-        logits, _, gradient = differentiate(classifier, x_adv, lambda logits: loss(logits, y[rows]))  # noqa: B023
-        left = logits.argmax(dim=1) == truth[rows]
-        result[rows[~left]] = x_adv[~left]
-        rows = rows[left]
+    result, rows, cycle = x_adv.clone(), torch.arange(len(x), device=x.device), Cycle()
+    for left in range(steps, 0, -1):
+        if not classifier.in_order and (ended := cycle.ended(x_adv, left)) is not None:
+            result[rows[ended]] = x_adv[ended]
+            rows, x_adv = rows[~ended], x_adv[~ended]
+            cycle.keep(~ended)
         if not len(rows):
             return result
-        x_adv = stepped(x[rows], x_adv[left], gradient[left], step_size=step_size, norm=norm, epsilon=epsilon)
+        if truth is None:
+            gradient = classifier.loss_gradient(x_adv, y[rows], loss)
+        else:
+            logits, _, gradient = differentiate(classifier, x_adv, lambda logits: loss(logits, y[rows]))  # noqa: B023
+            missed = logits.argmax(dim=1) == truth[rows]
+            if not missed.all():
+                result[rows[~missed]] = x_adv[~missed]
+                rows, x_adv, gradient = rows[missed], x_adv[missed], gradient[missed]
+                cycle.keep(missed)
+        x_adv = stepped(x[rows], x_adv, gradient, step_size=step_size, norm=norm, epsilon=epsilon)
     result[rows] = x_adv
     return result
+
+
+class Cycle:
+    """The iterates of two and of four steps ago, which an iteration with a cycle of 1, 2 or 4 steps reaches again.
+
+    The next iterate depends on the last one alone. Sign steps of one size often alternate between two images.
+    """
+
+    def __init__(self) -> None:
+        self.past: list[Tensor] = []
+
+    def ended(self, x_adv: Tensor, left: int) -> Tensor | None:
+        """Return which images are where the last step will leave them; None if no image is known to be.
+
+        Args:
+            x_adv: The iterates (n, C, H, W).
+            left: Number of steps that are left.
+        """
+        if left % 2:
+            return None
+        periods = self.past if left % 4 == 0 else self.past[-1:]
+        self.past = [*self.past[-1:], x_adv]
+        ended = sum((x_adv == past).flatten(1).all(dim=1) for past in periods)
+        return ended.bool() if periods and ended.any() else None  # type: ignore[union-attr]
+
+    def keep(self, rows: Tensor) -> None:
+        """Forget all other images.
+
+        Args:
+            rows: Mask (n,).
+        """
+        self.past = [past[rows] for past in self.past]
 
 
 def stepped(

@@ -13,7 +13,7 @@ from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.threat import Norm, Threat
 from gtn_bench.data.base import Dataset
 from gtn_bench.inference.losses import LOSSES, LossName
-from gtn_bench.perturbations.ascent import Keep, Linf, ascend, ascend_until_fooled, check_classes, check_loss
+from gtn_bench.perturbations.ascent import Keep, Linf, ascend, check_classes, check_loss
 from gtn_bench.perturbations.base import Size
 from gtn_bench.perturbations.targets import Targeted
 
@@ -71,7 +71,7 @@ class FGSM(Targeted):
         return Threat("linf", self.epsilon if self.random_start else min(largest, self.epsilon))
 
     @property
-    def linf_sizes(self) -> Mapping[str, Size]:
+    def pixel_sizes(self) -> Mapping[str, Size]:
         radius = {} if self.epsilon is None else {"epsilon": Size("linf radius", self.epsilon)}
         return {"beta": Size("step size", self.beta), **radius}
 
@@ -129,18 +129,6 @@ class FGSM(Targeted):
         if self.random_start and self.epsilon is not None:
             start = x + Linf.sample(x, seeds, self.epsilon)
         labels, step_size = self.labels(classifier, x, y, seeds), -self.beta if self.targeted else self.beta
-        loss = LOSSES[self.loss]
-        if self.keep == "best":
-            return ascend_until_fooled(
-                *(classifier, x, labels),
-                truth=y,
-                start=start,
-                steps=self.steps,
-                step_size=step_size,
-                norm=Linf,
-                epsilon=self.epsilon,
-                loss=loss,
-            )
         return ascend(
             *(classifier, x, labels),
             start=start,
@@ -148,5 +136,6 @@ class FGSM(Targeted):
             step_size=step_size,
             norm=Linf,
             epsilon=self.epsilon,
-            loss=loss,
+            loss=LOSSES[self.loss],
+            truth=y if self.keep == "best" else None,
         )

@@ -10,7 +10,7 @@ from gtn_bench.config.description import PositiveFloat, PositiveInt
 from gtn_bench.config.threat import Norm, Threat
 from gtn_bench.data.base import Dataset
 from gtn_bench.inference.losses import LOSSES, LossName
-from gtn_bench.perturbations.ascent import NORMS, Keep, ascend, ascend_until_fooled, check_classes, check_loss
+from gtn_bench.perturbations.ascent import NORMS, Keep, ascend, check_classes, check_loss
 from gtn_bench.perturbations.targets import Targeted
 
 if TYPE_CHECKING:
@@ -99,18 +99,6 @@ class PGD(Targeted):
         norm, step_size = NORMS[self.norm], self.relative_step_size * self.beta
         start = x + norm.sample(x, seeds, self.beta) if self.random_start else x
         labels, step_size = self.labels(classifier, x, y, seeds), -step_size if self.targeted else step_size
-        loss = LOSSES[self.loss]
-        if self.keep == "best":
-            return ascend_until_fooled(
-                *(classifier, x, labels),
-                truth=y,
-                start=start,
-                steps=self.steps,
-                step_size=step_size,
-                norm=norm,
-                epsilon=self.beta,
-                loss=loss,
-            )
         return ascend(
             *(classifier, x, labels),
             start=start,
@@ -118,5 +106,6 @@ class PGD(Targeted):
             step_size=step_size,
             norm=norm,
             epsilon=self.beta,
-            loss=loss,
+            loss=LOSSES[self.loss],
+            truth=y if self.keep == "best" else None,
         )

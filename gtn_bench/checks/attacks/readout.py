@@ -94,6 +94,7 @@ def replaced(
         A classifier with the new readout, and with its own counts of passes.
     """
     changed, queried = _twin(classifier), list[Tensor]()
+    changed.recorded = True
 
     def before(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         queried[:] = [inputs[0].detach()]

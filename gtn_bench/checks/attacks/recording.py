@@ -105,9 +105,11 @@ def recording(classifier: Classifier, recorder: Recorder) -> Iterator[None]:
         recorder: The recorder.
     """
     handle = classifier.register_forward_hook(recorder)
+    classifier.recorded = True
     try:
         yield
     finally:
+        classifier.recorded = False
         handle.remove()
 
 
