@@ -17,6 +17,7 @@ from gtn_bench import __version__, console
 from gtn_bench.config.errors import ConfigError, RunError
 from gtn_bench.config.paths import user_path
 from gtn_bench.store.progress import reporting_to
+from gtn_bench.usage import UnusableCommand, line_about
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +109,12 @@ def main() -> None:
     """
     try:
         with console.bar_for_long_work() as report, reporting_to(report):
-            app()
+            sys.exit(app(prog_name="gtn-bench", standalone_mode=False))
+    except UnusableCommand as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # typer has printed the help
+            sys.exit(2)
+        console.complain(line_about(error, sys.argv[1:]), "error:")
+        sys.exit(2)
     except ConfigError as error:
         for line in str(error).splitlines():
             console.complain(line, "error:")
@@ -116,7 +122,7 @@ def main() -> None:
     except RunError as error:
         console.complain(str(error), "failed:")
         sys.exit(1)
-    except (KeyboardInterrupt, SystemExit) as stop:
+    except (KeyboardInterrupt, typer.Abort, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != 130:  # typer's code for an interruption
             raise
         console.complain("Interrupted. Finished work is cached; rerun the same command to resume.")

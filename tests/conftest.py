@@ -12,6 +12,7 @@ import torch
 from helpers.suites import TINY
 from torch import Tensor, nn
 
+from gtn_bench.config import own_names
 from gtn_bench.data.digits import Digits
 from gtn_bench.inference.classifier import Classifier
 from gtn_bench.models import ARCHITECTURES
@@ -29,6 +30,12 @@ def seeded() -> None:
 def _one_thread() -> None:
     """Use one thread in all tests and fixtures: the bits of a teacher depend on the number of threads."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no message depend on the plug-ins that the tests before it loaded."""
+    monkeypatch.setattr(own_names, "LOADED", [])
 
 
 @pytest.fixture

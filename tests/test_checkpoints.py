@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.messages import OWN
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -940,7 +941,7 @@ BAD_OWN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "unknown": (
         {"architecture": "smal"},
         {"architectures": None},
-        "modes[0].architecture: unknown architecture 'smal'; did you mean 'small'?",
+        "modes[0].architecture: unknown architecture 'smal'; did you mean 'small'?" + OWN["architecture"],
     ),
     "unknown field": (
         {"architecture": {"name": "small", "stm": "cifar"}},

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.messages import OWN
 from helpers.suites import TINY
 
 from gtn_bench import cli
@@ -61,15 +62,15 @@ def test_run_with_failed_cells_exits_with_1(
         (["teach", "base_lrger"], "error: unknown teacher 'base_lrger'; did you mean 'base_larger'?"),
         (["retrain", "nothing"], "error: teacher 'trained': no teaching set 'nothing'"),
         (["retrain", "a/b.safetensors"], "error: teacher 'trained': a/b.safetensors: no such file"),
-        (["list", "attacks"], "Invalid value for 'KIND'"),
-        (["list", "learners"], "Invalid value for 'KIND'"),
+        (["list", "attacks"], "error: KIND expects one of datasets, teachers, architectures,"),
+        (["list", "learners"], "got 'learners'; did you mean 'teachers'? See gtn-bench list --help"),
         (["run", "demo", "--limit", "0"], "error: --limit expects a number of images or a share of them"),
         (["run", "demo", "--limit", "120%"], "such as 100 or 10%, got '120%'"),
         (
             ["run", "demo", "--architecture", "lineer"],
             "architectures: has no 'lineer'; did you mean 'linear'?",
         ),
-        (["frobnicate"], "No such command 'frobnicate'"),
+        (["frobnicate"], "error: no command 'frobnicate'; known: demo, doctor,"),
     ],
 )
 def test_invalid_usage_exits_with_2(
@@ -85,7 +86,11 @@ def test_an_invalid_suite_is_refused_with_one_line_before_training(
     monkeypatch.setattr("gtn_bench.execution.runner.run", lambda *_, **__: pytest.fail("trained"))
     tiny.write_text(TINY.replace("name: blur", "name: blurr"))
     assert call(monkeypatch, "run", str(tiny)) == 2
-    expected = "error: tiny.yaml: perturbations[3].name: unknown perturbation 'blurr'; did you mean 'blur'?\n"
+    expected = (
+        "error: tiny.yaml: perturbations[3].name: unknown perturbation 'blurr'; did you mean 'blur'?"
+        + OWN["perturbation"]
+        + "\n"
+    )
     assert capsys.readouterr().err == expected
 
 

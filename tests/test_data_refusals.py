@@ -131,6 +131,18 @@ REFUSED: dict[str, tuple[Callable[[], Fields], str]] = {
         lambda: npz(X.astype(np.int64)),
         "@/a.npz: holds int64 pixels from 0 to 255; save them as uint8: images.astype('uint8')",
     ),
+    **{
+        f"zeros and ones, {kind}": (
+            lambda kind=kind: npz((X % 2).astype(kind)),  # type: ignore[misc]
+            f"@/a.npz: holds {kind} pixels from 0 to 1; if 1 is white, save them as float32: images.astype('float32')",
+        )
+        for kind in ("int64", "int32", "uint16")
+    },
+    "few levels": (
+        lambda: npz((X % 17).astype(np.int64)),
+        "@/a.npz: holds int64 pixels from 0 to 16; save them as uint8 if 255 is white, else divide them by the level "
+        "of white and save them as float32",
+    ),
     "int8": (
         lambda: npz(X.astype(np.int8)),
         "@/a.npz: holds int8 pixels from -128 to 127; save them as uint8, or as float32 from 0 to 1",
@@ -197,6 +209,19 @@ REFUSED: dict[str, tuple[Callable[[], Fields], str]] = {
     "neither": (
         lambda: npz(np.repeat(X, 3, 1)),
         "@/a.npz: images of shape (8, 9, 6, 5) can be NCHW or NHWC; set layout to what they are",
+    ),
+    "NHWC as NCHW": (
+        lambda: npz(X.transpose(0, 2, 3, 1), layout="NCHW", mean=[0.5] * 3, std=[0.2] * 3),
+        "@/a.npz: images of shape (8, 6, 5, 3) have 6 channels in the layout NCHW; did you mean layout NHWC, with 3?",
+    ),
+    "NCHW as NHWC": (
+        lambda: npz(X, layout="NHWC", mean=[0.5] * 3, std=[0.2] * 3),
+        "@/a.npz: images of shape (8, 3, 6, 5) have 5 channels in the layout NHWC; did you mean layout NCHW, with 3?",
+    ),
+    "a wrong layout that can be right": (
+        lambda: npz(X[:, :, :, :4].transpose(0, 3, 2, 1), layout="NCHW", std=[0.2] * 3),
+        "std expects one number for each of 4 channels, got [0.2, 0.2, 0.2]; images of 4 x 6 x 3 may have another "
+        "layout than the one that is set",
     ),
     "two shapes": (
         lambda: {**npz(), "train": npz(X[:, :, 1:], name="b.npz")["test"]},

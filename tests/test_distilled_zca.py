@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from helpers.distilled import Y
 from torch import nn
 from torch.nn import functional as F
 
+from gtn_bench.config.errors import ConfigError
 from gtn_bench.data.base import Split
 from gtn_bench.data.digits import Digits
 from gtn_bench.inference.classifier import Classifier
@@ -196,3 +198,30 @@ def test_the_fit_is_shared_by_the_learners_of_a_process_and_deterministic() -> N
     assert again is not first and torch.equal(again.matrix, first.matrix)
     backwards = Split(one.levels.flip(0), one.labels, one.white)  # whose sums are the same
     assert all(map(torch.equal, zca.fit(backwards, 0.1, (1.0, 1.0, 1.0)), first))
+
+
+def _scaled(x: torch.Tensor) -> torch.Tensor:
+    return (x - Digits.mean[0]) / Digits.std[0]
+
+
+def _class_means(x: torch.Tensor) -> torch.Tensor:
+    y = SPLITS["train"][:][1]
+    return torch.stack([x[y == label].mean(0) for label in range(10)])
+
+
+@pytest.mark.parametrize("summary", [lambda x: x[:100], _class_means], ids=["images", "class means"])
+def test_normalized_images_are_not_taken_for_whitened_ones(tmp_path: Path, summary: Any) -> None:
+    train, digits = SPLITS["train"], Digits()
+    x = train[:][0]
+    whitened = whiten(x, zca.fit(train, 1.0, (1.0,))).float()
+    mode = {"units": "zca", "zca_epsilon": 1.0, "steps": 1, "images_per_class": 10}
+    for images, is_right in ((whitened, True), (1.2 * whitened, True), (_scaled(x), False)):
+        found = summary(images)
+        torch.save(found, tmp_path / "set.pt")
+        distilled = Distilled(**{**mode, "file": tmp_path / "set.pt", "images_per_class": len(found) // 10})
+        network = distilled.network(ARCHITECTURES["linear"](), digits, 0)
+        if is_right:
+            assert distilled(network, digits, train, None, seed=0)
+            continue
+        with pytest.raises(ConfigError, match=r"set.pt holds numbers that are not 'zca': .*; did you mean 'units: nor"):
+            distilled(network, digits, train, None, seed=0)

@@ -216,6 +216,49 @@ BAD: list[tuple[str, str]] = [  # entry, message
         for name in ("torchattacks.PGD", "foolbox.LinfPGD", "art.FastGradientMethod", "foolbox.LInfFMNAttack")
     ),
     (
+        "{name: noise, beta: [0.1, 25]}",
+        ".beta: a standard deviation of 25 exceeds the range of pixel values, 0 to 1; did you mean 25/255?",
+    ),
+    (
+        "{name: brightness, beta: [64]}",
+        ".beta: a shift of 64 exceeds the range of pixel values, 0 to 1; did you mean 64/255?",
+    ),
+    *(
+        (
+            f"{{name: {name}, beta: [128]}}",
+            ".beta: a l2 radius of 128 exceeds the distance from black to white of images of 1 x 8 x 8, 8; "
+            "did you mean 128/255?",
+        )
+        for name in (
+            *("pgd, norm: l2", "apgd, norm: l2", "square, norm: l2", "lbfgs", "lbfgs, target: next"),
+            *("torchattacks.PGDL2", "torchattacks.CW", "foolbox.L2PGD", "foolbox.L2DeepFoolAttack"),
+            "art.ProjectedGradientDescentPyTorch, params: {norm: 2, max_iter: 2}",
+        )
+    ),
+    (
+        "{name: pgd, norm: l2, beta: [4, 128], search: minimal}",
+        ".beta: a l2 radius of 128 exceeds the distance from black to white of images of 1 x 8 x 8, 8; "
+        "did you mean 128/255?",
+    ),
+    (
+        "{name: pgd, norm: l2, beta: [8.5]}",
+        ".beta: a l2 radius of 8.5 exceeds the distance from black to white of images of 1 x 8 x 8, 8",
+    ),
+    (
+        "{name: torchattacks.PGDL2, beta: [1], params: {alpha: 51}}",
+        ".params.alpha: a step size of 51 exceeds the distance from black to white of images of 1 x 8 x 8, 8; "
+        "did you mean 51/255?",
+    ),
+    (
+        "{name: foolbox.L1PGD, beta: [2000]}",
+        ".beta: a l1 radius of 2000 exceeds the distance from black to white of images of 1 x 8 x 8, 64; "
+        "did you mean 2000/255?",
+    ),
+    (
+        "{name: foolbox.L0FMNAttack, beta: [200]}",
+        ".beta: a l0 radius of 200 exceeds the number of values of images of 1 x 8 x 8, 64",
+    ),
+    (
         "{name: torchattacks.PGD, beta: [0.1], params: {alpha: 2}}",
         ".params.alpha: a step size of 2 exceeds the range of pixel values, 0 to 1; did you mean 2/255?",
     ),
@@ -248,6 +291,16 @@ def test_wrong_strengths_are_found_before_training(text: str, message: str) -> N
             "expects at most 2.66, or 8/255 with units: pixel",
         ),
         (
+            "{name: noise, beta: [8]}",
+            ".beta: a standard deviation of 8 normalized units is 3.01 in pixel values, which exceeds their range, 0 "
+            "to 1; expects at most 2.66, or 8/255 with units: pixel",
+        ),
+        (
+            "{name: pgd, norm: l2, beta: [25]}",
+            ".beta: a l2 radius of 25 standard deviations is 9.4 in pixel values, which exceeds the distance from "
+            "black to white of images of 1 x 8 x 8, 8; expects at most 21.3, or 25/255 with units: pixel",
+        ),
+        (
             "{name: pgd, beta: [4.5]}",
             ".beta: a linf radius of 4.5 standard deviations is 1.69 in pixel values, which exceeds their range, 0 to 1"
             "; expects at most 2.66",
@@ -270,10 +323,12 @@ def test_normalized_strengths_are_compared_in_pixel_values(text: str, message: s
     "text",
     [
         "{name: pgd, beta: [1]}",
-        "{name: pgd, beta: [1.0, 255/255]}".replace("1.0, ", ""),
+        "{name: pgd, beta: [255/255]}",
         "{name: pgd, norm: l2, beta: [8]}",
         "{name: fgsm, steps: 30, beta: [0.3]}",  # the ball of radius 9 contains all images
-        "{name: noise, beta: [8]}",
+        "{name: noise, beta: [1]}",
+        "{name: brightness, beta: [1]}",
+        "{name: rotation, beta: [90]}",
         "{name: blur, beta: [8]}",
         "{name: lbfgs, beta: [8]}",
         "{name: lbfgs-penalty, beta: [200], step: gradient, step_size: 5}",
@@ -283,7 +338,7 @@ def test_normalized_strengths_are_compared_in_pixel_values(text: str, message: s
         "{name: art.PixelAttack, beta: [8], params: {max_iter: 2}}",
     ],
 )
-def test_what_is_no_linf_radius_may_exceed_one(text: str) -> None:
+def test_strengths_up_to_the_distance_from_black_to_white_are_accepted(text: str) -> None:
     assert gtn_bench.plan(suite.parse(entry(text))).cells
 
 
@@ -299,15 +354,19 @@ def test_a_radius_above_one_is_found_beside_other_problems() -> None:
 
 
 @pytest.mark.parametrize("name", PERTURBATIONS)
-def test_sizes_in_the_maximum_norm_are_fields(name: str) -> None:
+def test_sizes_in_pixel_values_are_fields(name: str) -> None:
     cls = PERTURBATIONS[name]
     fields = {"steps": 2} if name == "fgsm" else {}
     if name in ("art", "foolbox", "torchattacks"):
         fields = {"attack": {"art": "BasicIterativeMethod", "foolbox": "LinfPGD", "torchattacks": "PGD"}[name]}  # type: ignore[dict-item]
     one = cls(beta=0.5, **fields)
-    sizes = one.linf_sizes
+    sizes = one.pixel_sizes
     assert set(sizes) <= {"beta", "epsilon", "step_size", "params.alpha", "params.eps_step"}
-    assert ("beta" in sizes) == (name in ("fgsm", "pgd", "apgd", "square", "art", "foolbox", "torchattacks"))
+    lengths = (
+        *("fgsm", "pgd", "apgd", "square", "strong", "lbfgs", "noise", "brightness"),
+        *("art", "foolbox", "torchattacks"),
+    )
+    assert ("beta" in sizes) == (name in lengths)
 
 
 def test_schema_accepts_fractions_where_numbers_are() -> None:

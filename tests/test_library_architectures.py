@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 import torch
 import yaml
+from helpers.messages import OWN
 from helpers.runs import run
 from helpers.suites import TINY
 from torch import nn
@@ -208,7 +209,8 @@ TORCHVISION_ERRORS = {
     ),
     "library forgotten": (
         "resnet50",
-        "architectures[0].name: unknown architecture 'resnet50'; did you mean 'torchvision.resnet50'?",
+        "architectures[0].name: unknown architecture 'resnet50'; did you mean 'torchvision.resnet50'?"
+        + OWN["architecture"],
     ),
     "model forgotten": (
         "torchvision",

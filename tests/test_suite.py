@@ -10,6 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from helpers.messages import OWN
 from helpers.suites import TINY
 
 from gtn_bench.config import renamed, suite
@@ -148,7 +149,7 @@ ERRORS = {
     "unknown data set": (
         "dataset: digits",
         "dataset: digit",
-        "dataset.name: unknown dataset 'digit'; did you mean 'digits'?",
+        "dataset.name: unknown dataset 'digit'; did you mean 'digits'?" + OWN["dataset"],
     ),
     "label for the data set": (
         "dataset: digits",
@@ -158,19 +159,19 @@ ERRORS = {
     "unknown architecture": (
         "architectures: [linear]",
         "architectures: [linaer]",
-        "architectures[0].name: unknown architecture 'linaer'; did you mean 'linear'?",
+        "architectures[0].name: unknown architecture 'linaer'; did you mean 'linear'?" + OWN["architecture"],
     ),
-    "unknown mode": ("  - gtn\n", "  - gan\n", "modes[1].name: unknown mode 'gan'; did you mean 'gtn'?"),
+    "unknown mode": ("  - gtn\n", "  - gan\n", "modes[1].name: unknown mode 'gan'; did you mean 'gtn'?" + OWN["mode"]),
     "unknown perturbation": (
         "name: fgsm",
         "name: fgms",
-        "perturbations[0].name: unknown perturbation 'fgms'; did you mean 'fgsm'?",
+        "perturbations[0].name: unknown perturbation 'fgms'; did you mean 'fgsm'?" + OWN["perturbation"],
     ),
     "unknown teacher": ("name: cgtn", "name: cgnt", "teachers[0].name: unknown teacher 'cgnt'; did you mean 'cgtn'?"),
     "unknown architecture of a teacher": (
         "architecture: linear",
         "architecture: lineal",
-        "teachers[0].architecture: unknown architecture 'lineal'; did you mean 'linear'?",
+        "teachers[0].architecture: unknown architecture 'lineal'; did you mean 'linear'?" + OWN["architecture"],
     ),
     "unknown field": (
         "steps: 2, samples: 20, beta: [0, 0.05]",
@@ -272,7 +273,7 @@ ERRORS = {
     "unknown control": (
         "seeds: [0, 1]",
         "controls: [random_labels]\nseeds: [0, 1]",
-        "controls[0].name: unknown mode 'random_labels'; did you mean 'random-labels'?",
+        "controls[0].name: unknown mode 'random_labels'; did you mean 'random-labels'?" + OWN["mode"],
     ),
     "more samples than test images": (
         "samples: 100",
@@ -394,11 +395,6 @@ ERRORS = {
         "name: fgsm, steps: 2",
         "name: foolbox.LinfPGD, params: {rel_stepsize: -0.1}",
         "perturbations[0]: attack 'foolbox.LinfPGD': 'rel_stepsize' expects a number of at least 0, got -0.1",
-    ),
-    "value that ART refuses": (
-        "name: fgsm, steps: 2",
-        "name: art.SquareAttack, params: {max_iter: 10, p_init: 1.5}",
-        "perturbations[0]: attack 'art.SquareAttack' refuses its parameters: ValueError: The argument p_init has to be either of type int or float and in range [0, 1].",
     ),
     "black-box attack of ART without a query budget": (
         "name: fgsm, steps: 2",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.messages import OWN
 from helpers.suites import TINY
 
 from gtn_bench import cli
@@ -82,18 +83,18 @@ def test_every_problem_is_reported_at_once_in_the_order_of_the_file(
         "name: needs this key, got 'nmae'",
         "acceptence: does not know this key; did you mean 'acceptance'?",
         "seeds[1]: expects an integer, got 'zero'",
-        "architectures[0].name: unknown architecture 'linaer'; did you mean 'linear'?",
+        "architectures[0].name: unknown architecture 'linaer'; did you mean 'linear'?" + OWN["architecture"],
         "architectures[1]: architecture 'base' halves its images 4 times and so needs at least 16x16 pixels, "
         "data set 'digits' has 8x8",
         "modes[0].epoch: 'vanilla' does not know this key; did you mean 'epochs'?",
         "modes[1].epochs: 'vanilla' expects an integer, got 'x'",
-        "modes[2].name: unknown mode 'gan'; did you mean 'gtn'?",
+        "modes[2].name: unknown mode 'gan'; did you mean 'gtn'?" + OWN["mode"],
         "modes[3].name: needs this key",
         "modes[4]: duplicate label 'vanilla'; give one of them another label",
         "modes[5].label: expects a letter or digit, then letters, digits, '.', '_', '+' or '-', got 'a b'",
         "modes[5].epochs: 'vanilla' expects a number greater than 0, got 0",
         "controls[0]: duplicate label 'more'; give one of them another label",
-        "perturbations[0].name: unknown perturbation 'fgms'; did you mean 'fgsm'?",
+        "perturbations[0].name: unknown perturbation 'fgms'; did you mean 'fgsm'?" + OWN["perturbation"],
         "perturbations[1].steps: 'fgsm' needs this key, got 'step'",
         "perturbations[1].beta: expects finite strengths of at least 0, got -1",
         "perturbations[2].beta: needs this key, got 'betas'",
@@ -116,11 +117,11 @@ ALONE = {
     ),
     "unknown mode beside vanilla": (
         [("  - {name: gtn, label: 2_gtn, inner_steps: 2}\n  - gtn\n", "  - gan\n")],
-        ["modes[0].name: unknown mode 'gan'; did you mean 'gtn'?"],
+        ["modes[0].name: unknown mode 'gan'; did you mean 'gtn'?" + OWN["mode"]],
     ),
     "unknown data set": (
         [("dataset: digits", "dataset: digit"), ("samples: 100", "samples: 100000"), ("[linear]", "[base]")],
-        ["dataset.name: unknown dataset 'digit'; did you mean 'digits'?"],
+        ["dataset.name: unknown dataset 'digit'; did you mean 'digits'?" + OWN["dataset"]],
     ),
     "misspelt label": (
         [("label: 2_gtn", "labl: 2_gtn")],

@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from gtn_bench.config import renamed
+from gtn_bench.config import own_names, renamed
 from gtn_bench.config.errors import ConfigError, did_you_mean, join, shown
 from gtn_bench.config.filepath import CONTENT
 from gtn_bench.config.numbers import fields_with_numbers
@@ -115,10 +115,6 @@ class Description(BaseModel):
         return {base.__module__ for base in bases - {Description}}
 
 
-# Why something that a plug-in file defines is in no table, by kind and name.
-UNREGISTERED: dict[tuple[str, str], str] = {}
-
-
 def lookup(table: Mapping[str, type[D]], kind: str, name: str) -> type[D]:
     """Return the class of a description by name.
 
@@ -136,23 +132,36 @@ def lookup(table: Mapping[str, type[D]], kind: str, name: str) -> type[D]:
     for entry in entry_points(group=f"gtn_bench.{kind}s", name=name):
         plugin: type[D] = entry.load()
         return plugin
-    if reason := UNREGISTERED.get((kind, name)):
+    if reason := own_names.UNREGISTERED.get((kind, name)):
         raise ConfigError(f"unknown {kind} '{name}': {reason}")
     if name in renamed.NAMES and renamed.NAMES[name] in table:
         raise ConfigError(f"unknown {kind} '{name}'; it is now called '{renamed.NAMES[name]}'")
-    raise ConfigError(f"unknown {kind} {shown(name)}{_similar(table, kind, name)}")
+    similar = _similar(table, kind, name)
+    raise ConfigError(f"unknown {kind} {shown(name)}{similar}{own_names.how_to_register(kind, name, similar)}")
 
 
 def _similar(table: Mapping[str, type[D]], kind: str, name: str) -> str:
-    """Return the suggestion for an unknown name: ``torchvision.resnet50`` for ``resnet50``."""
+    """Return the suggestion for an unknown name: ``torchvision.resnet50`` for ``resnet50``, ``ResNet50``, ``resnt50``.
+
+    A name of the table wins over the same one behind a dot.
+    """
     known = [*table, *plugin_names(kind)]
-    families = [family for family, cls in table.items() if cls.member_field]
-    if families and not difflib.get_close_matches(name, known, n=1, cutoff=0.8):
-        for family in families:
-            if name in table[family].members():
-                return f"; did you mean '{family}.{name}'?"
     _, dot, member = name.partition(".")
-    return did_you_mean(name, [*known, *(f"{family}.{member}" for family in families if dot)])
+    if dot or len(name) > 100:
+        families = [family for family, cls in table.items() if cls.member_field]
+        return did_you_mean(name, [*known, *(f"{family}.{member}" for family in families if dot)])
+    members = [(_folded(member), f"{family}.{member}") for family, cls in table.items() for member in cls.members()]
+    titles = dict(reversed(members)) | {_folded(title): title for title in known}
+    exact = titles.get(_folded(name))
+    # Short names resemble too many.
+    near = difflib.get_close_matches(_folded(name), titles, n=1, cutoff=0.8) if not exact and len(name) > 4 else []
+    found = exact or (titles[near[0]] if near else None)
+    return f"; did you mean '{found}'?" if found else did_you_mean(name, known)
+
+
+def _folded(name: str) -> str:
+    """Return a name without what spellings of it differ in: ``ResNet-50`` and ``resnet50`` are one."""
+    return "".join(char for char in name.casefold() if char.isalnum())
 
 
 def resolve_name(

@@ -126,6 +126,18 @@ class Dataset(Description):
         raise NotImplementedError
 
 
+def layout_hint(values: int, shape: tuple[int, int, int]) -> str:
+    """Return the suggestion that images have another layout, if a side has as many pixels as there are values.
+
+    Args:
+        values: Number of values that are given, one per channel.
+        shape: Channels, height, width of the images as they were read.
+    """
+    if values not in shape[1:]:
+        return ""
+    return f"; images of {' x '.join(map(str, shape))} may have another layout than the one that is set"
+
+
 def split_images(levels: Tensor, labels: Tensor, sizes: tuple[int, int, int], white: int) -> dict[SplitName, Split]:
     """Divide images into consecutive train, validation and test splits.
 

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from gtn_bench.config.description import PositiveInt
 from gtn_bench.config.errors import ConfigError, shown
-from gtn_bench.data.base import Dataset, Split, SplitName
+from gtn_bench.data.base import Dataset, Split, SplitName, layout_hint
 from gtn_bench.data.reading.class_numbers import class_names, count_classes, renumbering
 from gtn_bench.data.reading.decoded import Facts, Part, Role, facts_of, load
 from gtn_bench.data.reading.pixels import Layout
@@ -88,7 +88,10 @@ class Files(Dataset):
         for field in ("mean", "std"):
             stated: tuple[float, ...] | None = getattr(self, field)
             if stated is not None and len(stated) != channels:
-                raise ConfigError(f"{field} expects one number for each of {channels} channels, got {list(stated)}")
+                hint = layout_hint(len(stated), facts["test"].shape)
+                raise ConfigError(
+                    f"{field} expects one number for each of {channels} channels, got {list(stated)}{hint}"
+                )
         pixels = facts.get("train", facts["test"])
         std = self.std or pixels.std
         if not all(std):

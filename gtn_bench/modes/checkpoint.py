@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, WithJsonSchema, mod
 from gtn_bench.config.description import Description, PositiveFloat, PositiveInt, choose
 from gtn_bench.config.errors import ConfigError, listed
 from gtn_bench.config.filepath import SeedFile
-from gtn_bench.data.base import Dataset, Split
+from gtn_bench.data.base import Dataset, Split, layout_hint
 from gtn_bench.models import ARCHITECTURES, Architecture
 from gtn_bench.modes.base import Mode
 from gtn_bench.store.downloads import fetch
@@ -85,7 +85,7 @@ class Fixed(Mode):
             if values and len(values) not in (1, channels):
                 raise ConfigError(
                     f"mode '{self.name}' expects one {name}, or one per channel of data set '{dataset.name}' "
-                    f"({channels}), got {len(values)}"
+                    f"({channels}), got {len(values)}{layout_hint(len(values), dataset.input_shape)}"
                 )
 
     def normalized(self, network: nn.Module, dataset: Dataset) -> nn.Module:

@@ -178,6 +178,7 @@ class Distilled(TrainingMode):
         pixels: Callable[[Tensor], Tensor]
         if self.units == "zca":
             transform = zca.fit(split, self.zca_epsilon, self.std or (1.0,) * dataset.input_shape[0])
+            self._check_whitened(found.images, transform.pixels, dataset)
             zca.set_whitening(network, transform)
             pixels = transform.pixels
         else:
@@ -224,6 +225,16 @@ class Distilled(TrainingMode):
         if outside:
             hint = "; set 'mean' and 'std' if its code normalized with others" if units == "normalized" else ""
             warnings.warn(f"{self.file} {outside}; they are kept{hint}", UserWarning, stacklevel=3)
+
+    def _check_whitened(self, images: Tensor, pixels: Callable[[Tensor], Tensor], dataset: Dataset) -> None:
+        """Check that the images can be whitened. The whitening is fitted in a run, not when it is planned."""
+        from gtn_bench.modes.distillation import units as meanings
+
+        mean, std = (meanings.per_channel(values).to(images.device) for values in (dataset.mean, dataset.std))
+        try:
+            meanings.check_whitened(images.float(), pixels(images.float()), (mean, std))
+        except ValueError as error:
+            raise ConfigError(f"{self.file} {error}") from None
 
     def _check_training(self, found: DistilledSet) -> None:
         """Check that no field is set that has no effect on training from these files."""

@@ -306,6 +306,16 @@ def _mapping(option: str, text: str) -> dict[str, Any]:
         raise ConfigError(f"{option}: {error}") from None
 
 
+# What messages about data say, and what it is on the command line.
+_AS_OPTIONS = (
+    (r"\bset num_classes: (\d+)", r"pass --num-classes \1"),
+    (r"\bset num_classes\b", "pass --num-classes"),
+    (r"\bincrease num_classes\b", "increase --num-classes"),
+    (r"\bset layout to what they are", "pass --layout NCHW or --layout NHWC"),
+    (r"\bdid you mean layout\b", "did you mean --layout"),
+)
+
+
 def _dataset(text: str, layout: str | None, num_classes: int | None) -> Dataset:
     """Return the data set that ``--data`` names."""
     try:
@@ -315,5 +325,8 @@ def _dataset(text: str, layout: str | None, num_classes: int | None) -> Dataset:
         stated = {name: value for name, value in more.items() if value is not None}
         return choose(DATASETS, "dataset", {**_mapping("--data", text), **stated})
     except ConfigError as error:
-        lines = [line.removeprefix("data: ") for line in str(error).splitlines()]
+        message = str(error)
+        for said, option in _AS_OPTIONS:
+            message = re.sub(said, option, message)
+        lines = [line.removeprefix("data: ") for line in message.splitlines()]
         raise ConfigError("\n".join(f"--data: {line}" for line in lines)) from None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gtn_bench.config.errors import ConfigError, at_place
 from gtn_bench.config.suite import Suite
+from gtn_bench.config.threat import Norm
 from gtn_bench.data import Dataset
 from gtn_bench.models import Architecture
 from gtn_bench.modes.given import GivenArchitecture
 from gtn_bench.perturbations import Perturbation
-from gtn_bench.perturbations.base import SearchWith
+from gtn_bench.perturbations.searches import SearchWith
 from gtn_bench.planning.resolving import Resolved
 from gtn_bench.reference import protocol as reference
 from gtn_bench.reference.curves import check_overlay
@@ -80,11 +82,11 @@ def _check_own_architectures(suite: Suite, resolved: Resolved) -> Iterator[str]:
 def _check_perturbations(suite: Suite, dataset: Dataset, resolved: Resolved) -> Iterator[str]:
     for place, entry in zip(suite.places("perturbations"), suite.perturbations, strict=True):
         sweep = resolved.sweeps.get(place, [])
-        middle = len(sweep) // 2  # a library attack is tried once per sweep: at its middle strength
-        for perturbation in (*sweep[middle:], *sweep[:middle]):
+        for perturbation in sweep:
             yield from _problems(place, perturbation.check, dataset)
         if "units" not in suite.unread:
-            yield from _check_linf_sizes(place, sweep, dataset.pixel_scale if suite.units == "normalized" else None)
+            scale = dataset.pixel_scale if suite.units == "normalized" else None
+            yield from _check_sizes(place, sweep, dataset, scale)
         if (entry.samples or 0) > dataset.sizes[2]:
             yield f"{place}.samples: data set '{dataset.name}' has {dataset.sizes[2]} test images, got {entry.samples}"
         if entry.samples:
@@ -109,30 +111,46 @@ def _check_certifiers(suite: Suite, resolved: Resolved) -> Iterator[str]:
             yield f"{place}: certifier '{certifier.name}' needs an untargeted attack in an {expected} ball, got none"
 
 
-def _check_linf_sizes(place: str, sweep: Iterable[Perturbation], scale: float | None) -> Iterator[str]:
-    """Yield a line for each field of a sweep whose L-inf radius or step size exceeds 1 in pixel values.
+def _check_sizes(place: str, sweep: Iterable[Perturbation], dataset: Dataset, scale: float | None) -> Iterator[str]:
+    """Yield a line for each field of a sweep whose length exceeds the distance between a black and a white image.
 
     Args:
         place: The place of the sweep.
         sweep: The perturbation at each strength.
+        dataset: The data set.
         scale: The unit of the suite in pixel values, if it is normalized.
     """
     told = set()
+    values = math.prod(dataset.input_shape)
     for perturbation in sweep:
-        given = perturbation.linf_sizes
-        for field, (what, pixels) in perturbation.in_pixels(scale or 1.0).linf_sizes.items():
-            if pixels <= 1 + 1e-9 or field in told:
+        given = perturbation.pixel_sizes
+        for field, size in perturbation.in_pixels(scale or 1.0).pixel_sizes.items():
+            limit = size.limit(values)
+            if size.value <= limit * (1 + 1e-9) or field in told:
                 continue
             told.add(field)
             value = given[field].value
-            levels = f"{value:g}/255" if value <= 255 and value == int(value) else ""
-            text = f"a {what} of {value:g} exceeds the range of pixel values, 0 to 1"
+            whole = value == int(value) and size.norm != "l0" and value / 255 <= limit
+            levels = f"{value:g}/255" if whole else ""
+            whole_range = _range_of(size.norm, dataset, limit)
+            text = f"a {size.what} of {value:g} exceeds {whole_range}"
             hint = f"; did you mean {levels}?" if levels else ""
-            if scale is not None and value != pixels:
-                text = f"a {what} of {value:g} standard deviations is {pixels:.3g} in pixel values, which exceeds "
-                text += f"their range, 0 to 1; expects at most {1 / scale:.3g}"
+            if scale is not None and value != size.value:
+                unit = "normalized units" if "deviation" in size.what else "standard deviations"
+                text = f"a {size.what} of {value:g} {unit} is {size.value:.3g} in pixel values, which exceeds "
+                text += whole_range.replace("the range of pixel values", "their range")
+                text += f"; expects at most {limit / scale:.3g}"
                 hint = f", or {levels} with units: pixel" if levels else ""
             yield f"{place}.{field}: {text}{hint}"
+
+
+def _range_of(norm: Norm, dataset: Dataset, limit: float) -> str:
+    shape = " x ".join(map(str, dataset.input_shape))
+    if norm == "linf":
+        return "the range of pixel values, 0 to 1"
+    if norm == "l0":
+        return f"the number of values of images of {shape}, {limit:g}"
+    return f"the distance from black to white of images of {shape}, {limit:.4g}"
 
 
 def _check_reference(suite: Suite, dataset: Dataset, resolved: Resolved) -> Iterator[str]:

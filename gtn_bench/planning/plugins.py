@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from gtn_bench.config.description import UNREGISTERED, Description
+from gtn_bench.config import own_names
+from gtn_bench.config.description import Description
 from gtn_bench.config.errors import ConfigError
+from gtn_bench.config.own_names import DECORATORS, UNREGISTERED
 from gtn_bench.config.paths import user_path
 from gtn_bench.models import ARCHITECTURES
 from gtn_bench.models.from_function import architecture_from
+from gtn_bench.perturbations import PERTURBATIONS
 from gtn_bench.planning.catalog import TABLES
 
 _loaded: dict[str, ModuleType] = {}  # by absolute path
@@ -59,7 +64,9 @@ def load_plugin(path: str) -> ModuleType:
         raise ConfigError(f"{who}{f', line {line}' if line else ''}: {reason}") from None
     register(module)
     _register_networks(module)
+    _note_undecorated(module, path)
     _loaded[str(file)] = module
+    own_names.LOADED.append(str(file))
     return module
 
 
@@ -93,22 +100,48 @@ def _register_networks(module: ModuleType) -> None:
     torch = sys.modules.get("torch")
     for name, cls in vars(module).items():
         is_network = torch and isinstance(cls, type) and issubclass(cls, torch.nn.Module)
-        if is_network and _is_local(cls, module) and name == cls.__name__ and not _is_built(cls):
+        if is_network and _is_local(cls, module) and name == cls.__name__ and not _registered_as(cls):
             try:
                 architecture_from(cls, name)
             except ConfigError as error:  # the name is taken, or a parameter has neither a type nor a default
                 UNREGISTERED["architecture", name] = str(error)
 
 
-def _is_local(cls: type, module: ModuleType) -> bool:
-    """Check that a class is defined in a plug-in's file, or in a module beside it."""
+def _note_undecorated(module: ModuleType, path: str) -> None:
+    """Note which functions and classes of a module no suite can name, because no decorator registers them."""
+    for name, value in vars(module).items():
+        is_code = inspect.isfunction(value) or isinstance(value, type)
+        if not is_code or not _is_local(value, module) or _is_description(value):
+            continue
+        if title := _registered_as(value):
+            UNREGISTERED.update(
+                dict.fromkeys(((kind, name) for kind in DECORATORS), f"plug-in {path} calls it '{title}'")
+            )
+            continue
+        what = "class" if isinstance(value, type) else "function"
+        for kind, decorator in DECORATORS.items():
+            reason = f"plug-in {path} defines a {what} of this name without a decorator; write {decorator} above it"
+            if kind == "perturbation" and isinstance(value, type):
+                reason = f"plug-in {path} defines a class of this name; {decorator} expects a function of "
+                reason += "(model, x, y, beta)"
+            UNREGISTERED.setdefault((kind, name), reason)
+
+
+def _is_description(value: object) -> bool:
+    """Check that a value is a class of descriptions that its table lists."""
+    return isinstance(value, type) and issubclass(value, Description) and "name" in vars(value)
+
+
+def _is_local(cls: Any, module: ModuleType) -> bool:
+    """Check that a function or class is defined in a plug-in's file, or in a module beside it."""
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     return file is not None and Path(file).parent == Path(str(module.__file__)).parent
 
 
-def _is_built(cls: type) -> bool:
-    """Check that a decorator has registered a class already."""
-    return any(getattr(known, "function", None) is cls for known in ARCHITECTURES.values())
+def _registered_as(value: object) -> str | None:
+    """Return the name under which a decorator has registered a function or class; None if none has."""
+    known = (*ARCHITECTURES.items(), *PERTURBATIONS.items())
+    return next((title for title, cls in known if getattr(cls, "function", None) is value), None)
 
 
 def _root(cls: type[Description]) -> type[Description]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gtn_bench.analysis import results
 from gtn_bench.analysis.results import RERUN
 from gtn_bench.config.errors import ConfigError, did_you_mean, listed, shown
+from gtn_bench.config.keywords import names_keywords
 from gtn_bench.config.paths import user_path
 from gtn_bench.reporting import tables
 from gtn_bench.reporting.drawing import draw_curves, draw_overview
@@ -80,6 +81,7 @@ class Results(results.Results):
         return [*parts, f'<img alt="Accuracy over beta" style="{style}" src="{source}"/>']
 
 
+@names_keywords
 def open(folder: str | os.PathLike[str]) -> Results:
     """Open the results of a run.
 

@@ -11,6 +11,7 @@ import jinja2
 from gtn_bench.analysis.acceptance import acceptance, pooled_or_all
 from gtn_bench.analysis.curves import Bands
 from gtn_bench.analysis.results import Results
+from gtn_bench.config.keywords import names_keywords
 from gtn_bench.config.labels import ACCEPTED
 from gtn_bench.config.suite import load
 from gtn_bench.reference.curves import SOURCE
@@ -26,6 +27,7 @@ from gtn_bench.reporting.training import training_differences
 from gtn_bench.store.files import make_folder, write_atomically
 
 
+@names_keywords
 def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
     """Write `figures/` and `report.md` into the output folder of a run.
 

@@ -117,6 +117,13 @@ def _with_layout(images: Array, layout: Layout | None, who: str) -> Array:
         if first == last:
             raise ConfigError(f"{who}: images of shape {images.shape} can be NCHW or NHWC; set layout to what they are")
         layout = "NCHW" if first else "NHWC"
+    channels, other = images.shape[1::2] if layout == "NCHW" else images.shape[:0:-2]
+    if channels not in _CHANNELS and other in _CHANNELS:
+        opposite = "NHWC" if layout == "NCHW" else "NCHW"
+        raise ConfigError(
+            f"{who}: images of shape {images.shape} have {channels} channels in the layout {layout}; did you mean "
+            f"layout {opposite}, with {other}?"
+        )
     return images if layout == "NCHW" else images.transpose(0, 3, 1, 2)
 
 
@@ -148,6 +155,10 @@ def _convert(images: Array) -> str:
     """Return how to convert integers that are no bytes."""
     if images.min() < 0:
         return "save them as uint8, or as float32 from 0 to 1"
+    if images.max() <= 1:
+        return "if 1 is white, save them as float32: images.astype('float32')"
+    if images.max() <= 127:
+        return "save them as uint8 if 255 is white, else divide them by the level of white and save them as float32"
     if images.max() <= 255:
         return "save them as uint8: images.astype('uint8')"
     return "divide them by the level of white, such as 65535, and save them as float32"

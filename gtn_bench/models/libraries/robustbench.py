@@ -12,7 +12,7 @@ from pydantic import model_validator
 
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.data.base import Dataset
-from gtn_bench.models.libraries.base import LibraryArchitecture
+from gtn_bench.models.libraries.base import LibraryArchitecture, is_installed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,6 +42,14 @@ class RobustBenchModel(LibraryArchitecture):
     dataset: Benchmark = "cifar10"
     threat_model: Literal["Linf", "L2", "corruptions"] = "Linf"
 
+    @classmethod
+    def members(cls) -> Iterable[str]:
+        if not is_installed("robustbench"):
+            return ()
+        with contextlib.suppress(ConfigError):  # it cannot be imported
+            return _names()
+        return ()
+
     @model_validator(mode="after")
     def _on_this_leaderboard(self) -> Self:
         if self.model not in self._leaderboard(self.dataset, self.threat_model):
@@ -58,7 +66,7 @@ class RobustBenchModel(LibraryArchitecture):
         return self
 
     def known_models(self) -> Iterable[str]:
-        return {name for models in _zoo().values() for names in models.values() for name in names}
+        return _names()
 
     @staticmethod
     def _leaderboard(dataset: str, threat_model: str) -> Iterable[str]:
@@ -94,6 +102,10 @@ class RobustBenchModel(LibraryArchitecture):
 
             raise ConfigError(f"architecture '{self.title}' could not be loaded: {describe(error)}") from None
         return network
+
+
+def _names() -> set[str]:
+    return {name for models in _zoo().values() for names in models.values() for name in names}
 
 
 def _zoo() -> dict[str, dict[str, Any]]:

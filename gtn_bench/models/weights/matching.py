@@ -11,6 +11,7 @@ from gtn_bench.config.errors import ConfigError
 from gtn_bench.data.base import Dataset
 from gtn_bench.models.architectures import Architecture
 from gtn_bench.models.weights.checkpoints import check_finite
+from gtn_bench.models.weights.recognition import recognized
 
 # Names that wrappers of networks put in front of keys. PyTorch's own, for parallel and compiled networks, may stand
 # anywhere in a key, because parts of a network can be wrapped too.
@@ -71,12 +72,16 @@ def load_state(
     misshapen = [each for each in both if each.expected.shape != each.got.shape]
     mistyped = [each for each in both if each.expected.is_floating_point() != each.got.is_floating_point()]
     if missing or unexpected or misshapen or mistyped:
+        causes = list(_causes(own, misshapen, {name: given[name] for name in unexpected}, dataset, architecture))
+        if architecture and (missing or unexpected or not causes):
+            title = recognized(given, dataset, architecture)
+            causes = [f"its keys are those of architecture {title}"] if title else causes
         problems = [
             _counted("missing", [f"{name} {_shape(own[name])}" for name in missing]),
             _counted("unexpected", [f"{originals[name]} {_shape(given[name])}" for name in unexpected]),
             _counted("misshapen", [_difference(each, _shape) for each in misshapen]),
             _counted("of another type", [_difference(each, _dtype) for each in mistyped]),
-            *_causes(own, misshapen, {name: given[name] for name in unexpected}, dataset, architecture),
+            *causes,
         ]
         fits = f"architecture '{architecture.identity()['name']}'" if architecture else "the network"
         raise ConfigError(f"{who} does not fit {fits}: {'; '.join(filter(None, problems))}")
@@ -142,7 +147,10 @@ def _causes(
             if "stem" in fields and got[2:] != expected[2:] and got[2] in _STEMS:
                 yield f"set stem: {_STEMS[got[2]]}"
         if name == last and got[1:] == expected[1:] and expected[0] == dataset.num_classes:
-            yield f"the checkpoint has {got[0]} classes, the data set {expected[0]}"
+            remedy = ""
+            if got[0] > expected[0] and "num_classes" in type(dataset).model_fields:
+                remedy = f"; set num_classes: {got[0]} of the data set, or --num-classes {got[0]}"
+            yield f"the checkpoint has {got[0]} classes, the data set {expected[0]}{remedy}"
     constants = {name.rpartition(".")[2] for name, value in unexpected.items() if value.numel() in (1, channels)}
     if {"mean", "std"} <= {name.removeprefix("new_") for name in constants}:
         yield "the checkpoint holds a normalization: save the network without it, and set mean and std"

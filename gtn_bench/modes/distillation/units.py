@@ -132,6 +132,29 @@ def check_units(
     return f"{share}, from {pixels.min():.3g} to {pixels.max():.3g}"
 
 
+def check_whitened(images: Tensor, pixels: Tensor, usual: tuple[Tensor, Tensor]) -> None:
+    """Check that images can be whitened ones, once the whitening is fitted.
+
+    Undoing a whitening scales the directions in which training images differ most by up to the square root of their
+    variance. Images that were never whitened then get pixels that are far from those of the data set.
+
+    Args:
+        images: Images (N, C, H, W) that are said to be whitened.
+        pixels: Their pixels (N, C, H, W), if they are.
+        usual: Mean and standard deviation (C, 1, 1) of the pixels of the data set.
+
+    Raises:
+        ValueError: If they are certainly normalized. The message is the end of a sentence that starts with the name of
+            the file.
+    """
+    distance = _distance(pixels, *usual)
+    if distance > _FAR and _distance(in_pixels(images, "normalized", *usual), *usual) < distance / 2:
+        raise ValueError(
+            f"holds numbers that are not 'zca': without the whitening they are pixels from {pixels.min():.3g} to "
+            f"{pixels.max():.3g}; did you mean 'units: normalized'?"
+        )
+
+
 def _outside(pixels: Tensor) -> float:
     """Return the share of values outside of [0, 1] by more than rounding."""
     return float(((pixels < -ROUNDING) | (pixels > 1 + ROUNDING)).float().mean())
