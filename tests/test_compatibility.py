@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from helpers.flags import flags
+from helpers.perturbations import check_and_try
 from torch import Tensor, nn
 
 from gtn_bench.data import DATASETS
@@ -98,7 +99,7 @@ def run(attack: LibraryAttack, classifier: Classifier, x: Tensor, y: Tensor) -> 
     clean, seeds = evaluate_clean(classifier, x, y), torch.arange(len(x))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        attack.check(DATASETS["digits" if x.shape[1] == 1 else "cifar10"]())
+        check_and_try(attack, DATASETS["digits" if x.shape[1] == 1 else "cifar10"]())
         if attack.minimal_norm:
             return evaluate_sweep([Radius(of=attack, beta=attack.beta)], classifier, clean, x, y, seeds)[0]
         return evaluate(attack, classifier, clean, x, y, seeds)

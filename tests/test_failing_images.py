@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers.flags import flags
 from helpers.oracles import line
+from helpers.perturbations import check_and_try
 from torch import Tensor, nn
 
 from gtn_bench.config.errors import ConfigError, InvalidPerturbationError, ViewMismatchError
@@ -306,6 +307,6 @@ def test_validation_accepts_an_attack_without_starting_point_for_one_image(
     attack = Fragile(attack="PGD", beta=0.1, how="", params={"steps": failing})
     if refused:
         with pytest.raises(ConfigError, match=r"^attack 'fragile\.PGD' fails on two trial images: ValueError: init_"):
-            attack.check(Digits())
+            check_and_try(attack, Digits())
     else:
-        attack.check(Digits())
+        check_and_try(attack, Digits())

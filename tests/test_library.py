@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.flags import flags
 from helpers.oracles import Line, line
+from helpers.perturbations import check_and_try
 from helpers.suites import TINY
 from torch import Tensor
 
@@ -130,8 +131,8 @@ class Faulty(LibraryAttack):
 def test_missing_radius_is_refused() -> None:
     for fields in ({"beta_parameter": "steps"}, {"beta_parameter": "radius", "norm": "linf"}):
         with pytest.raises(ConfigError, match=r"^attack 'foolbox\.LinfPGD' needs the parameter 'epsilon'$"):
-            attack("foolbox.LinfPGD", beta=1.0, **fields).check(Digits8())
-    attack("foolbox.LinfPGD", beta=1.0, beta_parameter="steps", params={"epsilon": 0.1}).check(Digits8())
+            check_and_try(attack("foolbox.LinfPGD", beta=1.0, **fields), Digits8())
+    check_and_try(attack("foolbox.LinfPGD", beta=1.0, beta_parameter="steps", params={"epsilon": 0.1}), Digits8())
 
 
 def test_unseeded_numpy_generators_depend_on_the_seeds() -> None:
@@ -187,7 +188,7 @@ def test_errors_and_flags_become_rows(tmp_path: Path, monkeypatch: pytest.Monkey
   - {name: faulty.CW, label: partly-broken-search, how: raises for some, samples: 20, beta: [0.1, 0.2]}
 """
     text = TINY[: TINY.index("perturbations:")].replace("seeds: [0, 1]", "seeds: [0]") + perturbations
-    monkeypatch.setattr(Faulty, "check", lambda self, dataset: None)
+    monkeypatch.setattr(Faulty, "try_out", lambda self, dataset: None)
     plan = gtn_bench.plan(suite.parse(text))
     with pytest.warns(RuntimeWarning, match="^9 of 27 cells failed; first: RuntimeError: an error of the library"):
         results = gtn_bench.run(plan, tmp_path / "out", cache=tmp_path / "cache", workers=1, device="cpu")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.perturbations import check_and_try
 from helpers.suites import TINY
 from torch import Tensor, nn
 
@@ -68,7 +69,7 @@ def images(channels: int = 1, height: int = 8, width: int = 8, classes: int = 10
 def message(title: str, dataset: Digits8 | None = None, **fields: Any) -> str:
     """Return the message with which validation refuses an attack, without the attack."""
     with pytest.raises(ConfigError) as refused:
-        attack(title, **fields).check(dataset or images())
+        check_and_try(attack(title, **fields), dataset or images())
     text = str(refused.value)
     who = f"attack '{title}'"
     assert who in text and "\n" not in text
@@ -275,7 +276,7 @@ def test_every_attack_passes_validation(library: type[LibraryAttack], name: str)
     if name == "GeoDA" and not hasattr(np, "mat"):
         pytest.skip("this release of ART calls numpy.mat, which NumPy 2 does not have")
     channels = library.known[name].channels or 1
-    example(library, name).check(images(channels))
+    check_and_try(example(library, name), images(channels))
 
 
 REQUIREMENTS: list[tuple[str, dict[str, Any], dict[str, int], str]] = [  # title, fields, shape of the data, message
@@ -397,7 +398,7 @@ def test_requirements_are_checked_and_necessary(
 def test_requirements_are_not_stricter_than_the_library(
     title: str, fields: dict[str, Any], shape: dict[str, int]
 ) -> None:
-    attack(title, **fields).check(images(**shape))
+    check_and_try(attack(title, **fields), images(**shape))
 
 
 FAILURES: list[tuple[str, dict[str, Any], dict[str, int], str]] = [
@@ -467,9 +468,9 @@ def test_missing_package_is_named(
 def test_attack_that_needs_an_absent_package_is_not_called_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     from gtn_bench.perturbations.libraries import base
 
-    found = base.attack_classes(PERTURBATIONS["art"])  # type: ignore[arg-type]
-    without = {name: cls for name, cls in found.items() if name != "BrendelBethgeAttack"}
-    monkeypatch.setattr(base, "attack_classes", lambda library: without)
+    found = base.attack_parameters(PERTURBATIONS["art"])  # type: ignore[arg-type]
+    without = {name: parameters for name, parameters in found.items() if name != "BrendelBethgeAttack"}
+    monkeypatch.setattr(base, "attack_parameters", lambda library: without)
     assert message("art.BrendelBethgeAttack") == "needs the package 'numba'; install it with: pip install numba"
 
 
@@ -509,11 +510,11 @@ def test_attacks_that_differ_in_strength_alone_are_tried_once(monkeypatch: pytes
 
     monkeypatch.setattr(Stub, "generate", generate)
     for beta in (0.0, 0.1, 0.2, 0.3):  # radius zero is the identity
-        Stub(attack="PGD", beta=beta).check(images())
+        check_and_try(Stub(attack="PGD", beta=beta), images())
     assert calls == [(0.1, 2)]
-    Stub(attack="PGD", beta=0.2, params={"steps": 3}).check(images())
-    Stub(attack="PGD", beta=0.2).check(images(classes=3))
-    Stub(attack="PGD", beta=0.2, batch_size=1).check(images())
+    check_and_try(Stub(attack="PGD", beta=0.2, params={"steps": 3}), images())
+    check_and_try(Stub(attack="PGD", beta=0.2), images(classes=3))
+    check_and_try(Stub(attack="PGD", beta=0.2, batch_size=1), images())
     assert calls[1:] == [(0.2, 2), (0.2, 2), (0.2, 1), (0.2, 1)]
 
 
@@ -526,7 +527,7 @@ def test_trial_images_have_different_classes_and_the_largest_label(monkeypatch: 
 
     monkeypatch.setattr(Stub, "generate", generate)
     for shape in ({"classes": 2}, {"classes": 10, "channels": 3, "width": 40}):
-        Stub(attack="CW", beta=0.5).check(images(**shape))
+        check_and_try(Stub(attack="CW", beta=0.5), images(**shape))
         x, label, prediction = seen.pop()
         assert label == prediction == [shape["classes"] - 1, 0]
         assert x.shape == (2, *images(**shape).input_shape) and x.min() >= 0 and x.max() <= 1
@@ -546,7 +547,7 @@ def test_exceptions_become_one_line(error: Exception, reason: str, monkeypatch: 
 
     monkeypatch.setattr(Stub, "generate", generate)
     with pytest.raises(ConfigError) as refused:
-        Stub(attack="PGD", beta=0.1, params={"alpha": 0.123}).check(images())
+        check_and_try(Stub(attack="PGD", beta=0.1, params={"alpha": 0.123}), images())
     assert str(refused.value) == f"attack 'stub.PGD' fails on two trial images: {reason}"
 
 
@@ -562,7 +563,7 @@ def test_budget_is_restored_for_attacks_that_require_a_minimum(monkeypatch: pyte
     monkeypatch.setattr(Stub, "trial_budget", {"steps": 2})
     monkeypatch.setattr(Stub, "make", lambda self, classifier, seed: Made())
     monkeypatch.setattr(Stub, "generate", generate)
-    Stub(attack="PGD", beta=0.1, params={"alpha": 0.2}).check(images())
+    check_and_try(Stub(attack="PGD", beta=0.1, params={"alpha": 0.2}), images())
     assert budgets == [2, 10]
 
 
@@ -577,7 +578,7 @@ def test_validation_leaves_no_trace(
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index]
-    example(PERTURBATIONS[library], name).check(images())  # type: ignore[arg-type]
+    check_and_try(example(PERTURBATIONS[library], name), images())  # type: ignore[arg-type]
     assert torch.equal(before[0], torch.get_rng_state()) and before[2] == random.getstate()
     assert (before[1] == np.random.get_state()[1]).all()  # type: ignore[index]
     assert torch.get_num_threads() == threads
@@ -590,7 +591,7 @@ def test_geoda_writes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(np, "mat", np.asmatrix, raising=False)
     monkeypatch.chdir(tmp_path)
     trials.run_trial.cache_clear()
-    attack("art.GeoDA", beta=1.0, params={"max_iter": 1000, "sub_dim": 4}).check(images())
+    check_and_try(attack("art.GeoDA", beta=1.0, params={"max_iter": 1000, "sub_dim": 4}), images())
     assert Path.cwd() == tmp_path and [*tmp_path.iterdir()] == []
     trials.run_trial.cache_clear()
 

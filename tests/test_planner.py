@@ -407,14 +407,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
             path.write_text(text)
         importlib.invalidate_caches()
         imports_of.cache_clear()
-        keys._fingerprints.clear()
+        keys._reads.clear()
 
     yield write
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]
     imports_of.cache_clear()
-    keys._fingerprints.clear()
+    keys._reads.clear()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import stdtrit
 
 from gtn_bench.analysis.significance import permutation_test
@@ -107,5 +106,7 @@ def _with_two_more(differences: Array) -> Array:
 
 def _root(function: Callable[[float], float]) -> float:
     """Return the zero in (0, 1] of an increasing function that is not negative at 1; 1e-100 if it is smaller."""
+    from scipy.optimize import brentq  # a quarter of a second to import
+
     least = np.log(1e-100)
     return float(np.exp(brentq(lambda x: function(np.exp(x)), least, 0.0) if function(np.exp(least)) < 0 else least))

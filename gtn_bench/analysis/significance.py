@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import comb
-from scipy.stats import binom
 
 from gtn_bench.analysis.statistics import Array
 
@@ -31,10 +30,17 @@ def permutation_test(differences: Array) -> float:
     for size, count in zip(sizes, counts, strict=True):
         positive = np.arange(count + 1)
         sums = np.add.outer(sums, size * (2 * positive - count)).ravel()
-        # Exact for few pairs, so that p is a multiple of a power of 2; binomial coefficients overflow for many.
-        shares = comb(count, positive) / 2.0**count if count < 1000 else binom.pmf(positive, count, 0.5)
-        chances = np.multiply.outer(chances, shares).ravel()
+        chances = np.multiply.outer(chances, _shares(count, positive)).ravel()
     return min(float(chances[np.abs(sums) >= observed].sum()), 1.0)
+
+
+def _shares(count: int, positive: Array) -> Array:
+    """Return the shares of sign flips of some pairs with so many positive signs."""
+    if count < 1000:  # exact, so that p is a multiple of a power of 2; binomial coefficients overflow for many pairs
+        return comb(count, positive) / 2.0**count
+    from scipy.stats import binom  # half a second to import
+
+    return binom.pmf(positive, count, 0.5)
 
 
 def _sampled_p(differences: Array, observed: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gtn_bench.planning.cells import Cell, Certification, Learner, Plan
+from gtn_bench.store.parsing import save_what_was_read
 
 
 class Keys(NamedTuple):
@@ -46,5 +47,6 @@ def keys_of(plan: Plan, device: str) -> Keys:
     certifications = {
         each: (each.key(device, learners[each.learner][0]), *learners[each.learner]) for each in plan.certifications
     }
+    save_what_was_read()
     labels = {taught_by.label: key for taught_by, key in teachers.items()}
     return Keys(labels, learners, cells, clean, certifications)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from gtn_bench.certification import Certifier
 from gtn_bench.config.description import MAX_PROBLEMS, Description
 from gtn_bench.config.errors import ConfigError, shown
+from gtn_bench.config.keywords import names_keywords
 from gtn_bench.config.labels import OWN_ARCHITECTURES
 from gtn_bench.config.suite import Entry, Named, PerturbationEntry, Suite, salvage
 from gtn_bench.data import Dataset
@@ -19,7 +20,7 @@ from gtn_bench.models import Architecture
 from gtn_bench.modes import Mode
 from gtn_bench.modes.given import GivenArchitecture
 from gtn_bench.perturbations import Perturbation
-from gtn_bench.perturbations.base import SearchWith
+from gtn_bench.perturbations.searches import SearchWith
 from gtn_bench.planning.cells import Cell, Certification, Learner, Plan, TaughtBy
 from gtn_bench.planning.fit import check_fit
 from gtn_bench.planning.resolving import Problems, resolve
@@ -31,6 +32,7 @@ T = TypeVar("T")
 Limit = int | float | None  # of test images: at most this many, or a share of them
 
 
+@names_keywords
 def load(source: str | os.PathLike[str] | Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None) -> Suite:
     """Load a suite.
 
@@ -53,6 +55,7 @@ def load(source: str | os.PathLike[str] | Mapping[str, Any], *, defaults: Mappin
     return suite
 
 
+@names_keywords
 def plan(suite: Suite, limit: Limit = None) -> Plan:
     """Resolve and check a suite.
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
@@ -86,8 +87,9 @@ def finish(
         The figure.
     """
     figure = panels.figure
-    lefts, width = _places(panels, panels.width, axis=0)
-    tops, height = _places(panels, panels.height, axis=1)
+    rooms = {where: _room(panel) for where, panel in np.ndenumerate(panels.axes) if panel.get_visible()}
+    lefts, width = _places(panels, rooms, panels.width, axis=0)
+    tops, height = _places(panels, rooms, panels.height, axis=1)
     wide = max(width, _NARROWEST)
     below: list[Text | Legend] = [_text(figure, wrap(xlabel, wide, SIZE), fontsize=SIZE)] if xlabel else []
     right: list[Text | Legend] = []
@@ -123,18 +125,24 @@ def finish(
     return figure
 
 
-def _places(panels: Panels, size: float, *, axis: int) -> tuple[list[float], float]:
+def _room(panel: Axes) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the room in pixels of what is left and right of a panel, and of what is above and below it."""
+    box, tight = panel.bbox, panel.get_tightbbox()
+    assert tight is not None  # a visible panel has one
+    return (box.x0 - tight.x0, tight.x1 - box.x1), (tight.y1 - box.y1, box.y0 - tight.y0)
+
+
+def _places(
+    panels: Panels, rooms: Mapping[tuple[int, ...], tuple[tuple[float, float], ...]], size: float, *, axis: int
+) -> tuple[list[float], float]:
     """Return where the columns (axis 0) or the rows (axis 1) of panels begin, and the room that all of them take.
 
     Distances are in inches, from the left or from the top. Ticks, labels and titles outside of a panel have their own
     room.
     """
     before, behind = np.zeros(panels.axes.shape), np.zeros(panels.axes.shape)
-    for where, panel in np.ndenumerate(panels.axes):
-        if panel.get_visible():
-            box, tight = panel.bbox, panel.get_tightbbox()
-            out = (box.x0 - tight.x0, tight.x1 - box.x1) if axis == 0 else (tight.y1 - box.y1, box.y0 - tight.y0)
-            before[where], behind[where] = np.maximum(out, 0) / panels.figure.dpi
+    for where, room in rooms.items():
+        before[where], behind[where] = np.maximum(room[axis], 0) / panels.figure.dpi
     places, end = [], -_GAP
     for room_before, room_behind in zip(before.max(axis), behind.max(axis), strict=True):
         places.append(end + _GAP + room_before)

@@ -97,8 +97,10 @@ class Context(NamedTuple):
         store: The cache that they read and write.
         device: The device that they compute on.
         plugins: Files whose descriptions they may have to know.
+        workers: Number of processes that share the devices.
     """
 
     store: Store
     device: str
     plugins: tuple[str, ...] = ()
+    workers: int = 1

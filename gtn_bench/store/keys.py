@@ -9,19 +9,19 @@ TYPE_CHECKING:``, and those of the modules in `INFRASTRUCTURE`.
 
 from __future__ import annotations
 
-import ast
 import functools
 import importlib.util
 import sys
 import sysconfig
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gtn_bench.store.hashing import digest
+from gtn_bench.store.parsing import save_what_was_read, what_it_says
 
 # Validation of input and storage of results. `gtn_bench.config.threat` is not among them: it measures images.
 INFRASTRUCTURE = (
@@ -36,6 +36,8 @@ INFRASTRUCTURE = (
     "gtn_bench.store.downloads",
     "gtn_bench.store.files",
     "gtn_bench.store.keys",
+    "gtn_bench.store.memo",
+    "gtn_bench.store.parsing",
 )
 
 
@@ -60,7 +62,9 @@ def key_for(content: Mapping[str, Any], *, code: Iterable[str], packages: Iterab
 
 def code_digest(*modules: str) -> str:
     """Return a hash of the code of some modules and of all modules that they import."""
-    return digest({module: fingerprint(module) for module in imports_of(frozenset(modules))})
+    found = digest({module: fingerprint(module) for module in imports_of(frozenset(modules))})
+    save_what_was_read()
+    return found
 
 
 @functools.cache
@@ -75,9 +79,8 @@ def imports_of(modules: frozenset[str]) -> frozenset[str]:
     while waiting:
         module = waiting.pop()
         found.add(module)
-        source = _source(module)
-        if source:
-            waiting |= {name for name in _imported(source, module) if _followed(module, name)} - found
+        known = _read(module)
+        waiting |= known.followed - found if known else set()
     return frozenset(found)
 
 
@@ -90,17 +93,33 @@ def fingerprint(module: str) -> str:
     Args:
         module: Full name of the module.
     """
-    source = _source(module)
-    if source is None:
-        return uuid.uuid4().hex
-    spec = getattr(sys.modules.get(module), "__spec__", None)  # another one after a reload
-    known = _fingerprints.get(source)
-    if known is None or known[0] is not spec:
-        known = _fingerprints[source] = (spec, digest(_code(source)))
-    return known[1]
+    known = _read(module)
+    return known.fingerprint if known else uuid.uuid4().hex
 
 
-_fingerprints: dict[Path, tuple[object, str]] = {}  # what is loaded counts, not a file that was edited since
+class _Read(NamedTuple):
+    """What is known about a module: its specification when it was read, the modules that it imports, its hash."""
+
+    spec: object
+    followed: frozenset[str]
+    fingerprint: str
+
+
+_reads: dict[str, _Read] = {}  # what is loaded counts, not a file that was edited since
+
+
+def _read(module: str) -> _Read | None:
+    """Return what is known about a module; None if it has no source file. It is read again after a reload."""
+    spec = getattr(sys.modules.get(module), "__spec__", None)
+    known = _reads.get(module)
+    if known is None or known.spec is not spec:
+        source = _source(module)
+        if source is None:
+            return None
+        names, code = what_it_says(source, module)
+        followed = frozenset(name for name in names if _followed(module, name))
+        known = _reads[module] = _Read(spec, followed, code)
+    return known
 
 
 @functools.cache
@@ -180,40 +199,3 @@ def _source(module: str) -> Path | None:
     spec = None if loaded else importlib.util.find_spec(module)
     file = getattr(loaded, "__file__", None) or (spec and spec.origin)
     return Path(file) if file and file.endswith(".py") else None
-
-
-def _imported(source: Path, module: str) -> set[str]:
-    """Return the full names that a file imports: modules, and names in them, which may be modules too."""
-    package = module if source.name == "__init__.py" else module.rpartition(".")[0]
-    found = set()
-    for node in _walk(ast.parse(source.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            home = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            found |= {home, *(f"{home}.{alias.name}" for alias in node.names)}
-    return found
-
-
-def _walk(tree: ast.AST) -> Iterator[ast.AST]:
-    """Visit all nodes but the bodies of ``if TYPE_CHECKING:``."""
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        checking = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        waiting += node.orelse if checking else ast.iter_child_nodes(node)  # type: ignore[attr-defined]
-
-
-def _code(file: Path) -> str:
-    """Return the syntax tree of a file as text, without docstrings."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
-            del body[0]
-    return ast.dump(tree)
-
-
-def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)

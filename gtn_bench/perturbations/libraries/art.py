@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from gtn_bench.config.errors import ConfigError
+from gtn_bench.data.base import Dataset
 from gtn_bench.perturbations.libraries.base import LibraryAttack
 from gtn_bench.perturbations.libraries.known import RADIUS, Known
 
@@ -175,19 +176,21 @@ class ViaART(LibraryAttack):
         **{"conjugate_sinkhorn_max_iter": 2, "projected_sinkhorn_max_iter": 2, "parallel_pool_size": 0},
     }
 
+    def check(self, dataset: Dataset) -> None:
+        super().check(dataset)
+        is_optional = "targeted" in self._signature() and self.attack not in _UNTARGETED
+        if self.targeted and not (is_optional or self.attack in _ALWAYS_TARGETED):
+            raise ConfigError(f"attack '{self.title}' has no targeted mode; leave target out")
+        if not self.targeted and self.attack in _ALWAYS_TARGETED:
+            raise ConfigError(f"attack '{self.title}' is always targeted; set target: next")
+
     def make(self, classifier: Classifier, seed: int) -> Any:
         from gtn_bench.inference.views import as_art
 
         accepted = self._signature()
-        targeted = self.target != "untargeted"
-        has_target = self.attack in _ALWAYS_TARGETED or ("targeted" in accepted and self.attack not in _UNTARGETED)
-        if targeted and not has_target:
-            raise ConfigError(f"attack '{self.title}' has no targeted mode; leave target out")
-        if not targeted and self.attack in _ALWAYS_TARGETED:
-            raise ConfigError(f"attack '{self.title}' is always targeted; set target: next")
         own: dict[str, Any] = {
             "verbose": False,
-            "targeted": targeted,
+            "targeted": self.targeted,
             "batch_size": 1 if self.attack in _ONE_IMAGE else self.batch_size,
         }
         own = {key: value for key, value in own.items() if key in accepted}

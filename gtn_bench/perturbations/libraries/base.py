@@ -7,7 +7,7 @@ import functools
 import importlib
 import inspect
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import model_validator
@@ -17,6 +17,12 @@ from gtn_bench.config.errors import ConfigError, did_you_mean
 from gtn_bench.config.threat import Norm, Threat
 from gtn_bench.data.base import Dataset
 from gtn_bench.perturbations.base import Access, Batch, Size
+from gtn_bench.perturbations.libraries.constructors import (
+    Parameters,
+    constructor_parameters,
+    library_stamp,
+    stored_parameters,
+)
 from gtn_bench.perturbations.libraries.known import (
     PIXEL_STEP_SIZES,
     RADIUS,
@@ -29,6 +35,7 @@ from gtn_bench.perturbations.libraries.rng import isolated
 from gtn_bench.perturbations.libraries.signatures import (
     Value,
     accepts_float,
+    annotation_text,
     canonical_value,
     check_value,
     parse_norm,
@@ -85,6 +92,10 @@ class LibraryAttack(Targeted):
     norm: Norm | None = None
     params: dict[str, Value] = {}
     batch_size: PositiveInt = 128
+
+    @classmethod
+    def members(cls) -> Iterable[str]:
+        return cls.known
 
     @property
     def title(self) -> str:
@@ -225,16 +236,16 @@ class LibraryAttack(Targeted):
         return self.variant(params={**self.params, name: value})
 
     @property
-    def linf_sizes(self) -> Mapping[str, Size]:
-        """The radius and the step size, wherever they are set, if the norm of the attack is the maximum norm."""
-        if self.attack not in self.known or self.norm != "linf":
+    def pixel_sizes(self) -> Mapping[str, Size]:
+        """The radius and the step size, wherever they are set, in the norm of the attack."""
+        if self.attack not in self.known or self.norm is None:
             return {}
         radius = self._facts.beta_parameter
-        meanings = {radius: "linf radius"} | {name: "step size" for name in PIXEL_STEP_SIZES if name != radius}
+        meanings = {radius: f"{self.norm} radius"} | {name: "step size" for name in PIXEL_STEP_SIZES if name != radius}
         sizes = {f"params.{name}": (meanings.get(name), value) for name, value in self.params.items()}
         sizes["beta"] = (meanings.get(self.beta_parameter), self.beta)
         return {
-            place: Size(meaning, value)
+            place: Size(meaning, value, self.norm)
             for place, (meaning, value) in sizes.items()
             if meaning and isinstance(value, int | float)
         }
@@ -311,6 +322,19 @@ class LibraryAttack(Targeted):
         return elsewhere.get(name, "; gtn-bench sets it")
 
     def check(self, dataset: Dataset) -> None:
+        """Check that the attack applies to a data set, as far as that is known without importing its library.
+
+        Args:
+            dataset: The data set.
+
+        Raises:
+            ConfigError: If the attack does not apply.
+        """
+        super().check(dataset)
+        self._check_requirements(self._facts, dataset)
+        self.settings()
+
+    def try_out(self, dataset: Dataset) -> None:
         """Construct the attack and run it on two images, so that errors of the library appear before training.
 
         The classifier is untrained. Attacks that differ in their strength alone run once.
@@ -319,11 +343,8 @@ class LibraryAttack(Targeted):
             dataset: The data set, which determines the shape of images and the number of classes.
 
         Raises:
-            ConfigError: If the attack does not apply to the data set, refuses its parameters, or fails.
+            ConfigError: If the attack refuses its parameters, or fails.
         """
-        super().check(dataset)
-        known = self._facts
-        self._check_requirements(known, dataset)
         if self._is_identity:
             return
         classifier = trial_classifier(dataset.input_shape, dataset.num_classes)
@@ -334,7 +355,7 @@ class LibraryAttack(Targeted):
             raise
         except Exception as error:
             raise ConfigError(f"attack '{self.title}' refuses its parameters: {describe(error)}") from None
-        if known.trial:
+        if self._facts.trial:
             content = {key: value for key, value in self.identity().items() if key != "beta"}
             run_trial(Trial(json.dumps(content, sort_keys=True), dataset.input_shape, dataset.num_classes, self))
 
@@ -420,7 +441,7 @@ class LibraryAttack(Targeted):
         """
         if self._is_identity:
             return x
-        with isolated(seeds):
+        with isolated(seeds, x.device):
             made = self.make(classifier, int(seeds[0]))
             return self.generate(made, classifier, x, label)
 
@@ -452,9 +473,18 @@ class LibraryAttack(Targeted):
         Raises:
             ConfigError: If the namespace has no class of this name, or the class does not attack image classifiers.
         """
+        self._check_applies()
+        attacks = attack_classes(type(self))
+        self._check_installed(attacks)
+        return attacks[self.attack]
+
+    def _check_applies(self) -> None:
+        """Raise `ConfigError` if the class is known not to attack image classifiers."""
         if self.attack in self.others:
             raise ConfigError(f"attack '{self.title}' does not apply: {self.others[self.attack]}")
-        attacks = attack_classes(type(self))
+
+    def _check_installed(self, attacks: Collection[str]) -> None:
+        """Raise `ConfigError` if the attack is not among those of the installed library."""
         package = self.known[self.attack].package if self.attack in self.known else ""
         if self.attack not in attacks and package:
             raise ConfigError(
@@ -464,17 +494,51 @@ class LibraryAttack(Targeted):
             short = next((name for name in attacks if "".join(filter(str.isupper, name)) == self.attack), self.attack)
             titles = [f"{self.name}.{name}" for name in attacks]
             raise ConfigError(f"unknown attack '{self.title}'{did_you_mean(f'{self.name}.{short}', titles)}")
-        return attacks[self.attack]
 
-    def parameters(self) -> dict[str, inspect.Parameter]:
+    def parameters(self) -> Parameters:
         """Return the parameters that a suite may set, by name."""
         return {name: parameter for name, parameter in self._signature().items() if name not in self.handled}
 
-    def _signature(self) -> dict[str, inspect.Parameter]:
+    def _signature(self) -> Parameters:
         """Return the parameters of the constructor, by name."""
-        parameters = inspect.signature(self.attack_class().__init__).parameters
-        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        return {name: p for name, p in parameters.items() if name != "self" and p.kind in named}
+        self._check_applies()
+        attacks = attack_parameters(type(self))
+        self._check_installed(attacks)
+        return attacks[self.attack]
+
+    @classmethod
+    def read_constructor(cls, attack_class: type) -> Parameters:
+        """Return the parameters of the constructor of an attack class, by name.
+
+        Args:
+            attack_class: The class.
+        """
+        return constructor_parameters(attack_class)
+
+
+@functools.cache
+def attack_parameters(library: type[LibraryAttack]) -> Mapping[str, Parameters]:
+    """Return the constructor parameters of all attack classes of a library, by name.
+
+    The library is imported once, and again when its version, its files or an optional package change.
+
+    Args:
+        library: The class of the library.
+
+    Raises:
+        ConfigError: If the library is not installed.
+    """
+    code = {constructor_parameters.__module__, annotation_text.__module__}
+    code |= {cls.__module__ for cls in library.__mro__ if issubclass(cls, LibraryAttack)}
+    packages = {*library.packages, "torch", "numpy", *(known.package for known in library.known.values())} - {""}
+    stamp = None
+    if library.packages and all(module.startswith("gtn_bench.") for module in code):  # a plug-in can change any time
+        stamp = library_stamp(library.namespace, packages, code)
+    return stored_parameters(
+        library.name,
+        stamp,
+        lambda: {name: library.read_constructor(cls) for name, cls in attack_classes(library).items()},
+    )
 
 
 @functools.cache

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.threat import Norm
+from gtn_bench.data.base import Dataset
 from gtn_bench.perturbations.libraries.base import LibraryAttack
+from gtn_bench.perturbations.libraries.constructors import Parameters
 from gtn_bench.perturbations.libraries.known import RADIUS, Known
 from gtn_bench.perturbations.libraries.signatures import Value
 
@@ -130,11 +132,11 @@ class ViaFoolbox(LibraryAttack):
         "BinarizationRefinementAttack": "it improves what another attack has found on binarized images",
     }
 
-    def parameters(self) -> dict[str, inspect.Parameter]:
+    def parameters(self) -> Parameters:
         accepted = super().parameters()
         if "distance" in accepted:  # an object, which a suite gives by its name
-            accepted["distance"] = accepted["distance"].replace(default=self.norm or "l2", annotation=str)
-        call = inspect.Parameter("epsilon", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=float | None)
+            accepted["distance"] = accepted["distance"].replace(default=self.norm or "l2", annotation="str")
+        call = inspect.Parameter("epsilon", inspect.Parameter.KEYWORD_ONLY, default=None, annotation="float | None")
         return {**accepted, "epsilon": call}
 
     trial_budget = {
@@ -142,14 +144,17 @@ class ViaFoolbox(LibraryAttack):
         **{"num_translations": 2, "initial_gradient_eval_steps": 10, "max_gradient_eval_steps": 10},
     }
 
+    def check(self, dataset: Dataset) -> None:
+        super().check(dataset)
+        if self.targeted and self.attack in _UNTARGETED:
+            raise ConfigError(f"attack '{self.title}' has no targeted mode; leave target out")
+
     def make(self, classifier: Classifier, seed: int) -> Any:
         import foolbox
 
         fixed = issubclass(self.attack_class(), foolbox.attacks.base.FixedEpsilonAttack)
         if fixed and self.beta_parameter != "epsilon" and self.params.get("epsilon") is None:
             raise ConfigError(f"attack '{self.title}' needs the parameter 'epsilon'")
-        if self.target != "untargeted" and self.attack in _UNTARGETED:
-            raise ConfigError(f"attack '{self.title}' has no targeted mode; leave target out")
         settings = self.settings()
         settings.pop("epsilon", None)
         if "distance" in settings:

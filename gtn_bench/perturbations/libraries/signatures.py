@@ -6,7 +6,7 @@ import inspect
 import math
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from pydantic import PlainValidator, WithJsonSchema
 
@@ -65,7 +65,7 @@ def takes_integers(parameter: inspect.Parameter) -> bool:
     Args:
         parameter: The parameter of an attack's constructor.
     """
-    if "float" in _annotation(parameter):
+    if "float" in annotation_text(parameter):
         return False
     default = parameter.default
     return requires_integer(parameter) or (isinstance(default, int) and not isinstance(default, bool))
@@ -77,7 +77,7 @@ def requires_integer(parameter: inspect.Parameter) -> bool:
     Args:
         parameter: The parameter of an attack's constructor.
     """
-    annotation = _annotation(parameter)
+    annotation = annotation_text(parameter)
     return bool(re.search(r"\bint\b", annotation)) and "float" not in annotation
 
 
@@ -87,7 +87,7 @@ def accepts_float(parameter: inspect.Parameter) -> bool:
     Args:
         parameter: The parameter of an attack's constructor.
     """
-    return "float" in _annotation(parameter) or not isinstance(parameter.default, int | None)
+    return "float" in annotation_text(parameter) or not isinstance(parameter.default, int | None)
 
 
 def canonical_value(value: Any, parameter: inspect.Parameter, choices: Sequence[Value] = ()) -> Any:
@@ -147,8 +147,12 @@ def check_value(who: str, value: Any, parameter: inspect.Parameter, choices: Seq
         raise ConfigError(f"{who} expects a number of at least 0, got {value!r}")
 
 
-def _annotation(parameter: inspect.Parameter) -> str:
-    """Return the annotation of a parameter as text; an empty string if there is none."""
+def annotation_text(parameter: inspect.Parameter) -> str:
+    """Return the annotation of a parameter as text; an empty string if there is none.
+
+    Args:
+        parameter: The parameter of an attack's constructor.
+    """
     annotation = parameter.annotation
     if annotation is parameter.empty:
         return ""
@@ -167,7 +171,7 @@ _TYPES = {  # the words of annotations, in the order of messages
 
 def _types(parameter: inspect.Parameter) -> set[str]:
     """Return the types that a parameter allows, by annotation or else by default; empty if they are unknown."""
-    annotation, default = _annotation(parameter), parameter.default
+    annotation, default = annotation_text(parameter), parameter.default
     if isinstance(default, bool):
         return {"true or false"}
     if re.search("Callable|Attack", annotation):  # objects, which YAML cannot contain
@@ -198,10 +202,10 @@ def _in_words(types: set[str]) -> str:
 
 def _literals(parameter: inspect.Parameter) -> list[str]:
     """Return the strings that an annotation allows, if it lists them."""
-    if "Literal" not in _annotation(parameter) or "Optional" in _annotation(parameter):
+    if "Literal" not in annotation_text(parameter) or "Optional" in annotation_text(parameter):
         return []
-    choices = [choice for part in get_args(parameter.annotation) for choice in get_args(part) or (part,)]
-    return [choice for choice in choices if isinstance(choice, str)]
+    listed = re.findall(r"Literal\[([^\]]*)\]", annotation_text(parameter))
+    return re.findall(r"""['"]([^'"]*)['"]""", ", ".join(listed))
 
 
 def _means(value: Any, choice: Any) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from gtn_bench.config.errors import ConfigError
+from gtn_bench.data.base import Dataset
 from gtn_bench.perturbations.libraries.base import LibraryAttack
+from gtn_bench.perturbations.libraries.constructors import Parameters
 from gtn_bench.perturbations.libraries.known import RADIUS, Known
 from gtn_bench.perturbations.libraries.signatures import Value
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 _NORMS: dict[str, tuple[Value, ...]] = {"norm": ("Linf", "L2")}  # FAB also documents L1, but fails with it
 _NOISES: dict[str, tuple[Value, ...]] = {"noise_type": ("guassian", "uniform")}
-_UNTARGETED = ("FAB",)  # its targeted mode takes the true labels
+# The targeted mode of FAB takes the true labels. The others have none.
+_UNTARGETED = ("APGD", "APGDT", "AutoAttack", "DeepFool", "FAB", "GN", "PIFGSM", "SparseFool", "TPGD")
 _RATIO = {"dlr": 3}  # a loss of the three largest logits
 _EAD = Known(RADIUS, "l1", loss="logits", returns_input_on_failure=True, steps="max_iterations")
 _PATCHWISE = Known("max_epsilon", "linf", channels=3, steps="num_iter_set")
@@ -123,6 +125,11 @@ class ViaTorchattacks(LibraryAttack):
         "gamma": 0.001,  # share of the pixels that JSMA changes
     }
 
+    def check(self, dataset: Dataset) -> None:
+        super().check(dataset)
+        if self.targeted and self.attack in _UNTARGETED:
+            raise ConfigError(f"attack '{self.title}' has no targeted mode; leave target out")
+
     def make(self, classifier: Classifier, seed: int) -> Any:
         from gtn_bench.inference.views import as_torchattacks
 
@@ -130,7 +137,7 @@ class ViaTorchattacks(LibraryAttack):
         own = {key: value for key, value in own.items() if key in self._signature()}
         attack = self.attack_class()(as_torchattacks(classifier), **self.settings(), **own)
         if self.target != "untargeted":
-            if "targeted" not in attack.supported_mode or self.attack in _UNTARGETED:
+            if "targeted" not in attack.supported_mode:
                 raise ConfigError(f"attack '{self.title}' has no targeted mode; leave target out")
             attack.set_mode_targeted_by_label(quiet=True)
         return attack
@@ -142,12 +149,17 @@ class ViaTorchattacks(LibraryAttack):
         found: Tensor = made(x, label)
         return found
 
-    def _signature(self) -> dict[str, inspect.Parameter]:
-        """Return the parameters of the constructor, with types from the docstring: ``steps (int): number of steps``."""
-        types = dict(re.findall(r"^\s*(\w+) ?\(([^)]*)\) ?:", self.attack_class().__doc__ or "", re.MULTILINE))
+    @classmethod
+    def read_constructor(cls, attack_class: type) -> Parameters:
+        """Return the parameters of a constructor, with types from the docstring: ``steps (int): number of steps``.
+
+        Args:
+            attack_class: The attack class.
+        """
+        types = dict(re.findall(r"^\s*(\w+) ?\(([^)]*)\) ?:", attack_class.__doc__ or "", re.MULTILINE))
         return {
             name: parameter.replace(annotation=types[name])
             if name in types and type(parameter.default) in (int, tuple)  # other defaults tell the type
             else parameter
-            for name, parameter in super()._signature().items()
+            for name, parameter in super().read_constructor(attack_class).items()
         }

@@ -1,0 +1,267 @@
+"""Start-up: what planning imports, memos of signatures and code, trials of library attacks before a run."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.suites import TINY
+
+import gtn_bench
+from gtn_bench.config import suite
+from gtn_bench.config.errors import ConfigError
+from gtn_bench.inference.classifier import Classifier
+from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack
+from gtn_bench.perturbations.libraries import base, constructors
+from gtn_bench.perturbations.libraries.base import attack_classes, attack_parameters
+from gtn_bench.perturbations.libraries.signatures import annotation_text
+from gtn_bench.store import keys, memo, parsing
+
+LIBRARIES: list[type[LibraryAttack]] = [PERTURBATIONS[name] for name in ("art", "foolbox", "torchattacks")]  # type: ignore[misc]
+ATTACKS = """perturbations:
+  - {name: art.ProjectedGradientDescent, params: {eps_step: 0.02, max_iter: 2}, samples: 20, beta: [0.05, 0.1]}
+  - {name: foolbox.DDNAttack, label: ddn, params: {steps: 2}, samples: 20, beta: [0.3]}
+  - {name: torchattacks.Square, label: square, params: {n_queries: 4}, samples: 20, beta: [0.1]}
+"""
+
+
+def with_perturbations(perturbations: str) -> str:
+    return TINY[: TINY.index("perturbations:")] + perturbations
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield an empty cache folder; nothing that a test stores stays in this process."""
+    monkeypatch.setenv("GTN_BENCH_CACHE", str(tmp_path / "cache"))
+    clear()
+    yield tmp_path / "cache"
+    clear()
+
+
+def clear() -> None:
+    """Forget what this process has read, as a new process does."""
+    attack_parameters.cache_clear()
+    parsing._stored.cache_clear()
+    parsing._said.clear()
+    parsing._unsaved.clear()
+    keys._reads.clear()
+    keys.imports_of.cache_clear()
+
+
+def signatures(cache: Path, library: type[LibraryAttack]) -> list[Path]:
+    return sorted((cache / "memo").glob(f"signatures-{library.name}-*.json"))
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
+def test_stored_parameters_are_those_of_the_constructors(
+    library: type[LibraryAttack], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    first = attack_parameters(library)
+    clear()
+    monkeypatch.setattr(base, "attack_classes", lambda library: pytest.fail("imports the library"))
+    again = attack_parameters(library)
+    assert list(first) == list(again) == list(attack_classes(library))
+    for name, cls in attack_classes(library).items():
+        theirs = inspect.signature(cls.__init__).parameters.values()
+        expected = {one.name: one for one in theirs if one.name != "self" and one.kind in named}
+        assert list(again[name]) == list(first[name]) == list(expected)
+        for one, true in zip(again[name].values(), expected.values(), strict=True):
+            assert one.kind == true.kind
+            if isinstance(one.default, constructors.UnnamedDefault):
+                assert not isinstance(true.default, bool | int | float | str | tuple | list | None)
+            else:
+                assert (type(one.default), one.default) == (type(true.default), true.default)
+            if library.name != "torchattacks":  # whose docstrings tell types
+                assert one.annotation == annotation_text(true)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: text[: len(text) // 2],
+        lambda text: "[" * 100_000,
+        lambda text: "\udcff",
+        lambda text: "[]",
+        lambda text: text.replace('"eps"', '"epsilon"'),
+        lambda text: json.dumps({**json.loads(text), "content": {}}),
+        lambda text: json.dumps({**json.loads(text), "stamp": {}}),
+    ],
+    ids=["empty", "truncated", "nested", "no UTF-8", "a list", "edited", "without content", "of another stamp"],
+)
+def test_damaged_memos_are_computed_again(damage: Any, cache: Path) -> None:
+    library = PERTURBATIONS["torchattacks"]
+    assert issubclass(library, LibraryAttack)
+    before = attack_parameters(library)
+    (path,) = signatures(cache, library)
+    intact = path.read_bytes()
+    path.write_bytes(damage(intact.decode()).encode(errors="surrogateescape"))
+    assert path.read_bytes() != intact
+    clear()
+    assert attack_parameters(library) == before
+    assert path.read_bytes() == intact
+
+
+def test_versions_do_not_mix(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = PERTURBATIONS["torchattacks"]
+    assert issubclass(library, LibraryAttack)
+    whole = attack_parameters(library)
+    classes = {name: cls for name, cls in attack_classes(library).items() if name == "PGD"}
+    with monkeypatch.context() as patched:
+        patched.setattr(base, "attack_classes", lambda library: classes)
+        patched.setattr(constructors, "installed", lambda package: "another version")
+        clear()
+        assert list(attack_parameters(library)) == ["PGD"]
+    clear()
+    assert attack_parameters(library) == whole and len(signatures(cache, library)) == 2
+
+
+def test_stamp_changes_with_files_and_optional_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "somelibrary"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    code = [base.__name__]
+    stamps = [constructors.library_stamp("somelibrary.attacks", ["numba"], code)]
+    (package / "attacks.py").write_text("class A: ...\n")
+    stamps.append(constructors.library_stamp("somelibrary.attacks", ["numba"], code))
+    monkeypatch.setattr(constructors, "installed", lambda package: "absent")
+    stamps.append(constructors.library_stamp("somelibrary.attacks", ["numba"], code))
+    assert None not in stamps and len({json.dumps(stamp) for stamp in stamps}) == 3
+    assert "somelibrary" not in sys.modules
+    assert constructors.library_stamp("absentlibrary.attacks", [], code) is None
+
+
+def test_plug_ins_are_not_stored(cache: Path) -> None:
+    class Own(LibraryAttack):
+        """A library of a plug-in, whose code can change at any time."""
+
+        name = "own"
+        namespace = "torchattacks"
+        base_class = "torchattacks.attack:Attack"
+        packages = ("torchattacks",)
+        handled = ("model",)
+        known = {}
+        others = {}
+
+    assert "PGD" in attack_parameters(Own) and not (cache / "memo").exists()
+
+
+def test_cache_that_cannot_be_written_to_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GTN_BENCH_CACHE", str(tmp_path / "file" / "folder"))
+    assert "PGD" in attack_parameters(LIBRARIES[2])
+    memo.remember("code", {}, [1])
+    assert memo.recall("code", {}) is None
+
+
+def test_planning_library_attacks_imports_no_library_if_signatures_are_stored(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(with_perturbations(ATTACKS))
+    code = (
+        "import sys, gtn_bench; from gtn_bench.planning.keys import keys_of;"
+        "keys_of(gtn_bench.plan(gtn_bench.load(sys.argv[1])), 'cpu');"
+        "print(*sorted({'torch', 'art', 'foolbox', 'torchattacks', 'pandas', 'scipy', 'matplotlib'} & {*sys.modules}))"
+    )
+
+    def imported() -> set[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, env={**os.environ}
+        )
+        assert done.returncode == 0, done.stderr
+        return set(done.stdout.split())
+
+    assert imported() >= {"torch", "art", "foolbox", "torchattacks"}  # to read the signatures
+    assert imported() == set()
+
+
+def test_code_memo_gives_the_same_keys_without_parsing(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    plan = gtn_bench.plan(suite.parse(TINY))
+    from gtn_bench.planning.keys import keys_of
+
+    first = keys_of(plan, "cpu")
+    (path,) = (cache / "memo").glob("code-*.json")
+    clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(ast, "parse", lambda text: pytest.fail("parses"))
+        assert keys_of(plan, "cpu") == first
+    path.write_text("{}")
+    clear()
+    assert keys_of(plan, "cpu") == first and path.read_text() != "{}"
+
+
+@pytest.mark.parametrize("package", ["inner", "other"])
+def test_what_a_text_says_depends_on_text_and_package_alone(package: str, tmp_path: Path) -> None:
+    text = (
+        '"""Docstring."""\nfrom . import beside\nif TYPE_CHECKING:\n    import never\ntry:\n    import json.decoder\n'
+    )
+    source = tmp_path / "main.py"
+    source.write_text(text + "except ImportError:\n    pass\n")
+    names, code = parsing.what_it_says(source, f"{package}.main")
+    assert names == {package, f"{package}.beside", "json.decoder"}
+    source.write_text(text.replace("Docstring", "Other words") + "except ImportError:  # comment\n    pass\n")
+    assert parsing.what_it_says(source, f"{package}.main") == (names, code)
+    source.write_text(text + "except ImportError:\n    raise\n")
+    assert parsing.what_it_says(source, f"{package}.main")[1] != code
+
+
+REFUSED = "  - {name: art.SquareAttack, params: {max_iter: 10, p_init: 1.5}, samples: 20, beta: [0.1]}\n"
+
+
+def test_run_tries_library_attacks_before_any_training(tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(with_perturbations(ATTACKS + REFUSED))
+    plan = gtn_bench.plan(gtn_bench.load(path))
+    with pytest.raises(ConfigError) as refused:
+        gtn_bench.run(plan, tmp_path / "out", workers=1)
+    assert str(refused.value) == (
+        "mine.yaml: perturbations[3]: attack 'art.SquareAttack' refuses its parameters: ValueError: The argument "
+        "p_init has to be either of type int or float and in range [0, 1]."
+    )
+    assert {folder.name for folder in cache.iterdir()} <= {"memo"}
+
+
+def test_finished_cells_are_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = gtn_bench.plan(suite.parse(with_perturbations(ATTACKS).replace("seeds: [0, 1]", "seeds: [0]")))
+    tried = []
+    real = LibraryAttack.try_out
+
+    def record(self: LibraryAttack, dataset: Any) -> None:
+        tried.append((self.title, self.beta))
+        real(self, dataset)
+
+    monkeypatch.setattr(LibraryAttack, "try_out", record)
+    gtn_bench.run(plan, tmp_path / "out", workers=1)
+    titles = ["art.ProjectedGradientDescent", "foolbox.DDNAttack", "torchattacks.Square"]
+    assert tried == [(titles[0], 0.1), (titles[0], 0.05), (titles[1], 0.3), (titles[2], 0.1)]  # the middle one first
+    gtn_bench.run(plan, tmp_path / "out", workers=1)
+    assert len(tried) == 4
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
+def test_table_of_untargeted_attacks_agrees_with_the_library(
+    library: type[LibraryAttack], classifier: Classifier
+) -> None:
+    """Only torchattacks says which attacks have a targeted mode."""
+    if library.name != "torchattacks":
+        assert not hasattr(next(iter(attack_classes(library).values())), "set_mode_targeted_by_label")
+        return
+    from gtn_bench.inference.views import as_torchattacks
+    from gtn_bench.perturbations.libraries.torchattacks import _UNTARGETED
+
+    untargeted = set()
+    for name in library.known:
+        parameters = attack_parameters(library)[name].values()
+        required = {one.name: 1 for one in parameters if one.default is one.empty and one.name != "model"}
+        made = attack_classes(library)[name](as_torchattacks(classifier), **required)
+        untargeted |= set() if "targeted" in made.supported_mode else {name}
+    assert untargeted | {"FAB"} == set(_UNTARGETED)
