@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "certification": {"config", "models", "inference"},
     "teaching": {"config", "store", "data", "models"},
     "modes": {"config", "store", "data", "models", "teaching"},
-    "perturbations": {"config", "data", "inference"},
+    "perturbations": {"config", "store", "data", "inference"},
     "evaluation": {"config", "inference", "perturbations"},
     "reference": {"config", "models", "inference", "perturbations"},
     "planning": TABLES | {"config", "store", "reference", "certification"},
@@ -41,7 +41,8 @@ ALLOWED: dict[str, set[str]] = {
         *("certification", "checks", "planning", "analysis", "reporting"),
     },
     "console": {"config", "teaching", "analysis"},
-    "cli": {"__version__", "config", "store", "teaching", "planning", "execution", "reporting", "console"},
+    "usage": {"config"},
+    "cli": {"__version__", "config", "store", "teaching", "planning", "execution", "reporting", "console", "usage"},
     "__main__": {"cli"},
 }
 

@@ -1,14 +1,16 @@
-"""Shared by the speed benchmarks: rate of matrix products, count of operations, a switch for numba."""
+"""Shared by the speed benchmarks: rate of matrix products, counts of operations and waits, a switch for numba."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from contextlib import AbstractContextManager
-from typing import Any
+from collections import Counter
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, Self
 from unittest import mock
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -29,6 +31,64 @@ class Arithmetic(TorchDispatchMode):
         if func._overloadpacket in flop_registry:
             self.flop += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
         return out
+
+
+# Operations whose result or whose shape the host reads, and methods that copy to the host.
+_READS = {"_local_scalar_dense", "nonzero", "equal", "masked_select", "_unique2", "unique_dim", "unique_consecutive"}
+_INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
+_COPIES = {"cpu", "numpy", "tolist", "__array__"}
+
+
+class Waits:
+    """Context that counts where the host would wait for a GPU, on any device.
+
+    Counted are values and shapes that the host reads, masks as indices, and copies to the host.
+
+    Attributes:
+        counts: Number of waits by the name of the operation.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._modes = ExitStack()
+
+    @property
+    def total(self) -> int:
+        """Number of waits."""
+        return self.counts.total()
+
+    def __enter__(self) -> Self:
+        self._modes.enter_context(_CopiesToHost(self.counts))
+        self._modes.enter_context(_ReadsByHost(self.counts))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._modes.close()
+
+
+class _ReadsByHost(TorchDispatchMode):
+    def __init__(self, counts: Counter[str]) -> None:
+        super().__init__()
+        self.counts = counts
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._overloadpacket.__name__
+        masks = name in _INDEXING and any(index is not None and index.dtype == torch.bool for index in args[1])
+        if masks or name in _READS:
+            self.counts[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+class _CopiesToHost(TorchFunctionMode):
+    def __init__(self, counts: Counter[str]) -> None:
+        super().__init__()
+        self.counts = counts
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in _COPIES:
+            self.counts[name] += 1
+        return func(*args, **(kwargs or {}))
 
 
 def matmul_rate(dtype: torch.dtype, device: str, size: int = 2048) -> float:

@@ -81,5 +81,6 @@ def differences(y: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
         Coefficients (N, K - 1, K).
     """
     identity = torch.eye(classes, dtype=dtype, device=y.device)
-    others = torch.stack([identity[torch.arange(classes, device=y.device) != label] for label in y.tolist()])
+    other = torch.arange(classes - 1, device=y.device)
+    others = identity[other + (other >= y[:, None])]  # (N, K - 1, K): the classes below the label and those above it
     return identity[y].unsqueeze(1) - others

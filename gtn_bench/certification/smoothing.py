@@ -12,6 +12,7 @@ from gtn_bench.config.description import PositiveFloat, PositiveInt
 from gtn_bench.config.threat import Threat
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 CHUNK = 500  # noisy copies of an image in one batch; constant, so that results do not depend on other images
@@ -71,26 +72,27 @@ class Smoothing(Certifier):
         found = []
         with torch.no_grad():
             for image, seed in zip(x, seeds.tolist(), strict=True):
-                generator = torch.Generator().manual_seed(seed)
-                guess = int(self._counts(copied, image, self.n0, generator).argmax())
+                generator = torch.Generator(x.device).manual_seed(seed)
+                guess = self._counts(copied, image, self.n0, generator).argmax()
                 counts = self._counts(copied, image, self.n, generator)
-                hits = int(counts[guess]) if guess < len(counts) else 0
-                found.append((guess, radius(hits, self.n, self.alpha, self.sigma)))
-        classes, radii = zip(*found, strict=True)
-        return torch.tensor(classes, device=x.device), torch.tensor(radii, dtype=torch.float64, device=x.device)
+                found.append(torch.stack([guess, counts.gather(0, guess[None])[0]]))
+        classes, hits = torch.stack(found).unbind(1)  # read once, so that no image waits for a GPU
+        radii = [radius(hit, self.n, self.alpha, self.sigma) for hit in hits.tolist()]
+        return classes, torch.tensor(radii, dtype=torch.float64, device=x.device)
 
-    def _counts(self, network: nn.Module, image: Tensor, copies: int, generator: object) -> Tensor:
+    def _counts(self, network: nn.Module, image: Tensor, copies: int, generator: torch.Generator) -> Tensor:
         """Return how often each class is predicted under noise. A copy with logits that are not finite has none."""
         import torch
 
-        total = torch.zeros(1, dtype=torch.int64)
+        counts = []
         for size in _chunks(copies):
-            noise = torch.randn((size, *image.shape), dtype=image.dtype, generator=generator)  # type: ignore[call-overload]
-            logits = network(image + self.sigma * noise.to(image.device))
-            classes = logits.argmax(dim=1)[logits.isfinite().all(dim=1)]
-            counts = torch.bincount(classes.cpu(), minlength=logits.shape[1])
-            total = total + counts if len(total) == len(counts) else counts
-        return total
+            shape = size, *image.shape
+            noise = torch.randn(shape, dtype=image.dtype, device=image.device, generator=generator)
+            logits = network(image + self.sigma * noise)
+            finite = logits.isfinite().all(dim=1, keepdim=True)
+            predicted = logits.argmax(dim=1, keepdim=True) == torch.arange(logits.shape[1], device=logits.device)
+            counts.append((predicted & finite).sum(dim=0))
+        return torch.stack(counts).sum(dim=0)
 
 
 def radius(hits: int, n: int, alpha: float, sigma: float) -> float:

@@ -43,14 +43,20 @@ def in_batches(task: Callable[..., T], classifier: Classifier, batch: Batch, *te
     results: list[T] = []
     start = 0
     while start < len(tensors[0]):
+        counts = classifier.forwards, classifier.backwards
         try:
             results.append(task(*(tensor[start : start + size] for tensor in tensors)))
         except torch.OutOfMemoryError:
             if size == 1 or not may_shrink:
                 raise
-            size //= 2
         else:
             start += size
+            continue
+        # Here the exception, which holds the tensors of the failed attempt, is gone.
+        size //= 2
+        classifier.forwards, classifier.backwards = counts  # passes that gave no result do not count
+        if tensors[0].device.type == "cuda":
+            torch.cuda.empty_cache()  # what is free but in pieces
     return results
 
 
@@ -58,8 +64,9 @@ def batch_size(classifier: Classifier, x: Tensor, batch: Batch) -> int:
     """Return the number of images per batch.
 
     If any number is allowed, it is the fastest power of two that fits into the available memory
-    (`benchmarks/speed/batches.py`). Other numbers change results only by rounding. A classifier whose logits depend on
-    the other images of the batch determines the number.
+    (`benchmarks/speed/batches.py`). Other numbers change results only by rounding. On a GPU the number follows from its
+    whole memory and the number of processes, not from what is free, so that it is the same in every run. A classifier
+    whose logits depend on the other images of the batch determines the number.
 
     Args:
         classifier: The classifier.
@@ -80,9 +87,12 @@ def available_memory(device: torch.device) -> int:
     """Return the memory in bytes that this process may use.
 
     Args:
-        device: The device. On a CPU, the share of the machine's available memory is that of the process's threads.
+        device: The device. On a CPU, the share of the machine's available memory is that of the process's threads. On a
+            GPU it is the share of the whole memory that the process may allocate.
     """
     if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + cached
+        whole = torch.cuda.get_device_properties(device).total_memory
+        # Before PyTorch 2.8 the share cannot be read. A batch that exceeds it is tried again in halves.
+        share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda device: 1.0)
+        return int(whole * share(device))
     return psutil.virtual_memory().available * torch.get_num_threads() // (os.cpu_count() or 1)

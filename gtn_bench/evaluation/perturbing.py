@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from gtn_bench.config.errors import ChangedModelError
 from gtn_bench.evaluation.attempts import Attempts, Task, join
 from gtn_bench.evaluation.batching import in_batches
+from gtn_bench.evaluation.timing import seconds_when_done
 from gtn_bench.inference.classifier import Classifier
 from gtn_bench.perturbations.base import Perturbation
 from gtn_bench.perturbations.libraries.trial import describe
@@ -21,7 +21,8 @@ class Cost(NamedTuple):
     """Cost of a perturbation.
 
     Attributes:
-        forwards: Forward passes through the classifier, per evaluated image. Attempts that failed count.
+        forwards: Forward passes through the classifier, per evaluated image. Attempts that failed count, but for those
+            that ran out of memory.
         backwards: Backward passes through the classifier, per evaluated image.
         seconds: Wall time, in seconds.
     """
@@ -86,7 +87,7 @@ def perturb(
     attempts = Attempts(perturbation.title, restarted, otherwise, divisible=divisible)
     attacked = perturbation.is_attacked(y)
     results, failed, attack_error = otherwise(x), torch.zeros_like(attacked), ""
-    hooks, start = classifier.hooks(), time.perf_counter()
+    hooks, start = classifier.hooks(), seconds_when_done(x.device)
     before = classifier.forwards, classifier.backwards
     if attacked.any():
         everything = bool(attacked.all())
@@ -102,5 +103,5 @@ def perturb(
         if attempt.error:
             attack_error = f"{int(failed.sum())} of {len(x)} images: {describe(attempt.error)}"
     forwards, backwards = classifier.forwards - before[0], classifier.backwards - before[1]
-    cost = Cost(forwards / len(x), backwards / len(x), time.perf_counter() - start)
+    cost = Cost(forwards / len(x), backwards / len(x), seconds_when_done(x.device) - start)
     return Perturbed(results, attacked, failed, attack_error, cost)

@@ -11,11 +11,16 @@ from typing import Any, Literal, get_args
 
 from gtn_bench.analysis.tables import SCHEMA_VERSION
 from gtn_bench.config.errors import ConfigError, shown
+from gtn_bench.execution.accelerator import gpu_facts
 from gtn_bench.planning.cells import Plan
 from gtn_bench.reference.protocol import NOTE
 from gtn_bench.store.keys import installed
 
 Device = Literal["auto", "cpu", "cuda"]
+
+# Linux on NVIDIA GPUs, also where the library is not in its path; the subsystem for Linux; AMD GPUs.
+_DRIVERS = "/dev/nvidiactl", "/dev/dxg", "/dev/kfd"
+_LIBRARIES = {"Linux": ("cuda",), "Windows": ("nvcuda", "amdhip64")}
 
 # Libraries choose the kernels of matrix products, and with them the rounding, by these instructions.
 INSTRUCTIONS = "avx2", "avx512f", "avx512_bf16", "amx_bf16", "sve", "bf16", "i8mm"
@@ -32,7 +37,7 @@ def choose_device(device: Device) -> str:
     """
     if device not in get_args(Device):
         raise ConfigError(f"device expects one of {', '.join(get_args(Device))}, got {shown(device)}")
-    if device == "cpu" or (device == "auto" and find_library("cuda") is None):  # torch takes seconds to import
+    if device == "cpu" or (device == "auto" and not has_driver()):  # torch takes seconds to import
         return "cpu"
     import torch
 
@@ -43,8 +48,30 @@ def choose_device(device: Device) -> str:
     return "cpu"
 
 
+def has_driver() -> bool:
+    """Return whether there is a driver of NVIDIA or AMD GPUs, as far as that can be seen without torch."""
+    if any(Path(file).exists() for file in _DRIVERS):
+        return True
+    return any(find_library(name) is not None for name in _LIBRARIES.get(platform.system(), ()))
+
+
+def default_workers(device: str) -> int:
+    """Return the number of processes that a run starts: one per core, or one per GPU.
+
+    Args:
+        device: "cpu" or "cuda".
+    """
+    if device == "cpu":
+        return os.cpu_count() or 1
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def machine(device: str) -> dict[str, Any]:
-    """Describe the hardware. Results are bitwise reproducible on identical hardware and versions.
+    """Describe the hardware, and on a GPU what else its numbers depend on.
+
+    Results are bitwise reproducible on identical hardware and versions.
 
     Args:
         device: The device that computes.
@@ -56,6 +83,7 @@ def machine(device: str) -> dict[str, Any]:
         "instructions": [platform.machine(), *(instruction for instruction in INSTRUCTIONS if instruction in flags)],
         "cores": os.cpu_count(),
         "device": _device_name(device),
+        **({} if device == "cpu" else {"accelerator": gpu_facts()}),
     }
 
 

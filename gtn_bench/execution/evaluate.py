@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gtn_bench.config.errors import ConfigError, ModelWarning
+from gtn_bench.config.keywords import names_keywords
 from gtn_bench.config.paths import user_path
 from gtn_bench.config.suite import Entry, Suite
 from gtn_bench.data.arrays import from_arrays
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     Network = nn.Module | Callable[[Tensor], Tensor]
 
 
+@names_keywords
 def evaluate(
     models: Network | Sequence[Network] | Mapping[str, Network | Sequence[Network]],
     data: Any,
@@ -71,7 +73,7 @@ def evaluate(
         target: The goal of every attack that can have one: a class, "next", "least-likely" or "random".
         limit: At most this many test images per cell (an integer), or a share of them in (0, 1] (a float).
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
-        workers: Number of processes; by default one per core, or one on a GPU.
+        workers: Number of processes; by default one per core, or one per GPU.
         cache: Folder of the cache; by default `GTN_BENCH_CACHE`, or else the user's cache folder.
         progress: Called with the name of a stage, the number of its finished parts and of all its parts.
 
@@ -112,7 +114,7 @@ def evaluate(
         for sentence in model["findings"]:
             if not sentence.startswith("note: "):
                 found = f"model '{model['mode']}', seed {model['seed']}: {sentence}"
-                warnings.warn(found, ModelWarning, stacklevel=2)
+                warnings.warn(found, ModelWarning, stacklevel=3)
     return results
 
 

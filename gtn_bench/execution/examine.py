@@ -7,6 +7,7 @@ from typing import Any
 
 from gtn_bench.analysis.tables import LEARNER
 from gtn_bench.config.paths import user_path
+from gtn_bench.execution.accelerator import device_key
 from gtn_bench.execution.environment import Device, choose_device
 from gtn_bench.execution.finished import learner_identity
 from gtn_bench.execution.scheduler import Progress, Scheduler
@@ -39,7 +40,7 @@ def examine(
     store = Store(user_path(cache) if cache else cache_folder())
     context = Context(store, choose_device(device), loaded_plugins())
     make_folder(store.folder)
-    found = Scheduler(context, 1, progress).examine(plan, keys_of(plan, context.device))
+    found = Scheduler(context, 1, progress).examine(plan, keys_of(plan, device_key(context.device)))
     return [
         {**dict(zip(LEARNER, learner_identity(learner), strict=True)), "findings": findings}
         for learner, findings in found.items()

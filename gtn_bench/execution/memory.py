@@ -1,4 +1,4 @@
-"""Reuse of freed memory by the C library."""
+"""Reuse of freed memory, and its return."""
 
 from __future__ import annotations
 
@@ -18,6 +18,18 @@ def reuse_memory() -> None:
         libc = ctypes.CDLL("libc.so.6")
         for option, size in ((_M_MMAP_THRESHOLD, 2**30), (_M_TRIM_THRESHOLD, 2**31 - 1)):
             libc.mallopt(option, size)
+
+
+def release_gpu_memory(device: str) -> None:
+    """Return the memory that PyTorch keeps for later tensors to the GPU, for other processes.
+
+    Args:
+        device: "cpu", or a GPU.
+    """
+    if device != "cpu":
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 def release_memory() -> None:

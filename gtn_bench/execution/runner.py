@@ -6,9 +6,9 @@ suite computes only what changed.
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,18 @@ from gtn_bench.analysis.curves import curves
 from gtn_bench.analysis.measures import measures
 from gtn_bench.analysis.records import Summary, summarize
 from gtn_bench.config.errors import ConfigError, shown
+from gtn_bench.config.keywords import names_keywords
 from gtn_bench.config.labels import ACCEPTED, NO_TEACHER
 from gtn_bench.config.paths import user_path
 from gtn_bench.config.suite import Suite
+from gtn_bench.execution.accelerator import check_bfloat16, device_key
 from gtn_bench.execution.collect import example_images, findings_of, perturbed_images, records
-from gtn_bench.execution.environment import Device, choose_device, provenance
+from gtn_bench.execution.environment import Device, choose_device, default_workers, provenance
 from gtn_bench.execution.evidence import certificates
 from gtn_bench.execution.output import SampleWriter, check_output, write, write_images
+from gtn_bench.execution.passes import passes_of
 from gtn_bench.execution.scheduler import Progress, Scheduler
+from gtn_bench.execution.trials import try_attacks
 from gtn_bench.planning.cells import Plan
 from gtn_bench.planning.keys import keys_of
 from gtn_bench.planning.plugins import loaded_plugins
@@ -36,6 +40,7 @@ from gtn_bench.store.cache import Context, Store, cache_folder
 from gtn_bench.store.files import make_folder
 
 
+@names_keywords
 def run(
     plan: Plan,
     out: str | Path,
@@ -53,7 +58,7 @@ def run(
         plan: The plan, from `gtn_bench.plan`.
         out: The output folder. A folder with results of the same suite is updated.
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
-        workers: Number of processes; by default one per core, or one on a GPU.
+        workers: Number of processes; by default one per core, or one per GPU. Several share the GPUs and their memory.
         cache: Folder of the cache; by default `GTN_BENCH_CACHE`, or else the user's cache folder.
         progress: Called with the name of a stage, the number of its finished parts and of all its parts.
 
@@ -78,8 +83,11 @@ def run(
     check_output(folder, plan.suite)
     rule = AcceptanceRule(plan.suite.acceptance, tuple(control.title for control in plan.suite.controls))
 
-    processes = workers or (1 if context.device == "cuda" else os.cpu_count() or 1)
-    keys = keys_of(plan, context.device)
+    for who in in_bfloat16(plan):
+        check_bfloat16(context.device, who)
+    processes = workers or default_workers(context.device)
+    keys = keys_of(plan, device_key(context.device))
+    try_attacks(plan, keys, store)
     finished = Scheduler(context, processes, progress).run(plan, keys, rule)
     (folder / "provenance.json").unlink(missing_ok=True)  # until it is written again, the folder is unfinished
     with SampleWriter(folder / "samples.parquet") as samples:
@@ -92,6 +100,7 @@ def run(
         "teachers": keys.teachers,
         "models": findings_of(finished),
         "examples": examples,
+        "passes": passes_of(plan, summary.table),
         "seconds": time.time() - started,
         "errors": summary.errors,
         "attack_errors": summary.attack_errors,
@@ -103,8 +112,21 @@ def run(
     if results.errors:
         failed = f"{len(results.errors)} of {len(plan.cells)} cells failed"
         first = results.errors[0]["error"]
-        warnings.warn(f"{failed}; first: {first}; see results.errors", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"{failed}; first: {first}; see results.errors", RuntimeWarning, stacklevel=3)
     return results
+
+
+def in_bfloat16(plan: Plan) -> Iterator[str]:
+    """Yield the names of what computes in bfloat16, for messages: the suite, teachers.
+
+    Args:
+        plan: The plan.
+    """
+    if any(cell.precision == "bfloat16" for cell in plan.cells):
+        yield f"suite '{plan.suite.name}'"
+    for taught_by in plan.teachers:
+        if getattr(taught_by.teacher, "precision", "float32") == "bfloat16":
+            yield f"teacher '{taught_by.label}'"
 
 
 def _wrong_plan(value: object) -> str:

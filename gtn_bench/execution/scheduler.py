@@ -17,6 +17,7 @@ from gtn_bench.analysis.acceptance import AcceptanceRule, accept
 from gtn_bench.analysis.tables import LEARNER
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.labels import ACCEPTED, NO_TEACHER
+from gtn_bench.execution.accelerator import device_key
 from gtn_bench.execution.finished import Finished, learner_identity
 from gtn_bench.planning.cells import Cell, Learner, Plan
 from gtn_bench.planning.keys import Keys
@@ -52,7 +53,7 @@ class Scheduler:
     """
 
     def __init__(self, context: Context, workers: int, progress: Progress) -> None:
-        self.context = context
+        self.context = context._replace(workers=workers)
         self.workers = workers
         self.progress = progress
         self._finished = Finished()
@@ -137,7 +138,7 @@ class Scheduler:
 
     def _examine(self, keys: Keys, learners: Sequence[Learner]) -> None:
         """Examine learners in parallel and collect what is found."""
-        device, store = self.context.device, self.context.store
+        device, store = device_key(self.context.device), self.context.store
         wanted = {
             learner: learner.examination_key(device, keys.learners[learner][0])
             for learner in learners
@@ -263,7 +264,7 @@ class Scheduler:
         """Check the attacks of learners by probes, in parallel."""
         from gtn_bench.execution.probing import batch_probes, probings
 
-        store, device = self.context.store, self.context.device
+        store, device = self.context.store, device_key(self.context.device)
         jobs = []
         chosen = [] if plan.suite.checks == "none" else list(probings(plan, keys, self._finished, store, device))
         for each in chosen:
@@ -359,17 +360,20 @@ def run_task(task: Task, keys: list[str], *arguments: object) -> tuple[list[str]
     """
     import torch
 
+    from gtn_bench.execution.accelerator import reproducible, select_gpu
     from gtn_bench.execution.memory import release_memory, reuse_memory
 
     context = arguments[0]
     assert isinstance(context, Context)
     for plugin in context.plugins:
         load_plugin(plugin)
+    select_gpu(context.device, context.workers)
     reuse_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return keys, catch_errors(task, keys, *arguments)
+        with reproducible(context.device):
+            return keys, catch_errors(task, keys, *arguments)
     finally:
         torch.set_num_threads(threads)
         release_memory()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import time
 import traceback
 from collections.abc import Callable, Mapping
 
@@ -23,7 +22,9 @@ from gtn_bench.config.description import Precision
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.data.base import Dataset, Split, SplitName
 from gtn_bench.evaluation import evaluate as evaluation
-from gtn_bench.execution.memory import release_memory, reuse_memory
+from gtn_bench.evaluation.timing import seconds_when_done
+from gtn_bench.execution.accelerator import reproducible
+from gtn_bench.execution.memory import release_gpu_memory, release_memory, reuse_memory
 from gtn_bench.inference.classifier import Classifier
 from gtn_bench.inference.random_classifier import RandomClassifier
 from gtn_bench.modes.training import train
@@ -64,10 +65,12 @@ def meta_train(context: Context, key: str, taught_by: TaughtBy, progress: Callab
         progress(len(history.losses))
 
     monitor = Monitor(checkpoint=checkpoint, progress=report)
-    taught = taught_by.teacher(dataset, splits(dataset, context.device), device=context.device, monitor=monitor)
+    with reproducible(context.device):
+        taught = taught_by.teacher(dataset, splits(dataset, context.device), device=context.device, monitor=monitor)
     taught.save(context.store.path("teachers", key))
     checkpoint.unlink(missing_ok=True)
     release_memory()
+    release_gpu_memory(context.device)
 
 
 def train_learners(context: Context, learners: Mapping[str, Learner], teacher_key: str | None) -> dict[str, str]:
@@ -163,13 +166,14 @@ def certify(context: Context, key: str, learner_key: str, certification: Certifi
     network = _network(context, learner_key, learner).eval()
     x, y = splits(learner.dataset, context.device)["test"][:samples]
     seeds = certification.seed + torch.arange(samples)
-    start = time.perf_counter()
+    start = seconds_when_done(x.device)
     try:
         masks = certification.certifier(network, x, y, certification.balls, seeds)
     except UnsupportedLayerError as error:
         return {key: f"UnsupportedLayerError: {error}"}
+    seconds = seconds_when_done(x.device) - start
     tensors = {str(place): mask.cpu() for place, mask in enumerate(masks)}
-    context.store.save("certificates", key, tensors, {"seconds": time.perf_counter() - start})
+    context.store.save("certificates", key, tensors, {"seconds": seconds})
     return {}
 
 

@@ -21,12 +21,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 from gtn_bench.analysis.tables import to_csv
 from gtn_bench.config.description import build, choose, explain
 from gtn_bench.config.errors import ConfigError, RunError, shown
+from gtn_bench.config.keywords import names_keywords
 from gtn_bench.config.labels import Label
 from gtn_bench.config.paths import user_path
 from gtn_bench.config.shipped import find, teacher_specs
 from gtn_bench.config.suite import Suite
 from gtn_bench.config.yaml import errors_in, parse_mapping, to_yaml
 from gtn_bench.data import DATASETS, Dataset
+from gtn_bench.execution.accelerator import check_bfloat16, reproducible
 from gtn_bench.execution.distributed import ProcessGroup, process_group
 from gtn_bench.execution.environment import Device, choose_device, machine
 from gtn_bench.execution.memory import reuse_memory
@@ -69,6 +71,7 @@ class TeacherSpec(BaseModel):
         return to_yaml({"name": self.name, "description": self.description, **parts})
 
 
+@names_keywords
 def load_teacher(source: str | Path) -> TeacherSpec:
     """Load the specification of a teacher.
 
@@ -94,6 +97,7 @@ def _meta_trained(entry: object) -> Teacher:
     return teacher
 
 
+@names_keywords
 def teach(
     spec: TeacherSpec,
     out: str | Path,
@@ -135,6 +139,8 @@ def teach(
     folder = user_path(out)
     taught, provenance = folder / "teacher.safetensors", folder / "provenance.json"
     with process_group(choose_device(device)) as group, ExitStack() as held:
+        if spec.teacher.precision == "bfloat16":
+            check_bfloat16(group.device, f"teacher '{spec.name}'")
 
         def begin() -> bool:
             make_folder(folder)
@@ -158,12 +164,14 @@ def teach(
             reuse_memory()
         checkpoint = folder / "checkpoint.safetensors"
         monitor = Monitor(checkpoint, checkpoint_every, check_every, report, group.rank, group.ranks)
-        teaching_set = spec.teacher(spec.dataset, splits, device=group.device, monitor=monitor)
+        with reproducible(group.device):
+            teaching_set = spec.teacher(spec.dataset, splits, device=group.device, monitor=monitor)
         group.run_first(lambda: teaching_set.save(taught))
         group.run_first(lambda: checkpoint.unlink(missing_ok=True))
     return taught
 
 
+@names_keywords
 def retrain(
     taught: str | Path,
     out: str | Path,

@@ -189,7 +189,7 @@ class ConvNet(Architecture):
         channels, height, width = dataset.input_shape
         layers: list[nn.Module] = [Normalize(dataset.mean, dataset.std)]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             for conv in self.convolutions:
                 layers.append(Conv2d(channels, conv.channels, conv.kernel, conv.stride, padding=conv.kernel // 2))
                 channels = conv.channels

@@ -10,6 +10,7 @@ from pydantic import create_model
 
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.functions import code_of, home_of, name_of, parameters_as_fields
+from gtn_bench.config.keywords import names_keywords
 from gtn_bench.data.base import Dataset
 from gtn_bench.models.architectures import Architecture
 
@@ -61,7 +62,7 @@ class FunctionArchitecture(Architecture):
         function = type(self).function
         accepted = inspect.signature(function).parameters
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             try:
                 network = function(**{name: value for name, value in values.items() if name in accepted}, **dict(self))
             except Exception as error:  # the code of the user
@@ -82,6 +83,7 @@ class FunctionArchitecture(Architecture):
 def architecture(function: F) -> F: ...
 @overload
 def architecture(*, name: str | None = None) -> Callable[[F], F]: ...
+@names_keywords
 def architecture(function: Any = None, *, name: str | None = None) -> Any:
     """Register a function or class that builds a network, so that suites can name it.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +32,20 @@ def train(
     """
     network.train()
     following = [mode for mode in modes if isinstance(mode, GTN)]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with _seeded(seed, split.labels.device):
         if taught and len(following) == len(modes) > 1:
             states = dict(train_on_curriculum(following, network, split, taught))
             return [states[position] for position in range(len(modes))]
         return [mode(network, dataset, split, taught, seed=seed) for mode in modes]
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators of the CPU and of one device, and restore them; leave other devices alone."""
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.default_generator.manual_seed(seed)
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
+        yield

@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import PositiveInt, SerializeAsAny, ValidationError
+from pydantic import PositiveInt, ValidationError
 
 from gtn_bench.config.description import Beta, Description
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.threat import Norm, Threat
 from gtn_bench.data.base import Dataset
+from gtn_bench.perturbations.draws import normal_like as normal_like  # plug-ins import both from here
+from gtn_bench.perturbations.draws import uniform_like as uniform_like
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,15 +26,25 @@ Batch = PositiveInt | Literal["any", "all"]
 
 
 class Size(NamedTuple):
-    """A length in the maximum norm, in the units of the suite.
+    """A length in pixel values, in the units of the suite.
 
     Attributes:
         what: Its meaning, such as "linf radius".
         value: Its value.
+        norm: The norm in which it is a length; `linf` also for what is added to each pixel.
     """
 
     what: str
     value: float
+    norm: Norm = "linf"
+
+    def limit(self, values: int) -> float:
+        """Return the largest useful value, the distance between a black and a white image.
+
+        Args:
+            values: Number of values of an image.
+        """
+        return {"l0": values, "l1": values, "l2": math.sqrt(values), "linf": 1}[self.norm]
 
 
 class Perturbation(Description):
@@ -93,9 +105,12 @@ class Perturbation(Description):
         return self.threat_model
 
     @property
-    def linf_sizes(self) -> Mapping[str, Size]:
-        """Radii and step sizes in the maximum norm, by field. In pixel values, none of them can usefully exceed 1."""
-        return {"beta": Size("linf radius", self.beta)} if self.threat_model == Threat("linf", self.beta) else {}
+    def pixel_sizes(self) -> Mapping[str, Size]:
+        """Radii, step sizes and other lengths in pixel values, by field. None can usefully exceed its limit."""
+        ball = self.threat_model
+        if ball is not None and ball.epsilon == self.beta:
+            return {"beta": Size(f"{ball.norm} radius", self.beta, ball.norm)}
+        return {"beta": Size(self.beta_meaning, self.beta)} if "beta" in self.pixel_fields else {}
 
     @property
     def access(self) -> Access:
@@ -135,6 +150,16 @@ class Perturbation(Description):
 
         Raises:
             ConfigError: If it does not.
+        """
+
+    def try_out(self, dataset: Dataset) -> None:
+        """Run the perturbation on two images, if only its code can tell whether it works. A run calls it first.
+
+        Args:
+            dataset: The data set.
+
+        Raises:
+            ConfigError: If the perturbation fails.
         """
 
     def is_attacked(self, y: Tensor) -> Tensor:
@@ -283,90 +308,6 @@ class MinimalPerturbation(Perturbation):
         return nearest.x_adv.where((nearest.strength <= self.beta).view(-1, 1, 1, 1), x)
 
 
-class SearchWith(MinimalPerturbation):
-    """A search that calls another perturbation.
-
-    Attributes:
-        of: The other perturbation.
-    """
-
-    of: SerializeAsAny[Perturbation]
-
-    @property
-    def title(self) -> str:
-        return self.of.title
-
-    @property
-    def detail(self) -> str:
-        return self.of.detail
-
-    def axis_label(self, unit: str = "pixel value") -> str:
-        return self.of.axis_label(unit)
-
-    @property
-    def uses_gradient(self) -> bool:  # type: ignore[override]
-        """True if the other perturbation follows the gradient of the classifier's loss."""
-        return self.of.uses_gradient
-
-    @property
-    def access(self) -> Access:
-        return self.of.access
-
-    @property
-    def linf_sizes(self) -> Mapping[str, Size]:
-        return self.of.linf_sizes
-
-    @property
-    def needs_gradient(self) -> bool:
-        return self.of.needs_gradient
-
-    @property
-    def needs_ce_gradient(self) -> bool:
-        return self.of.needs_ce_gradient
-
-    @property
-    def packages(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Packages of the other perturbation."""
-        return self.of.packages
-
-    @property
-    def batch(self) -> Batch:
-        return self.of.batch
-
-    def check(self, dataset: Dataset) -> None:
-        self.of.check(dataset)
-
-    def is_attacked(self, y: Tensor) -> Tensor:
-        return self.of.is_attacked(y)
-
-    def parts(self) -> tuple[Perturbation]:
-        return (self.of,)
-
-    def with_steps(self, factor: int) -> Self | None:
-        return self._around(self.of.with_steps(factor))
-
-    def with_step_size(self, factor: float) -> Self | None:
-        return self._around(self.of.with_step_size(factor))
-
-    def with_loss(self, loss: LossName) -> Self | None:
-        return self._around(self.of.with_loss(loss))
-
-    def with_restart(self) -> Self | None:
-        return self._around(self.of.with_restart())
-
-    def _around(self, of: Perturbation | None) -> Self | None:
-        """Return the search with another perturbation; None without one, or if its ball is another one."""
-        searched = self.variant(of=of) if of else None
-        return searched if searched and searched.balls() == self.balls() else None
-
-    def balls(self) -> tuple[Threat | None, ...]:
-        """Return the balls of all strengths that the search may try first."""
-        return (self.threat_model,)
-
-    def rng_identity(self) -> dict[str, Any]:
-        return self.of.rng_identity()
-
-
 def clip(x_adv: Tensor) -> Tensor:
     """Clip images to [0, 1]. A non-finite pixel becomes NaN, so that it is found later.
 
@@ -389,37 +330,3 @@ def lp_norm(delta: Tensor, norm: Norm) -> Tensor:
     rows = delta.flatten(1)
     order = {"l0": 0, "l1": 1, "l2": 2, "linf": math.inf}[norm]
     return rows.norm(p=order, dim=1)
-
-
-def normal_like(x: Tensor, seeds: Tensor) -> Tensor:
-    """Return standard normal numbers in the shape of `x` (N, ...), the same on every device.
-
-    Args:
-        x: A tensor whose shape, type and device the result has.
-        seeds: Seeds (N,); row i depends on ``seeds[i]`` alone.
-    """
-    import torch
-
-    return _sample_rows(x, seeds, torch.Tensor.normal_)
-
-
-def uniform_like(x: Tensor, seeds: Tensor) -> Tensor:
-    """Return uniform numbers in [0, 1) in the shape of `x` (N, ...), the same on every device.
-
-    Args:
-        x: A tensor whose shape, type and device the result has.
-        seeds: Seeds (N,); row i depends on ``seeds[i]`` alone.
-    """
-    import torch
-
-    return _sample_rows(x, seeds, torch.Tensor.uniform_)
-
-
-def _sample_rows(x: Tensor, seeds: Tensor, fill: Any) -> Tensor:
-    import torch
-
-    samples = torch.empty(x.shape, dtype=x.dtype)
-    generator = torch.Generator()
-    for row, seed in zip(samples, seeds.tolist(), strict=True):
-        fill(row, generator=generator.manual_seed(seed))
-    return samples.to(x.device)

@@ -10,6 +10,7 @@ from pydantic import create_model
 
 from gtn_bench.config.errors import ConfigError, did_you_mean, shown
 from gtn_bench.config.functions import code_of, home_of, name_of, parameters_as_fields
+from gtn_bench.config.keywords import names_keywords
 from gtn_bench.config.threat import Norm, Threat
 from gtn_bench.perturbations.base import Access, Batch, Perturbation
 from gtn_bench.perturbations.libraries.rng import isolated
@@ -129,7 +130,7 @@ class FunctionPerturbation(Perturbation):
         return self.variant(loss=loss) if loss in choices else None
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
-        with isolated(seeds, quiet=False):
+        with isolated(seeds, x.device, quiet=False):
             return type(self).function(classifier, x, y, **dict(self))
 
 
@@ -144,6 +145,7 @@ def perturbation(
     queries_model: bool = True,
     returns_input_on_failure: bool = False,
 ) -> Callable[[F], F]: ...
+@names_keywords
 def perturbation(
     function: Any = None,
     *,

@@ -55,7 +55,7 @@ class LBFGSPenalty(Targeted):
         return 1 / self.beta if self.beta_parameter == "inverse-weight" else self.beta
 
     @property
-    def linf_sizes(self) -> Mapping[str, Size]:
+    def pixel_sizes(self) -> Mapping[str, Size]:
         return {"step_size": Size("step size", self.step_size)} if self.step == "sign" else {}
 
     @property

@@ -9,7 +9,8 @@ from pydantic import model_validator
 from gtn_bench.config.description import PositiveInt
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.threat import Threat
-from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Perturbation, SearchWith, clip
+from gtn_bench.perturbations.base import MinimalPerturbation, Nearest, Perturbation, clip
+from gtn_bench.perturbations.searches import SearchWith
 
 if TYPE_CHECKING:
     from torch import Tensor

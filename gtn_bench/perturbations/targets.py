@@ -12,6 +12,7 @@ from gtn_bench.config.errors import ConfigError, did_you_mean, shown
 from gtn_bench.config.threat import Threat
 from gtn_bench.data.base import Dataset
 from gtn_bench.perturbations.base import Perturbation
+from gtn_bench.perturbations.draws import integers_like
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -139,9 +140,5 @@ def attack_labels(classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor, t
         with torch.no_grad():
             return classifier(x).scatter(1, y[:, None], math.inf).argmin(dim=1)
     if target == "random":
-        generator = torch.Generator()
-        steps = [
-            torch.randint(others, (1,), generator=generator.manual_seed(seed ^ _OTHER_DRAWS)) for seed in seeds.tolist()
-        ]
-        return (y + 1 + torch.cat(steps).to(y)) % classifier.num_classes
+        return (y + 1 + integers_like(y, seeds ^ _OTHER_DRAWS, others)) % classifier.num_classes
     return torch.full_like(y, int(target))

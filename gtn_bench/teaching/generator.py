@@ -100,14 +100,17 @@ class UpsamplingConv2d(Conv2d):
         Input: (B, inputs, H, W). Output: (B, outputs, 2 * H, 2 * W).
     """
 
+    halves: Tensor  # (2, 2, 3)
+
     def __init__(self, inputs: int, outputs: int, bias: bool = False) -> None:
         super().__init__(inputs, outputs, 3, bias=bias)
+        # Kernel rows 0 and 1 + 2 apply to two successive rows of x for even output rows, 0 + 1 and 2 for odd ones.
+        halves = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
+        self.register_buffer("halves", halves, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         weight = weight_normalized(self.weight, self.gain)
-        # Kernel rows 0 and 1 + 2 apply to two successive rows of x for even output rows, 0 + 1 and 2 for odd ones.
-        halves = weight.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
-        kernels = torch.einsum("pai,qbj,kcij->pqkcab", halves, halves, weight).flatten(0, 2)
+        kernels = torch.einsum("pai,qbj,kcij->pqkcab", self.halves, self.halves, weight).flatten(0, 2)
         y = conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernels.to(x.dtype), 1, 0)
         y = y.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))
         height, width = x.shape[2:]

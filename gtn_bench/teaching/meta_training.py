@@ -230,12 +230,12 @@ def validate_learner(
 def _accuracy(network: nn.Module, tensors: dict[str, Tensor], split: Split, samples: int) -> float:
     """Return the accuracy of a network in evaluation mode on the first images of a split."""
     network.eval()
-    correct = 0
+    correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
     total = min(samples, len(split))
     for index in torch.arange(total, device=split.labels.device).split(500):
         x, y = split[index]
-        correct += int((functional_call(network, tensors, (x,)).argmax(1) == y).sum())
-    return correct / total
+        correct += (functional_call(network, tensors, (x,)).argmax(1) == y).sum()
+    return int(correct) / total
 
 
 def _adam(training: MetaTraining, module: CurriculumModule) -> torch.optim.Adam:
@@ -252,17 +252,18 @@ def _check_finite(training: MetaTraining, module: CurriculumModule, loss: float,
     where = f"at meta-step {step}{_last_checkpoint(monitor)}"
     if not math.isfinite(loss):
         raise DivergenceError(f"teacher '{training.name}': the meta-loss is {loss} {where}")
-    if not all(bool(value.grad.isfinite().all()) for value in module.parameters() if value.grad is not None):
+    finite = [value.grad.isfinite().all() for value in module.parameters() if value.grad is not None]
+    if not torch.stack(finite).all():  # one answer of the device, not one per parameter
         raise DivergenceError(f"teacher '{training.name}': the meta-gradient is not finite {where}")
 
 
 def _check_rates(training: MetaTraining, module: CurriculumModule, step: int, monitor: Monitor) -> None:
     """Raise `DivergenceError` if a learned rate or momentum left its valid range."""
     where = f"at meta-step {step}{_last_checkpoint(monitor)}"
-    rate = module.log_lr.detach().exp().max().item()
+    rates = torch.stack([module.log_lr.detach().exp().max(), module.log_momentum.detach().exp().max()])
+    rate, momentum = rates.tolist()
     if not rate < LARGEST_RATE:
         raise DivergenceError(f"teacher '{training.name}': a learning rate is {rate:g} {where}")
-    momentum = module.log_momentum.detach().exp().max().item()
     optimizer = training.optimizer
     if not momentum < optimizer.momentum_below:
         what = f"a momentum of {optimizer.name} is {momentum:g}, not below {optimizer.momentum_below:g}"

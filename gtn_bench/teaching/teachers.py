@@ -229,7 +229,7 @@ class MetaTrained(Teacher):
         metadata = {"dataset": dataset.identity(), "teacher": self.content()}
         seed = seed_for("teacher", dataset.identity(), self.content())
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             module = self.curriculum_module(dataset, splits["train"]).to(device)
         return meta_train(training, module, splits, seed=seed, metadata=metadata, monitor=monitor or Monitor())
 

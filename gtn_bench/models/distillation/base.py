@@ -76,7 +76,7 @@ class DistillationNetwork(Architecture):
         import torch
 
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return self.build(dataset.input_shape, dataset.num_classes)
 
     def __call__(self, dataset: Dataset, seed: int) -> nn.Module:

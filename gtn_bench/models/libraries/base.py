@@ -128,7 +128,7 @@ class UntrainedArchitecture(LibraryArchitecture):
 
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of libraries about their own defaults
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return self.build(dataset.input_shape, dataset.num_classes)
 
     def __call__(self, dataset: Dataset, seed: int) -> nn.Module:

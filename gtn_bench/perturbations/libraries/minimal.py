@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from pydantic import SerializeAsAny
 
 from gtn_bench.config.threat import Threat
-from gtn_bench.perturbations.base import Nearest, SearchWith, clip, lp_norm
+from gtn_bench.perturbations.base import Nearest, clip, lp_norm
 from gtn_bench.perturbations.libraries.base import LibraryAttack
+from gtn_bench.perturbations.searches import SearchWith
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,41 +5,39 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
 @contextlib.contextmanager
-def isolated(seeds: Tensor, *, quiet: bool = True) -> Iterator[None]:
+def isolated(seeds: Tensor, device: torch.device | None = None, *, quiet: bool = True) -> Iterator[None]:
     """Seed the global generators of torch, NumPy and Python from the first seed, and restore them afterwards.
 
-    Generators that NumPy would seed from the operating system are seeded from its global generator.
+    Generators that NumPy would seed from the operating system are seeded from its global generator. Of several GPUs,
+    only the generator of the one that computes is seeded, and of none if the CPU computes.
 
     Args:
         seeds: Seeds (N,) int64.
+        device: The device that computes; None for the CPU.
         quiet: Whether output to the terminal is suppressed.
     """
     import numpy as np
     import torch
 
-    seed = int(seeds[0])
-    python, numpy, entropic = random.getstate(), np.random.get_state(), np.random.RandomState
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
+    from gtn_bench.inference.draws import seeded
+
+    entropic = np.random.RandomState
+    with seeded(int(seeds[0]), device or torch.device("cpu")):
         np.random.RandomState = _seeded(entropic)  # type: ignore[misc]
         try:
             with _silence() if quiet else contextlib.nullcontext():
                 yield
         finally:
             np.random.RandomState = entropic  # type: ignore[misc]
-            random.setstate(python)
-            np.random.set_state(numpy)
 
 
 @contextlib.contextmanager
