@@ -184,49 +184,49 @@ BAD: list[tuple[str, str]] = [  # entry, message
     # Radii and steps in pixel values.
     (
         "{name: pgd, beta: [8]}",
-        ".beta: a linf radius of 8 exceeds the range of pixel values, 0 to 1; did you mean 8/255?",
+        ".beta: linf radius 8 exceeds the range of pixel values, 0 to 1; did you mean 8/255?",
     ),
     (
         "{name: pgd, beta: [0.1, 4, 8]}",
-        ".beta: a linf radius of 4 exceeds the range of pixel values, 0 to 1; did you mean 4/255?",
+        ".beta: linf radius 4 exceeds the range of pixel values, 0 to 1; did you mean 4/255?",
     ),
-    ("{name: pgd, beta: [1.5]}", ".beta: a linf radius of 1.5 exceeds the range of pixel values, 0 to 1"),
-    ("{name: pgd, beta: [300]}", ".beta: a linf radius of 300 exceeds the range of pixel values, 0 to 1"),
+    ("{name: pgd, beta: [1.5]}", ".beta: linf radius 1.5 exceeds the range of pixel values, 0 to 1"),
+    ("{name: pgd, beta: [300]}", ".beta: linf radius 300 exceeds the range of pixel values, 0 to 1"),
     (
         "{name: pgd, beta: [4, 8], search: minimal}",
-        ".beta: a linf radius of 4 exceeds the range of pixel values, 0 to 1; did you mean 4/255?",
+        ".beta: linf radius 4 exceeds the range of pixel values, 0 to 1; did you mean 4/255?",
     ),
     (
         "{name: fgsm, steps: 3, beta: [2]}",
-        ".beta: a step size of 2 exceeds the range of pixel values, 0 to 1; did you mean 2/255?",
+        ".beta: step size 2 exceeds the range of pixel values, 0 to 1; did you mean 2/255?",
     ),
     (
         "{name: fgsm, steps: 3, beta: [0.1], epsilon: 8}",
-        ".epsilon: a linf radius of 8 exceeds the range of pixel values, 0 to 1; did you mean 8/255?",
+        ".epsilon: linf radius 8 exceeds the range of pixel values, 0 to 1; did you mean 8/255?",
     ),
     (
         "{name: lbfgs-penalty, beta: [20], step_size: 2}",
-        ".step_size: a step size of 2 exceeds the range of pixel values, 0 to 1; did you mean 2/255?",
+        ".step_size: step size 2 exceeds the range of pixel values, 0 to 1; did you mean 2/255?",
     ),
     *(
         (
             f"{{name: {name}, beta: [8]}}",
-            ".beta: a linf radius of 8 exceeds the range of pixel values, 0 to 1; did you mean 8/255?",
+            ".beta: linf radius 8 exceeds the range of pixel values, 0 to 1; did you mean 8/255?",
         )
         for name in ("torchattacks.PGD", "foolbox.LinfPGD", "art.FastGradientMethod", "foolbox.LInfFMNAttack")
     ),
     (
         "{name: noise, beta: [0.1, 25]}",
-        ".beta: a standard deviation of 25 exceeds the range of pixel values, 0 to 1; did you mean 25/255?",
+        ".beta: standard deviation 25 exceeds the range of pixel values, 0 to 1; did you mean 25/255?",
     ),
     (
         "{name: brightness, beta: [64]}",
-        ".beta: a shift of 64 exceeds the range of pixel values, 0 to 1; did you mean 64/255?",
+        ".beta: shift 64 exceeds the range of pixel values, 0 to 1; did you mean 64/255?",
     ),
     *(
         (
             f"{{name: {name}, beta: [128]}}",
-            ".beta: a l2 radius of 128 exceeds the distance from black to white of images of 1 x 8 x 8, 8; "
+            ".beta: l2 radius 128 exceeds the distance from black to white of images of 1 x 8 x 8, 8; "
             "did you mean 128/255?",
         )
         for name in (
@@ -237,38 +237,38 @@ BAD: list[tuple[str, str]] = [  # entry, message
     ),
     (
         "{name: pgd, norm: l2, beta: [4, 128], search: minimal}",
-        ".beta: a l2 radius of 128 exceeds the distance from black to white of images of 1 x 8 x 8, 8; "
+        ".beta: l2 radius 128 exceeds the distance from black to white of images of 1 x 8 x 8, 8; "
         "did you mean 128/255?",
     ),
     (
         "{name: pgd, norm: l2, beta: [8.5]}",
-        ".beta: a l2 radius of 8.5 exceeds the distance from black to white of images of 1 x 8 x 8, 8",
+        ".beta: l2 radius 8.5 exceeds the distance from black to white of images of 1 x 8 x 8, 8",
     ),
     (
         "{name: torchattacks.PGDL2, beta: [1], params: {alpha: 51}}",
-        ".params.alpha: a step size of 51 exceeds the distance from black to white of images of 1 x 8 x 8, 8; "
+        ".params.alpha: step size 51 exceeds the distance from black to white of images of 1 x 8 x 8, 8; "
         "did you mean 51/255?",
     ),
     (
         "{name: foolbox.L1PGD, beta: [2000]}",
-        ".beta: a l1 radius of 2000 exceeds the distance from black to white of images of 1 x 8 x 8, 64; "
+        ".beta: l1 radius 2000 exceeds the distance from black to white of images of 1 x 8 x 8, 64; "
         "did you mean 2000/255?",
     ),
     (
         "{name: foolbox.L0FMNAttack, beta: [200]}",
-        ".beta: a l0 radius of 200 exceeds the number of values of images of 1 x 8 x 8, 64",
+        ".beta: l0 radius 200 exceeds the number of values of images of 1 x 8 x 8, 64",
     ),
     (
         "{name: torchattacks.PGD, beta: [0.1], params: {alpha: 2}}",
-        ".params.alpha: a step size of 2 exceeds the range of pixel values, 0 to 1; did you mean 2/255?",
+        ".params.alpha: step size 2 exceeds the range of pixel values, 0 to 1; did you mean 2/255?",
     ),
     (
         "{name: art.BasicIterativeMethod, beta: [0.1], params: {eps_step: 2, max_iter: 2}}",
-        ".params.eps_step: a step size of 2 exceeds the range of pixel values, 0 to 1; did you mean 2/255?",
+        ".params.eps_step: step size 2 exceeds the range of pixel values, 0 to 1; did you mean 2/255?",
     ),
     (
         "{name: torchattacks.PGD, beta_parameter: alpha, beta: [2/255], params: {eps: 8}}",
-        ".params.eps: a linf radius of 8 exceeds the range of pixel values, 0 to 1; did you mean 8/255?",
+        ".params.eps: linf radius 8 exceeds the range of pixel values, 0 to 1; did you mean 8/255?",
     ),
 ]
 
@@ -287,27 +287,27 @@ def test_wrong_strengths_are_found_before_training(text: str, message: str) -> N
     [
         (
             "{name: pgd, beta: [8]}",
-            ".beta: a linf radius of 8 standard deviations is 3.01 in pixel values, which exceeds their range, 0 to 1; "
+            ".beta: linf radius 8 standard deviations is 3.01 in pixel values, which exceeds their range, 0 to 1; "
             "expects at most 2.66, or 8/255 with units: pixel",
         ),
         (
             "{name: noise, beta: [8]}",
-            ".beta: a standard deviation of 8 normalized units is 3.01 in pixel values, which exceeds their range, 0 "
+            ".beta: standard deviation 8 normalized units is 3.01 in pixel values, which exceeds their range, 0 "
             "to 1; expects at most 2.66, or 8/255 with units: pixel",
         ),
         (
             "{name: pgd, norm: l2, beta: [25]}",
-            ".beta: a l2 radius of 25 standard deviations is 9.4 in pixel values, which exceeds the distance from "
+            ".beta: l2 radius 25 standard deviations is 9.4 in pixel values, which exceeds the distance from "
             "black to white of images of 1 x 8 x 8, 8; expects at most 21.3, or 25/255 with units: pixel",
         ),
         (
             "{name: pgd, beta: [4.5]}",
-            ".beta: a linf radius of 4.5 standard deviations is 1.69 in pixel values, which exceeds their range, 0 to 1"
+            ".beta: linf radius 4.5 standard deviations is 1.69 in pixel values, which exceeds their range, 0 to 1"
             "; expects at most 2.66",
         ),
         (
             "{name: fgsm, steps: 2, beta: [0.1], epsilon: 3}",
-            ".epsilon: a linf radius of 3 standard deviations is 1.13 in pixel values, which exceeds their range, 0 to "
+            ".epsilon: linf radius 3 standard deviations is 1.13 in pixel values, which exceeds their range, 0 to "
             "1; expects at most 2.66, or 3/255 with units: pixel",
         ),
     ],

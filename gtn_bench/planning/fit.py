@@ -133,11 +133,11 @@ def _check_sizes(place: str, sweep: Iterable[Perturbation], dataset: Dataset, sc
             whole = value == int(value) and size.norm != "l0" and value / 255 <= limit
             levels = f"{value:g}/255" if whole else ""
             whole_range = _range_of(size.norm, dataset, limit)
-            text = f"a {size.what} of {value:g} exceeds {whole_range}"
+            text = f"{size.what} {value:g} exceeds {whole_range}"
             hint = f"; did you mean {levels}?" if levels else ""
             if scale is not None and value != size.value:
                 unit = "normalized units" if "deviation" in size.what else "standard deviations"
-                text = f"a {size.what} of {value:g} {unit} is {size.value:.3g} in pixel values, which exceeds "
+                text = f"{size.what} {value:g} {unit} is {size.value:.3g} in pixel values, which exceeds "
                 text += whole_range.replace("the range of pixel values", "their range")
                 text += f"; expects at most {limit / scale:.3g}"
                 hint = f", or {levels} with units: pixel" if levels else ""
