@@ -98,7 +98,7 @@ def fingerprint(module: str) -> str:
 
 
 class _Read(NamedTuple):
-    """What is known about a module: its specification when it was read, the modules that it imports, its hash."""
+    """Knowledge about a module: its specification when it was read, the modules that it imports, its hash."""
 
     spec: object
     followed: frozenset[str]

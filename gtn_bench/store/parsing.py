@@ -73,7 +73,7 @@ def _stored() -> dict[str, Said]:
 
 @functools.cache
 def _stamp() -> dict[str, Any]:
-    """Return what the memo depends on besides the texts: Python, whose syntax trees differ, and this code."""
+    """Return what the memo depends on, in addition to the texts: Python, whose syntax trees differ, and this code."""
     return {"python": list(sys.version_info[:3]), "code": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}
 
 
