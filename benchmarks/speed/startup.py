@@ -10,9 +10,9 @@ Commands run in alternation, each in a new process. States:
 - first: with bytecode, and with an empty cache
 - cold: without bytecode of any package, as in a fresh installation by uv, and with an empty cache
 
-"first training" is a run of a suite with an attack of each library, up to the first training: its planning, its keys,
-and the trial of each attack on two images. "without trial" is the part of it that is not the trial. CPU seconds depend
-less on other processes than wall seconds.
+"first training" is the part of a run before its first training: planning, keys, and the trial of each attack on two
+images. The suite has an attack of each library. "without trial" leaves the trial out. CPU seconds depend less on other
+processes than wall seconds.
 """
 
 from __future__ import annotations

@@ -13,14 +13,13 @@ from gtn_bench.data.base import Dataset
 from gtn_bench.inference.losses import LOSSES, LossName, others
 from gtn_bench.perturbations.adaptive import Ascent, ascend_adaptively
 from gtn_bench.perturbations.ascent import NORMS, check_classes, check_loss
+from gtn_bench.perturbations.draws import seeds_of_run
 from gtn_bench.perturbations.targets import Targeted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gtn_bench.inference.classifier import Classifier
-
-_OTHER_STARTS = 0x2545F4914F6CDD1D  # distinguishes the random starts of several runs on an image
 
 
 class AutoPGD(Targeted):
@@ -136,7 +135,7 @@ class AutoPGD(Targeted):
             number: Number of the run, which changes the random start.
         """
         x, y, norm = x[rows], y[rows], NORMS[self.norm]
-        other = seeds[rows.to(seeds.device)] ^ (number * _OTHER_STARTS % 2**63)
+        other = seeds_of_run(seeds[rows.to(seeds.device)], number)
         to = None if towards is None else towards[rows]
 
         def objective(logits: Tensor, rows: Tensor) -> Tensor:

@@ -70,3 +70,13 @@ def _sample_rows(x: Tensor, seeds: Tensor, fill: Any) -> Tensor:
     for row, seed in zip(samples, seeds.tolist(), strict=True):
         fill(row, generator=generator.manual_seed(seed))
     return samples.to(x.device)
+
+
+def seeds_of_run(seeds: Tensor, number: int) -> Tensor:
+    """Return the seeds of one of several runs of an attack on the same images.
+
+    Args:
+        seeds: Seeds (N,).
+        number: Number of the run; the first one, zero, has the given seeds.
+    """
+    return seeds ^ (number * 0x2545F4914F6CDD1D % 2**63)

@@ -15,6 +15,7 @@ from gtn_bench.perturbations.apgd import gap
 from gtn_bench.perturbations.ascent import NORMS
 from gtn_bench.perturbations.base import Perturbation
 from gtn_bench.perturbations.counters import uniform_rows
+from gtn_bench.perturbations.draws import seeds_of_run
 from gtn_bench.perturbations.square import Square
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from gtn_bench.inference.classifier import Classifier
 
-_OTHER_STARTS = 0x2545F4914F6CDD1D  # distinguishes the random starts of several runs on an image
 _OTHER_WINDOWS = 0x5851F42D4C957F2D  # distinguishes the windows of Square from the starts
 
 
@@ -218,5 +218,5 @@ def _signs(x: Tensor, seeds: Tensor, number: int, stripes: bool) -> Tensor:
     """Return random signs in the shape of images (N, C, H, W), the same along a column of a channel for stripes."""
     n, channels, height, width = x.shape
     rows = 1 if stripes else height
-    draws = uniform_rows(seeds ^ (number * _OTHER_STARTS % 2**63), 0, 1, channels * rows * width)
+    draws = uniform_rows(seeds_of_run(seeds, number), 0, 1, channels * rows * width)
     return (1 - 2 * (draws.view(n, channels, rows, width) < 0.5).to(x)).expand_as(x)
