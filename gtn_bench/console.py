@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from gtn_bench.analysis.results import Results
+    from gtn_bench.execution.estimates import Estimate
+    from gtn_bench.execution.upkeep import Entry
     from gtn_bench.teaching.history import History
+
+PLAIN_INTERVAL = 30.0  # seconds between lines of progress where there is no terminal
 
 # Names and paths are printed as they are: "[x]" and ":x:" have no meaning.
 _output = Console(markup=False, emoji=False, highlight=False)
@@ -120,6 +125,68 @@ def show_catalog(rows: list[dict[str, str]]) -> None:
         for what, value in fields.items():
             if value and value != "-":
                 _output.print(Text.assemble("    ", (f"{what}:", "dim"), f" {value}"), soft_wrap=True)
+
+
+def show_results(results: Results) -> None:
+    """Print what came out of a run: notes, findings about models, mean accuracies, suspect curves.
+
+    Args:
+        results: The results of a run.
+    """
+    provenance = results.provenance
+    for note in (provenance["note"], provenance.get("hardware", "")):
+        if note:
+            warn(note)
+    show_findings(provenance["models"])
+    if (results.summary["status"] == "rejected").all():
+        accepted = f"no architecture is accepted at clean accuracy {results.rule.threshold:g}"
+        say(f"{accepted}; nothing was attacked")
+    show_overview(results)
+    show_suspects(results)
+
+
+def show_stored(entries: Sequence[Entry]) -> None:
+    """Print the kinds of files in the cache.
+
+    Args:
+        entries: Number, size and times of the files of each kind.
+    """
+    table = Table("kind", "files", "size", "written from", "to", box=None, pad_edge=False)
+    for entry in entries:
+        times = (datetime.fromtimestamp(seconds).isoformat(" ", "minutes") for seconds in (entry.oldest, entry.newest))
+        table.add_row(entry.kind, str(entry.files), in_bytes(entry.bytes), *times)
+    _output.print(table)
+
+
+def show_estimate(estimate: Estimate) -> None:
+    """Print what a run would compute, how long that takes about, and what the estimate rests on.
+
+    Args:
+        estimate: The estimate.
+    """
+    table = Table("results", "missing", "of", "time in one worker", box=None, pad_edge=False)
+    for kind, number in estimate.parts.items():
+        seconds = estimate.worker_seconds.get(kind)
+        time_text = "unknown" if seconds is None and estimate.missing[kind] else _duration(seconds or 0)
+        table.add_row(kind, str(estimate.missing[kind]), str(number), time_text)
+    _output.print(table)
+    unknown = f", without {' and '.join(estimate.unknown)}" if estimate.unknown else ""
+    memory = f", {in_bytes(estimate.memory)} of memory" if estimate.memory else ""
+    workers = count({"workers": estimate.workers})
+    say(f"about {_duration(estimate.seconds)} with {workers}{memory}{unknown} ({estimate.basis})")
+
+
+def in_bytes(size: float) -> str:
+    """Return a size as text, with the unit that fits.
+
+    Args:
+        size: Number of bytes.
+    """
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:.3g} GiB"
 
 
 def show_overview(results: Results) -> None:
@@ -228,6 +295,49 @@ def progress_bars(*, quiet: bool = False) -> Progress:
         TimeRemainingColumn(elapsed_when_finished=False),
     )
     return Progress(*columns, console=_errors, disable=quiet)
+
+
+@contextmanager
+def progress(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a progress callback that shows one bar per stage on a terminal, and else prints a line every 30 seconds.
+
+    Args:
+        quiet: Whether to show nothing.
+    """
+    if not quiet and not _errors.is_terminal:
+        yield lines_of_progress(complain)
+        return
+    with progress_bars(quiet=quiet) as bars:
+        yield stage_reporter(bars)
+
+
+def lines_of_progress(
+    write: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+) -> Callable[[str, int, int], None]:
+    """Return a progress callback that writes a line when a stage ends, and at most every 30 seconds before.
+
+    Args:
+        write: Writes a line.
+        clock: Returns the time in seconds.
+    """
+    start = last = clock()
+
+    def report(stage: str, done: int, total: int) -> None:
+        nonlocal last
+        now = clock()
+        if total and (done == total or now - last >= PLAIN_INTERVAL):
+            last = now
+            write(f"{stage}: {done} of {total} after {_duration(now - start)}")
+
+    return report
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def stage_reporter(bars: Progress) -> Callable[[str, int, int], None]:

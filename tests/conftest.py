@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,15 @@ def seeded() -> None:
 def _one_thread() -> None:
     """Use one thread in all tests and fixtures: the bits of a teacher depend on the number of threads."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
+    """Leave the user's cache alone. Processes of one test run share a folder, in which memos save seconds."""
+    base = tmp_path_factory.getbasetemp()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GTN_BENCH_CACHE", str((base if worker_id == "master" else base.parent) / "cache"))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -153,6 +153,39 @@ def test_a_saturated_softmax_stops_the_cross_entropy_alone(network: nn.Module, d
     assert (masked.needs_ce_gradient, aided.needs_ce_gradient) == (True, False)
 
 
+@both
+@pytest.mark.parametrize("targets", [0, 2])
+def test_restarts_attack_what_is_left(norm: Any, targets: int, classifier: Classifier, digits: Digits) -> None:
+    """Images that the first runs fool are returned as they were; restarts fool at least as many of the others."""
+    x, y = digits
+    fields = {"beta": 0.08 if norm == "linf" else 0.5, "norm": norm, "loss": "margin", "targets": targets, "steps": 3}
+    once, often = apgd(**fields), apgd(**fields, restarts=4)
+    first, result = (attack(classifier, x, y, SEEDS[: len(x)]) for attack in (once, often))
+    fooled = classifier.predict(first) != y
+    assert 0 < fooled.float().mean() < 1
+    assert torch.equal(result[fooled], first[fooled])
+    assert (classifier.predict(result) != y)[fooled].all()
+    assert often.passes == 1 + 4 * (once.passes - 1)
+
+
+def test_a_restart_finds_what_a_bad_start_misses() -> None:
+    """The loss has two hills. Only the starts on the side of the higher one lead to a misclassification."""
+
+    class Hills(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            value = x.flatten(1).mean(dim=1) - 0.5
+            margin = torch.where(value > 0, value - 0.15, -value - 0.5)
+            return torch.stack([torch.zeros_like(margin), margin], dim=1)
+
+    classifier = Classifier(Hills(), (1, 1, 1), 2)
+    x, y = torch.full((64, 1, 1, 1), 0.5), torch.zeros(64, dtype=torch.int64)
+    shares = [
+        float((classifier.predict(attack(classifier, x, y, torch.arange(64))) != y).float().mean())
+        for attack in (apgd(beta=0.2, steps=10, restarts=number) for number in (1, 2, 8))
+    ]
+    assert 0.3 < shares[0] < 0.7 and shares[0] < shares[1] < shares[2] and shares[2] > 0.95
+
+
 def test_there_are_no_more_targets_than_other_classes() -> None:
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3)).eval()

@@ -13,6 +13,7 @@ from gtn_bench.data import DATASETS
 from gtn_bench.evaluation import batching
 from gtn_bench.evaluation.batching import available_memory, batch_size, in_batches
 from gtn_bench.evaluation.evaluate import evaluate, evaluate_clean
+from gtn_bench.evaluation.memory import DoesNotFitError
 from gtn_bench.inference.classifier import Classifier
 from gtn_bench.models import ARCHITECTURES
 from gtn_bench.perturbations import PERTURBATIONS, Perturbation
@@ -121,22 +122,48 @@ def test_results_do_not_depend_on_available_memory(
 class MemoryLimited:
     """A task that runs out of memory with more than ten images per batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: Exception | None = None) -> None:
         self.sizes: list[int] = []
+        self.error = error or torch.OutOfMemoryError("out of memory")
 
     def __call__(self, x: Tensor, seeds: Tensor) -> Tensor:
         self.sizes.append(len(x))
         if len(x) > 10:
-            raise torch.OutOfMemoryError("out of memory")
+            raise self.error
         return x + seeds.view(-1, 1, 1, 1)
 
 
-def test_batches_shrink_when_memory_runs_out(digits: Digits, classifier: Classifier) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 80 bytes"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_batches_shrink_when_memory_runs_out(error: Exception, digits: Digits, classifier: Classifier) -> None:
     x, seeds = digits[0], torch.arange(60)
-    task = MemoryLimited()
+    task = MemoryLimited(error)
     returned = torch.cat(in_batches(task, classifier, "any", x, seeds))
     assert torch.equal(returned, x + seeds.view(-1, 1, 1, 1))
     assert task.sizes == [60, 30, 15, *[7] * 8, 4]
+
+
+def test_other_errors_do_not_shrink_batches(digits: Digits, classifier: Classifier) -> None:
+    task = MemoryLimited(RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        in_batches(task, classifier, "any", digits[0], torch.arange(60))
+    assert task.sizes == [60]
+
+
+def test_a_single_image_that_does_not_fit_is_said(digits: Digits, classifier: Classifier) -> None:
+    def never(x: Tensor) -> Tensor:
+        raise MemoryError
+
+    with pytest.raises(DoesNotFitError, match=r"^a single image does not fit into memory$"):
+        in_batches(never, classifier, "any", digits[0])
 
 
 @pytest.mark.parametrize("batch", ["all", 30])
@@ -144,5 +171,5 @@ def test_required_batch_sizes_do_not_shrink(
     batch: Literal["all"] | int, digits: Digits, classifier: Classifier
 ) -> None:
     required: Batch = batch
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(DoesNotFitError, match=r"a batch of \d+ images does not fit into memory"):
         in_batches(MemoryLimited(), classifier, required, digits[0], torch.arange(60))

@@ -23,8 +23,8 @@ from gtn_bench.data import DATASETS
 from gtn_bench.evaluation.evaluate import AttackResult, evaluate, evaluate_clean, evaluate_sweep
 from gtn_bench.inference.classifier import Classifier
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack
-from gtn_bench.perturbations.libraries.base import attack_classes
 from gtn_bench.perturbations.libraries.minimal import Radius
+from gtn_bench.perturbations.libraries.named import attack_classes
 
 LIBRARIES: tuple[type[LibraryAttack], ...] = tuple(
     cls for cls in PERTURBATIONS.values() if issubclass(cls, LibraryAttack)

@@ -28,8 +28,8 @@ from gtn_bench.evaluation.timing import seconds_when_done
 from gtn_bench.execution import accelerator, environment
 from gtn_bench.execution.accelerator import check_bfloat16, device_key, gpu_facts, reproducible, select_gpu
 from gtn_bench.execution.environment import choose_device, default_workers, has_driver, machine
+from gtn_bench.execution.jobs import Job, run_job
 from gtn_bench.execution.memory import release_gpu_memory
-from gtn_bench.execution.scheduler import run_task
 from gtn_bench.inference.classifier import Classifier
 from gtn_bench.models import ARCHITECTURES
 from gtn_bench.modes.real_data import Vanilla
@@ -190,7 +190,7 @@ def test_tasks_compute_in_full_precision(tmp_path: Path, precision_settings: Non
     def task(context: Context) -> None:
         assert set(precisions()) <= {"ieee", "none"}
 
-    assert run_task(task, ["key"], Context(Store(tmp_path), "cpu")) == (["key"], {})
+    assert run_job(Job(task, "cells", ("key",), ()), Context(Store(tmp_path), "cpu")).failures == {}
     assert torch.get_float32_matmul_precision() == "medium"
 
 

@@ -19,19 +19,29 @@ OPENERS = re.compile(r"^(What|Of|Whether|Where|By|With|How|Which|Likewise|The sa
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def definitions(body: list[ast.stmt]) -> Iterator[Function | ast.ClassDef]:
+COMMANDS = re.compile(r'^ +"[a-z]+": \w+\.(\w+),$', re.MULTILINE)  # their options say what they take
+APPLICATION = (ROOT / "cli" / "app.py").read_text(encoding="utf-8")
+
+
+def definitions(body: list[ast.stmt], commands: set[str]) -> Iterator[Function | ast.ClassDef]:
     """Yield public classes, their public methods and public functions, but no validators and commands."""
     for node in body:
         if not isinstance(node, Function | ast.ClassDef) or node.name.startswith("_"):
             continue
         decorators = " ".join(map(ast.unparse, node.decorator_list))
-        if "validator" not in decorators and "app.command" not in decorators:
+        if "validator" not in decorators and "app.command" not in decorators and node.name not in commands:
             yield node
         if isinstance(node, ast.ClassDef):
-            yield from definitions(node.body)
+            yield from definitions(node.body, commands)
 
 
-PUBLIC = {path: list(definitions(ast.parse(path.read_text(encoding="utf-8")).body)) for path in FILES}
+def public(path: Path) -> list[Function | ast.ClassDef]:
+    """Return the public definitions of a file."""
+    commands = {*COMMANDS.findall(APPLICATION)} if path.parent.name == "cli" else set()
+    return list(definitions(ast.parse(path.read_text(encoding="utf-8")).body, commands))
+
+
+PUBLIC = {path: public(path) for path in FILES}
 DOCUMENTED = {node.name for nodes in PUBLIC.values() for node in nodes if ast.get_docstring(node)} | UNDOCUMENTED
 
 

@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from gtn_bench.data.reading import decoded
 from gtn_bench.data.reading.pixels import as_levels
 from gtn_bench.execution.teach import TeacherSpec
 from gtn_bench.planning import planner
-from gtn_bench.store import downloads
+from gtn_bench.store import downloads, intact
 from gtn_bench.store.progress import reporting_to
 
 Array = np.ndarray[Any, Any]
@@ -432,7 +433,9 @@ def test_construction_does_not_import_torch() -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "missing", "other"])
-def test_damaged_files_of_the_cache_are_decoded_again(damage: str, cache: Path) -> None:
+def test_damaged_files_of_the_cache_are_decoded_again(
+    damage: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = Files(test=npz())
     (path,) = cache.glob("*.safetensors")
     content = bytearray(path.read_bytes())
@@ -445,7 +448,12 @@ def test_damaged_files_of_the_cache_are_decoded_again(damage: str, cache: Path) 
         save_file({"levels": X[:1]}, str(path))
     else:
         path.write_bytes(b"") if damage == "empty" else path.unlink()
-    assert np.array_equal(files()["test"].levels.numpy(), X)
+    monkeypatch.setattr(intact, "_older", set())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert np.array_equal(files()["test"].levels.numpy(), X)
+    assert [str(each.message).rpartition(" ")[2] for each in caught] == ["recomputed"] * (damage != "missing")
+    assert path.with_name(f"{path.name}.corrupt").exists() == (damage in ("truncated", "flipped", "empty"))
     assert np.array_equal(test_split(test="test.npz")[0], X)
     assert np.array_equal(decoded.read_tensors(path)[0]["levels"], X)
 

@@ -136,6 +136,7 @@ def test_a_mapping_is_a_suite() -> None:
 ATTRIBUTES = {
     *(
         "folder",
+        "files",
         "summary",
         "curves",
         "measures",
@@ -201,16 +202,17 @@ def test_results_without_a_finished_cell_are_shown(results: gtn_bench.Results, t
     folder = shutil.copytree(results.folder, tmp_path / "broken")
     (folder / "summary.csv").write_bytes(to_csv(results.summary.assign(status="error")))
     (folder / "curves.csv").write_bytes(to_csv(results.curves[:0]))
-    broken = gtn_bench.Results(folder)
+    assert "not as the run has written it: summary.csv" in gtn_bench.Results(folder)._repr_html_()
+    broken = gtn_bench.Results(folder, accept_changes=True)
     shown = broken._repr_html_()
     assert "12 of 12 cells failed" in shown and "No cell was evaluated." in shown and "<img" not in shown
     assert message(broken.figure) == f"{folder}: no cell was evaluated; see results.errors"
     (folder / "curves.csv").unlink()
     (folder / "summary.csv").write_bytes(to_csv(results.summary.assign(flags="unchanged")))
-    shown = gtn_bench.Results(folder)._repr_html_()
+    shown = gtn_bench.Results(folder, accept_changes=True)._repr_html_()
     assert shown.startswith("<p>") and "curves.csv: cannot be read" in shown
     (folder / "curves.csv").write_bytes(to_csv(results.curves))
-    assert "12 of 12 cells fail a sanity check" in gtn_bench.Results(folder)._repr_html_()
+    assert "12 of 12 cells fail a sanity check" in gtn_bench.Results(folder, accept_changes=True)._repr_html_()
 
 
 def test_opening_a_run_returns_its_results(results: gtn_bench.Results) -> None:
@@ -229,7 +231,11 @@ OPENED = {
     "empty": ("empty", f"{EXPECTED}, found no summary.csv in it; if its run was interrupted, {RERUN}"),
     "interrupted": ("part", f"{EXPECTED}, found no summary.csv in it; if its run was interrupted, {RERUN}"),
     "interrupted while it was written": ("unfinished", f"its run has not finished; {RERUN}"),
-    "incomplete": ("short", f"expects 12 cells in summary.csv, found 11; {RERUN}"),
+    "incomplete": (
+        "short",
+        "expects certificates.csv, checks.csv, comparisons.csv, curves.csv, measures.csv and 1 more, found none; "
+        f"{RERUN}",
+    ),
     "folder of a run": ("above", f"{EXPECTED}, found no summary.csv in it; did you mean {{here}}/above/run?"),
     "folder of runs": (
         "",
@@ -356,7 +362,7 @@ def test_failed_cells_are_a_warning_and_are_listed(
     with pytest.warns(RuntimeWarning) as caught:
         broken = run(SMALL.replace("name: noise", "name: failing"), tmp_path, store)
     (warning,) = caught
-    first = "of this size (test_notebook.py, line 347)"
+    first = "of this size (test_notebook.py, line 353)"
     assert str(warning.message) == f"4 of 12 cells failed; first: {first}; see results.errors"
     assert len(broken.errors) == 4
     assert broken.errors[0] == {
@@ -485,14 +491,14 @@ REFUSED = {
     "no such place": ("/proc/x", "/proc/x: expects a folder that can be written to ("),
     "broken link": ("broken", "expects a folder that can be written to, got a file"),
     "folder of a teacher": ("teacher", "teacher holds a teacher; choose another folder"),
-    "foreign report": ("foreign", "foreign holds a report.md that no run has written; choose another folder"),
+    "foreign report": ("foreign", "foreign holds files that no run has written: report.md; choose another folder"),
     "folder in the place of a file": (
         "odd",
-        "odd/summary.csv: expects a file, got a folder; choose another output folder",
+        "odd/summary.csv: expects a file, got a folder; remove it, or choose another folder",
     ),
     "file in the place of figures": (
         "figs",
-        "figs/figures: expects a folder, got a file; choose another output folder",
+        "figs/figures: expects a folder, got a file; remove it, or choose another folder",
     ),
 }
 

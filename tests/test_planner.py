@@ -23,7 +23,7 @@ from gtn_bench.config.description import Description, lookup
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.data import DATASETS
 from gtn_bench.data.digits import Digits
-from gtn_bench.execution import tasks
+from gtn_bench.execution import loading, tasks
 from gtn_bench.inference.classifier import Classifier
 from gtn_bench.models import ARCHITECTURES
 from gtn_bench.modes import MODES
@@ -143,6 +143,7 @@ def test_bfloat16_applies_only_to_native_gradient_attacks_without_search() -> No
 def edit(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     """Let a module have another fingerprint, as if its code were edited."""
     monkeypatch.setattr(keys, "fingerprint", lambda name: "edited" if name == module else fingerprint(name))
+    monkeypatch.setattr(keys, "_code_texts", {})
 
 
 def covered(monkeypatch: pytest.MonkeyPatch, key: Callable[[], str]) -> set[str]:
@@ -155,6 +156,7 @@ def covered(monkeypatch: pytest.MonkeyPatch, key: Callable[[], str]) -> set[str]
 
     with monkeypatch.context() as patched:
         patched.setattr(keys, "fingerprint", record)
+        patched.setattr(keys, "_code_texts", {})
         key()
     return found
 
@@ -284,7 +286,7 @@ def test_keys_of_teachers_cover_all_code_that_meta_training_executes(
     name: str, fields: Fields, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teacher, context = taught_by(name, fields), Context(Store(tmp_path), "cpu")
-    tasks.splits.cache_clear()
+    loading.splits.cache_clear()
     run = executed(lambda: tasks.meta_train(context, "teacher", teacher, lambda steps: None))
     assert {"gtn_bench.data.digits", "gtn_bench.teaching.teaching_set"} <= run
     assert run <= covered(monkeypatch, lambda: teacher.key("cpu"))
@@ -299,7 +301,7 @@ def test_keys_of_learners_cover_all_code_that_training_executes(
     if one.taught_by:
         teacher_key = "teacher"
         tasks.meta_train(context, teacher_key, one.taught_by, lambda steps: None)
-    tasks.splits.cache_clear()
+    loading.splits.cache_clear()
     run = executed(lambda: tasks.train_learners(context, {"learner": one}, teacher_key))
     assert {"gtn_bench.data.digits", "gtn_bench.models.layers", "gtn_bench.modes.training"} <= run
     assert run <= covered(monkeypatch, lambda: one.key("cpu"))
@@ -323,8 +325,8 @@ def test_keys_of_cells_cover_all_code_that_evaluation_executes(
     assert len(found) == len(PERTURBATIONS) + 1
     for label, cell in found.items():
         same = Cell(one, label, cell.perturbation, cell.beta, cell.samples, cell.precision, cell.protocol)
-        tasks._classifier.cache_clear()
-        tasks._clean_prediction.cache_clear()
+        loading.classifier_of.cache_clear()
+        loading.clean_prediction.cache_clear()
         run = executed(partial(tasks.evaluate_sweep, context, "learner", {"cell": same}))
         assert "gtn_bench.evaluation.evaluate" in run and context.store.holds("cells", "cell")
         of_cell = covered(monkeypatch, partial(same.key, "cpu", "learner"))
@@ -372,6 +374,7 @@ def test_keys_change_with_the_type_of_device_the_code_and_the_version_of_torch(
     one = plan().learners[0]
     found = {one.key("cpu"), one.key("cuda")}
     monkeypatch.setattr(keys, "fingerprint", lambda module: module + ("!" if "modes" in module else ""))
+    monkeypatch.setattr(keys, "_code_texts", {})
     found.add(one.key("cpu"))
     monkeypatch.setattr(keys, "installed", lambda package: "another version")
     found.add(one.key("cpu"))
@@ -408,6 +411,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
         importlib.invalidate_caches()
         imports_of.cache_clear()
         keys._reads.clear()
+        keys._code_texts.clear()
 
     yield write
     for name in set(sys.modules) - before:
@@ -415,6 +419,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
             del sys.modules[name]
     imports_of.cache_clear()
     keys._reads.clear()
+    keys._code_texts.clear()
 
 
 @pytest.mark.parametrize(

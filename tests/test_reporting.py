@@ -677,10 +677,16 @@ def test_a_report_lists_what_the_checks_of_models_found(tmp_path: Path) -> None:
 
 def test_a_report_names_single_learners_beside_several(tmp_path: Path) -> None:
     folder = write_results(tmp_path, ["fgsm"], ["mine", "theirs"])
-    table = Results(folder).curves
-    (folder / "curves.csv").write_bytes(
-        to_csv(table.assign(n_seeds=[1 if mode == "mine" else 3 for mode in table["mode"]]))
-    )
+    results = Results(folder)
+    missing = (results.summary["mode"] == "mine") & (results.summary["seed"] > 0)
+    summary = results.summary.assign(status=["error" if row else "done" for row in missing])
+    single = results.curves["mode"] == "mine"
+    curves = results.curves.assign(n_seeds=[1 if row else 3 for row in single])
+    curves["std"] = curves["std"].mask(single)
+    for name, table in (("summary", summary), ("curves", curves)):
+        (folder / f"{name}.csv").write_bytes(to_csv(table))
+    (folder / "measures.csv").unlink()  # they follow from three seeds
+    (folder / "comparisons.csv").unlink()
     found = " ".join(paragraphs(folder))
     assert "For a single learner (mine), the band covers test images only." in found
     assert "over seeds and test images" in found

@@ -54,7 +54,9 @@ def test_checks_and_certificates_are_optional(tmp_path: Path) -> None:
     results = Results(tmp_path)
     assert results.checks.empty and list(results.checks) == tables.CHECK_COLUMNS
     assert results.certificates.empty and list(results.certificates) == tables.CERTIFICATE_COLUMNS
-    rows = pd.DataFrame({"check": ["path", "rising"], "text": ["", "Not run."]}).reindex(columns=tables.CHECK_COLUMNS)
+    names = dict.fromkeys(("dataset", "teacher", "architecture", "mode", "perturbation"), "a")
+    rows = pd.DataFrame({"check": ["path", "rising"], "text": ["", "Not run."], "seed": 0, "beta": 0.5, **names})
+    rows = rows.reindex(columns=tables.CHECK_COLUMNS)
     (tmp_path / "checks.csv").write_bytes(to_csv(rows))
     assert Results(tmp_path).checks["text"].tolist() == ["", "Not run."]
 

@@ -24,7 +24,7 @@ from gtn_bench.config.shipped import teacher_specs
 from gtn_bench.config.suite import parse
 from gtn_bench.data.digits import Digits
 from gtn_bench.data.torchvision import MNIST
-from gtn_bench.execution import tasks
+from gtn_bench.execution import loading
 from gtn_bench.execution.teach import TeacherSpec, _labeled, finish, load_teacher, retrain, teach
 from gtn_bench.planning.planner import plan
 from gtn_bench.reporting import teacher_report
@@ -239,7 +239,7 @@ def test_missing_data_is_reported_before_meta_training(tmp_path: Path, monkeypat
 
     monkeypatch.setenv("GTN_BENCH_DATA", str(tmp_path))
     monkeypatch.setattr("torchvision.datasets.MNIST", Absent)
-    tasks.splits.cache_clear()
+    loading.splits.cache_clear()
     steps: list[object] = []
     with pytest.raises(ConfigError, match=f"data set 'mnist' is not in {tmp_path} and could not be downloaded"):
         teach(

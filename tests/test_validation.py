@@ -178,21 +178,6 @@ def test_independent_problems_are_reported_together() -> None:
     assert sorted(problems(edited(*together))) == sorted(separately)
 
 
-def test_places_are_those_of_the_file_after_a_selection_of_architectures() -> None:
-    data = edited(("[linear]", "[linear, base_fc, {name: base, convolutions: [{channels: 2, kernel: 5}]}]"))
-    with pytest.raises(ConfigError, match=r"^tiny: architectures\[2\]\.convolutions\[0\]\.kernel: 'base' expects"):
-        planner.plan(planner.load(data).only(["base"]))
-
-
-def test_all_unknown_architectures_of_a_selection_are_reported() -> None:
-    with pytest.raises(ConfigError) as caught:
-        planner.load(edited()).only(["liner", "linear", "bas"])
-    assert str(caught.value).splitlines() == [
-        "tiny: architectures: has no 'liner'; did you mean 'linear'?",
-        "tiny: architectures: has no 'bas'; known: linear",
-    ]
-
-
 def test_names_of_several_lines_are_reported_in_one_line() -> None:
     data = edited()
     data["modes"][2]["two\nlines"] = 1

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from numbers import Integral, Real
 from pathlib import Path
@@ -16,70 +13,90 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors import SafetensorError
 
 from gtn_bench.analysis.acceptance import AcceptanceRule
+from gtn_bench.analysis.manifest import PROVENANCE
+from gtn_bench.analysis.reading import RERUN, read_table, reading
+from gtn_bench.analysis.run_files import RunFiles
 from gtn_bench.analysis.tables import (
     CERTIFICATE_COLUMNS,
     CHECK_COLUMNS,
     COMPARISON_COLUMNS,
+    CURVE_COLUMNS,
     IDENTITY,
     MEASURE_COLUMNS,
     SUMMARY_COLUMNS,
-    read_csv,
 )
 from gtn_bench.config.errors import ConfigError, did_you_mean, shown
 from gtn_bench.config.paths import user_path
 from gtn_bench.store.files import read_tensors
 from gtn_bench.store.keys import is_installed
 
-RERUN = "run the suite again; cached parts are not computed again"
-
 
 class Results:
     """The results of a run, read from its output folder when they are accessed.
 
+    Each file is compared with the digest that the run has recorded, so tables of two runs are never mixed.
+
     Args:
         folder: The output folder.
+        accept_changes: Whether files are read that have changed after the run.
 
     Attributes:
         folder: The output folder.
 
     Raises:
-        ConfigError: If the folder holds no results.
+        ConfigError: If the folder holds no results, or its run was interrupted while it wrote them.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, accept_changes: bool = False) -> None:
         self.folder = user_path(folder)
+        self._files = RunFiles(self.folder, accept_changes=accept_changes)
+        if (self.folder / PROVENANCE).is_file():
+            _ = self.provenance  # raises if the run was interrupted
         if not (self.folder / "summary.csv").is_file():
             raise ConfigError(f"{self.folder}: expects the output folder of a run, found no summary.csv in it")
 
     def __repr__(self) -> str:
         return f"Results({str(self.folder)!r})"
 
+    @property
+    def files(self) -> RunFiles:
+        """The files of the run, compared with what it has recorded about them."""
+        return self._files
+
     def check(self) -> None:
-        """Check that the run has finished and that the summary is complete.
+        """Check that the run has finished, and that the files are all there and as it has written them.
+
+        Results can be shared without their large files.
 
         Raises:
-            ConfigError: If it is not.
+            ConfigError: If they are not.
         """
+        self._files.check()
         count = self.provenance.get("cells", len(self.summary))
         if count != len(self.summary):
             raise ConfigError(
                 f"{self.folder}: expects {count} cells in summary.csv, found {len(self.summary)}; {RERUN}"
             )
 
+    def _table(self, name: str, columns: list[str]) -> pd.DataFrame:
+        """Return a table of the folder."""
+        table = read_table(self.folder / name, columns)
+        self._files.verify(name)
+        return table
+
     @cached_property
     def summary(self) -> pd.DataFrame:
         """One row per cell, columns `SUMMARY_COLUMNS`."""
-        summary = read_table(self.folder / "summary.csv")
+        summary = self._table("summary.csv", SUMMARY_COLUMNS)
         flags = [flags if isinstance(flags, str) else "" for flags in summary["flags"]]
-        return summary.reindex(columns=SUMMARY_COLUMNS).assign(flags=flags)
+        return summary.assign(flags=flags)
 
     @cached_property
     def curves(self) -> pd.DataFrame:
         """One row per curve point, columns `CURVE_COLUMNS`."""
-        return read_table(self.folder / "curves.csv")
+        return self._table("curves.csv", CURVE_COLUMNS)
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:
@@ -104,8 +121,7 @@ class Results:
 
     def _optional(self, file: str, columns: list[str]) -> pd.DataFrame:
         """Return a table; one without rows if the folder does not have it."""
-        path = self.folder / file
-        return read_table(path) if path.is_file() else pd.DataFrame(columns=columns)
+        return self._table(file, columns) if (self.folder / file).is_file() else pd.DataFrame(columns=columns)
 
     @cached_property
     def samples(self) -> pd.DataFrame:
@@ -128,7 +144,7 @@ class Results:
         path = self.folder / "samples.parquet"
         if not path.is_file():
             raise ConfigError(f"{self.folder}: the folder has no samples.parquet")
-        with _reading(path), path.open("rb") as file:  # pandas and pyarrow would read a path with a colon as a URL
+        with reading(path), path.open("rb") as file:  # pandas and pyarrow would read a path with a colon as a URL
             schema = pq.read_schema(file)
         filters = []
         for column, value in where.items():
@@ -137,8 +153,10 @@ class Results:
                     f"{self.folder}: samples have no column '{column}'{did_you_mean(column, schema.names)}"
                 )
             filters.append((column, "==", self._value(column, value, schema.field(column).type)))
-        with _reading(path), path.open("rb") as file:
-            return pd.read_parquet(file, filters=filters or None)
+        with reading(path), path.open("rb") as file:
+            table = pd.read_parquet(file, filters=filters or None)
+        self._files.verify(path.name)
+        return table
 
     def _value(self, column: str, value: object, kind: pa.DataType) -> str | float:
         """Return a value as a built-in one; raise `ConfigError` if a column of samples cannot have it."""
@@ -194,17 +212,17 @@ class Results:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Versions, machine, keys, the meaning of every beta, and the traceback of every failed cell."""
-        with _reading(self.folder / "provenance.json") as path:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return content
+        return dict(self._files.provenance)
 
     @cached_property
     def examples(self) -> dict[str, np.ndarray[Any, Any]]:
         """Images (k, C, H, W): `clean`, and ``<perturbation>/<mode>/<beta>``; empty if the folder has none."""
         if not (self.folder / "examples.safetensors").is_file():
             return {}
-        with _reading(self.folder / "examples.safetensors") as path:
-            return read_tensors(path)[0]
+        with reading(self.folder / "examples.safetensors") as path:
+            examples = read_tensors(path)[0]
+        self._files.verify(path.name)
+        return examples
 
 
 def _line_of_user(text: str) -> str:
@@ -213,26 +231,3 @@ def _line_of_user(text: str) -> str:
     frames = [(Path(file), line) for file, line in re.findall(r'File "([^"]+)", line (\d+)', text)]
     foreign = [(file, line) for file, line in frames if not file.is_relative_to(own) and not is_installed(file)]
     return f" ({foreign[-1][0].name}, line {foreign[-1][1]})" if foreign else ""
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a table of an output folder.
-
-    Args:
-        path: The CSV file.
-
-    Raises:
-        ConfigError: If the file is missing, damaged, or of another schema version.
-    """
-    with _reading(path):
-        return read_csv(path)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[Path]:
-    """Raise `ConfigError` if a file is missing or damaged."""
-    try:
-        yield path
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        raise ConfigError(f"{path}: cannot be read ({reason}); {RERUN}") from None

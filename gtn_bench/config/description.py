@@ -9,9 +9,11 @@ command line through an entry point of the group ``gtn_bench.<table>``.
 from __future__ import annotations
 
 import difflib
+import functools
 import re
-from collections.abc import Iterable, Mapping
-from importlib.metadata import entry_points
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
@@ -30,7 +32,7 @@ from gtn_bench.config.errors import ConfigError, did_you_mean, join, shown
 from gtn_bench.config.filepath import CONTENT
 from gtn_bench.config.numbers import fields_with_numbers
 
-PositiveInt = Annotated[int, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0, lt=2**63)]  # torch has integers of 64 bits
 PositiveFloat = Annotated[float, Field(gt=0)]
 Beta = Annotated[float, Field(ge=0)]
 Precision = Literal["float32", "bfloat16"]
@@ -129,9 +131,10 @@ def lookup(table: Mapping[str, type[D]], kind: str, name: str) -> type[D]:
     """
     if name in table:
         return table[name]
-    for entry in entry_points(group=f"gtn_bench.{kind}s", name=name):
-        plugin: type[D] = entry.load()
-        return plugin
+    for entry in _plugin_entries(kind):
+        if entry.name == name:
+            plugin: type[D] = entry.load()
+            return plugin
     if reason := own_names.UNREGISTERED.get((kind, name)):
         raise ConfigError(f"unknown {kind} '{name}': {reason}")
     if name in renamed.NAMES and renamed.NAMES[name] in table:
@@ -150,13 +153,22 @@ def _similar(table: Mapping[str, type[D]], kind: str, name: str) -> str:
     if dot or len(name) > 100:
         families = [family for family, cls in table.items() if cls.member_field]
         return did_you_mean(name, [*known, *(f"{family}.{member}" for family in families if dot)])
-    members = [(_folded(member), f"{family}.{member}") for family, cls in table.items() for member in cls.members()]
+    members = [
+        (folded, f"{family}.{member}")
+        for family, cls in table.items()
+        for member, folded in _folded_names(tuple(cls.members())).items()
+    ]
     titles = dict(reversed(members)) | {_folded(title): title for title in known}
     exact = titles.get(_folded(name))
     # Short names resemble too many.
     near = difflib.get_close_matches(_folded(name), titles, n=1, cutoff=0.8) if not exact and len(name) > 4 else []
     found = exact or (titles[near[0]] if near else None)
     return f"; did you mean '{found}'?" if found else did_you_mean(name, known)
+
+
+@functools.lru_cache(maxsize=16)
+def _folded_names(names: tuple[str, ...]) -> dict[str, str]:
+    return {name: _folded(name) for name in names}
 
 
 def _folded(name: str) -> str:
@@ -197,7 +209,19 @@ def plugin_names(kind: str) -> list[str]:
     Args:
         kind: The kind of description, such as "perturbation".
     """
-    return [entry.name for entry in entry_points(group=f"gtn_bench.{kind}s")]
+    return [entry.name for entry in _plugin_entries(kind)]
+
+
+def _plugin_entries(kind: str) -> tuple[EntryPoint, ...]:
+    return _read_entries(entry_points, f"gtn_bench.{kind}s", tuple(sys.path))
+
+
+@functools.cache
+def _read_entries(
+    read: Callable[..., Iterable[EntryPoint]], group: str, path: tuple[str, ...]
+) -> tuple[EntryPoint, ...]:
+    """Return the entry points of a group. Reading them takes milliseconds, and a file may have many unknown names."""
+    return tuple(read(group=group))
 
 
 def choose(table: Mapping[str, type[D]], kind: str, entry: object) -> D:

@@ -51,7 +51,17 @@ def shown(value: object) -> str:
         return "an integer of thousands of digits"
     if "\n" in text:  # an array
         text = " ".join(text.split())
-    return text if len(text) <= 500 else f"{text[:200]}... ({len(text)} characters)"
+    return shortened(text, 500)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text, or its start and its length if it is too long.
+
+    Args:
+        text: The text.
+        most: Number of characters that are not too many.
+    """
+    return text if len(text) <= most else f"{text[: min(most, 200)]}... ({len(text)} characters)"
 
 
 def listed(values: Sequence[Any], text: Callable[[Any], str] = shown) -> str:

@@ -66,9 +66,11 @@ def find_path(path: str | os.PathLike[str], *, folders: bool = False, template: 
     start = _folder.get() or Path.cwd()
     data = os.environ.get("GTN_BENCH_DATA")
     places = [start / given, *([user_path(data).absolute() / given] if data else [])]
-    if template:
-        return next((place for place in places if place.parent.is_dir()), places[0])
     try:
+        if template:
+            found = next((place for place in places if place.parent.is_dir()), places[0])
+            found.is_file()  # raises for a name that no file can have
+            return found
         for place in places:
             if place.is_file() or (folders and place.is_dir()):
                 return place

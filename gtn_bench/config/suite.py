@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,12 +19,12 @@ from gtn_bench.config.description import (
     Protocol,
     explain,
 )
-from gtn_bench.config.errors import ConfigError, did_you_mean, listed, shown
+from gtn_bench.config.errors import ConfigError, listed, shortened, shown
 from gtn_bench.config.labels import Label
 from gtn_bench.config.numbers import with_numbers
 from gtn_bench.config.salvage import in_file_order, remains
 from gtn_bench.config.shipped import find, suites
-from gtn_bench.config.sweeps import repeated, sweep
+from gtn_bench.config.sweeps import MAX_STRENGTHS, count_strengths, repeated, sweep
 from gtn_bench.config.yaml import errors_in, salvage_mapping, to_yaml
 
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # a signed 64-bit column holds it
@@ -81,6 +81,8 @@ class PerturbationEntry(Entry):
 
 
 Entries = Annotated[tuple[Entry, ...], BeforeValidator(_entries), Field(strict=False)]
+
+_MAX_LINE = 1_000  # characters of a problem
 
 # The keys that hold lists of entries.
 SECTIONS = ("teachers", "architectures", "modes", "controls", "perturbations", "certify")
@@ -199,28 +201,7 @@ class Suite(BaseModel):
         lines = in_file_order(problems, self._origin.data)
         if len(lines) > MAX_PROBLEMS:
             lines = [*lines[:MAX_PROBLEMS], MORE_PROBLEMS]
-        return ConfigError("\n".join(prefix + line for line in lines))
-
-    def only(self, architectures: Sequence[str]) -> Suite:
-        """Return the suite restricted to some of its architectures.
-
-        Args:
-            architectures: Labels of the architectures to keep.
-
-        Raises:
-            ConfigError: One line for each label that the suite does not have.
-        """
-        section = "architectures"
-        existing = {
-            entry.title: (entry, place) for entry, place in zip(self.architectures, self.places(section), strict=True)
-        }
-        unknown = [title for title in architectures if title not in existing]
-        if unknown:
-            raise self.error(f"{section}: has no '{title}'{did_you_mean(title, existing)}" for title in unknown)
-        kept, places = zip(*(existing[title] for title in dict.fromkeys(architectures)), strict=True)
-        suite = self.model_copy(update={section: kept})
-        suite._origin = replace(self._origin, places={**self._origin.places, section: places})
-        return suite
+        return ConfigError("\n".join(prefix + shortened(line, _MAX_LINE) for line in lines))
 
     def to_yaml(self) -> str:
         """Return the suite as YAML text that `parse` reads back."""
@@ -301,6 +282,10 @@ def salvage(
 def _salvage(data: dict[str, Any], problems: list[str], *, path: Path | None) -> tuple[Suite, list[str]]:
     """Validate a suite; leave out what is wrong and add a line for it to the problems of the parser."""
     file, folder = (path.name, path.absolute().parent) if path else ("", None)
+    strengths = count_strengths(data.get("perturbations"))
+    if strengths > MAX_STRENGTHS:  # they are not written out to find other problems
+        where = f"{file}: " if file else ""
+        raise ConfigError(f"{where}perturbations: expects at most {MAX_STRENGTHS} strengths, got {strengths}")
     unread = frozenset(SECTIONS) if problems else frozenset()  # a key that occurs twice may have had more entries
     try:
         suite = Suite.model_validate(data)

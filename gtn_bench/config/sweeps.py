@@ -13,6 +13,7 @@ from gtn_bench.config.errors import did_you_mean, listed, shown
 from gtn_bench.config.numbers import with_numbers
 
 _MAX_COUNT = 10_000  # of evenly spaced strengths
+MAX_STRENGTHS = 50_000  # of all perturbations of a suite
 
 
 def sweep(value: object) -> object:
@@ -44,6 +45,25 @@ def sweep(value: object) -> object:
     if twice := repeated(betas):
         raise ValueError(f"expects each strength once, got {listed(twice, '{:g}'.format)} again")
     return tuple(betas)
+
+
+def count_strengths(entries: object) -> int:
+    """Return the number of strengths of some perturbations, without writing them out.
+
+    Args:
+        entries: The perturbations as plain data. What is no sweep has none.
+    """
+    if not isinstance(entries, list | tuple):
+        return 0
+    return sum(_count(entry.get("beta")) for entry in entries if isinstance(entry, dict))
+
+
+def _count(beta: object) -> int:
+    if isinstance(beta, list | tuple):
+        return len(beta)
+    numbers = next(iter(beta.values()), None) if isinstance(beta, dict) else None
+    count = numbers[-1] if isinstance(numbers, list | tuple) and numbers else 0
+    return count if isinstance(count, int) and 0 < count <= _MAX_COUNT else 0
 
 
 def _is_strength(beta: object) -> bool:

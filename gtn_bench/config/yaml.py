@@ -10,11 +10,13 @@ from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
-from gtn_bench.config.errors import ConfigError
+from gtn_bench.config.errors import ConfigError, shortened, shown
 
 _MAX_DEPTH = 50  # of nested lists and mappings
 _MAX_SIZE = 300_000  # characters and values, after the expansion of aliases and merge keys
 _MAX_DIGITS = 1_000  # of an integer; Python refuses to print longer ones
+_MAX_VALUES = 20_000  # keys, scalars, lists and mappings in a file; composing more takes seconds
+_MAX_LINE = 500  # characters of a message
 
 
 @contextmanager
@@ -78,11 +80,11 @@ def salvage_mapping(text: str, what: str) -> tuple[dict[str, Any], list[str]]:
         data = loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        problem = error.problem or error.context
-        if problem and problem.startswith("but ") and error.context:
+        problem = error.problem or error.context or "is not YAML"
+        if problem.startswith("but ") and error.context:
             problem = f"{error.context}, {problem}"
-        raise ConfigError(f"{line}{problem}") from None
-    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(shortened(f"{line}{problem}", _MAX_LINE)) from None
+    except yaml.YAMLError as error:
         raise ConfigError(f"is not YAML: {' '.join(str(error).split())}") from None
     finally:
         if loader is not None:
@@ -120,13 +122,13 @@ class _CoreLoader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # none of YAML 1.1
     yaml_constructors: ClassVar[dict[Any, Any]] = {  # of plain data only
         tag and f"tag:yaml.org,2002:{tag}": yaml.SafeLoader.yaml_constructors[tag and f"tag:yaml.org,2002:{tag}"]
-        for tag in ("null", "bool", "float", "str", "seq", "map", None)
+        for tag in ("seq", "map", None)
     }
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.problems: list[tuple[int, str]] = []
-        self._depth = self._merged = 0
+        self._depth = self._merged = self._values = 0
         self._extents: dict[yaml.Node, _Extent] = {}  # of all nodes that are composed to their end
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -135,6 +137,9 @@ class _CoreLoader(yaml.SafeLoader):
         if not is_alias and event.anchor in self.anchors:
             del self.anchors[event.anchor]  # YAML 1.2 allows to define an anchor again
         self._depth += 1
+        self._values += 1
+        if self._values > _MAX_VALUES:
+            raise _error(f"more than {_MAX_VALUES} keys and values", event)
         if self._depth > _MAX_DEPTH:
             raise _error(f"lists and mappings are nested deeper than {_MAX_DEPTH} levels", event)
         node = super().compose_node(parent, index)
@@ -212,20 +217,56 @@ def _kind(node: yaml.Node) -> str:
     return "a list" if isinstance(node, yaml.SequenceNode) else "a scalar"
 
 
-def _integer(loader: _CoreLoader, node: yaml.ScalarNode) -> int:
+def _text(loader: _CoreLoader, node: Any) -> str:
+    """Return a text. Escapes can write characters that no file may hold as they are, such as a zero byte."""
+    text: str = loader.construct_scalar(node)
+    if found := _UNPRINTABLE.search(text):
+        raise _error(f"expects text of printable characters, got U+{ord(found[0]):04X}", node)
+    return text
+
+
+# Control characters other than tabs and ends of lines, halves of characters, and no characters.
+_UNPRINTABLE = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x84\\x86-\\x9f\\ud800-\\udfff\\ufffe\\uffff]")
+
+
+def _scalar(loader: _CoreLoader, node: Any, kind: str) -> str:
+    """Return the text of a scalar that has the form of its kind; a tag can give it to any text."""
+    text: str = loader.construct_scalar(node)
+    if not _FORMS[kind].match(text):
+        raise _error(f"expects {_KINDS[kind]}, got {shown(text)}", node)
+    return text
+
+
+def _null(loader: _CoreLoader, node: yaml.Node) -> None:
+    _scalar(loader, node, "null")
+
+
+def _bool(loader: _CoreLoader, node: yaml.Node) -> bool:
+    return _scalar(loader, node, "bool").lower() == "true"
+
+
+def _integer(loader: _CoreLoader, node: Any) -> int:
     """Return an integer as YAML 1.2 reads it: 010 is 10, 0o10 is 8, 0x10 is 16."""
-    text = node.value
+    text: str = loader.construct_scalar(node)
     if not _INTEGER.match(text) or len(text) > _MAX_DIGITS:
-        shown = text if len(text) <= _MAX_DIGITS else f"{len(text)} characters"
-        raise _error(f"expects an integer of at most {_MAX_DIGITS} digits, got {shown}", node)
+        got = text if len(text) <= _MAX_DIGITS else f"{len(text)} characters"
+        raise _error(f"expects an integer of at most {_MAX_DIGITS} digits, got {got}", node)
     return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+
+def _float(loader: _CoreLoader, node: yaml.Node) -> float:
+    text = _scalar(loader, node, "float").lower()
+    return float(text.replace(".inf", "inf").replace(".nan", "nan"))
 
 
 class _Dumper(yaml.SafeDumper):
     """A dumper that quotes every text that YAML 1.1 or YAML 1.2 would read as something else."""
 
 
-_CoreLoader.add_constructor("tag:yaml.org,2002:int", _integer)
+_FORMS = {tag: form for tag, form, _ in _CORE_SCHEMA}
+_KINDS = {"null": "null", "bool": "true or false", "float": "a number"}
+for _name, _constructor in {"str": _text, "null": _null, "bool": _bool, "int": _integer, "float": _float}.items():
+    _CoreLoader.add_constructor(f"tag:yaml.org,2002:{_name}", _constructor)
 _CoreLoader.add_implicit_resolver(_MERGE, re.compile(r"^<<$"), ["<"])
 for _tag, _form, _first in _CORE_SCHEMA:
     _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _form, _first)

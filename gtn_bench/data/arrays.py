@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
-
-from safetensors import SafetensorError
 
 from gtn_bench.config.description import build, choose
 from gtn_bench.config.errors import ConfigError, did_you_mean, shown
@@ -19,7 +16,8 @@ from gtn_bench.data.files import Files
 from gtn_bench.data.reading.decoded import checksum
 from gtn_bench.data.reading.pixels import Array, Layout, as_labels, as_levels
 from gtn_bench.store.cache import cache_folder
-from gtn_bench.store.files import make_folder, read_tensors, write_tensors
+from gtn_bench.store.files import make_folder, write_tensors
+from gtn_bench.store.intact import is_intact
 
 _UNDO = "leave Normalize out of the transform, and pass mean= and std= to evaluate"
 
@@ -110,13 +108,8 @@ def _stored(levels: Array, labels: Array, cache: Path) -> Path:
     """Return the file in the cache that holds the images and labels."""
     content = checksum(levels, labels)
     path = cache / "data" / f"arrays-{content[:32]}.safetensors"
-    with suppress(OSError, SafetensorError, KeyError):
-        arrays, _ = read_tensors(path)
-        if checksum(arrays["images"], arrays["labels"]) == content:
-            return path
-    make_folder(path.parent)
-    try:
-        write_tensors(path, {"images": levels, "labels": labels})
-    except OSError as error:
-        raise ConfigError(f"{path.parent}: cannot be written to ({error.strerror})") from None
+    key = f"data/{path.stem}"
+    if not is_intact(path, key):
+        make_folder(path.parent)
+        write_tensors(path, {"images": levels, "labels": labels}, key=key)
     return path

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from gtn_bench.config.errors import ConfigError, InvalidPerturbationError, ViewMismatchError, WrongShapeError
+from gtn_bench.evaluation.memory import is_out_of_memory
 
 Task = Callable[[Tensor, Tensor, Tensor], Sequence[Tensor]]  # of images, labels and seeds; the first result is images
 
 # What no smaller batch can mend: the user, the view of the classifier, or the evaluation has to.
-FINAL = (ConfigError, ViewMismatchError, WrongShapeError, torch.OutOfMemoryError, MemoryError)
+FINAL = (ConfigError, ViewMismatchError, WrongShapeError)
 
 
 class Attempt(NamedTuple):
@@ -60,7 +61,7 @@ class Attempts:
         except FINAL:
             raise
         except Exception as error:
-            if not self.divisible:
+            if not self.divisible or is_out_of_memory(error):  # `in_batches` halves those that ran out of memory
                 raise
             return self._in_halves(images, labels, seeds, error)
         broken = ~results[0].isfinite().flatten(1).all(dim=1)

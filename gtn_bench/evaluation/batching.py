@@ -11,6 +11,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from gtn_bench.evaluation.memory import DoesNotFitError, is_out_of_memory
 from gtn_bench.inference.classifier import Classifier
 from gtn_bench.perturbations.base import Batch
 
@@ -36,7 +37,7 @@ def in_batches(task: Callable[..., T], classifier: Classifier, batch: Batch, *te
         The results of the batches, in order.
 
     Raises:
-        torch.OutOfMemoryError: If the memory is too small and the batch size cannot shrink.
+        DoesNotFitError: If the memory is too small and the batch size cannot shrink.
     """
     size = min(len(tensors[0]), batch_size(classifier, tensors[0], batch))
     may_shrink = batch == "any" and classifier.batch is None
@@ -46,9 +47,11 @@ def in_batches(task: Callable[..., T], classifier: Classifier, batch: Batch, *te
         counts = classifier.forwards, classifier.backwards
         try:
             results.append(task(*(tensor[start : start + size] for tensor in tensors)))
-        except torch.OutOfMemoryError:
-            if size == 1 or not may_shrink:
+        except Exception as error:
+            if not is_out_of_memory(error) or isinstance(error, DoesNotFitError):
                 raise
+            if size == 1 or not may_shrink:
+                raise DoesNotFitError(_what_does_not_fit(size, batch, classifier)) from error
         else:
             start += size
             continue
@@ -58,6 +61,15 @@ def in_batches(task: Callable[..., T], classifier: Classifier, batch: Batch, *te
         if tensors[0].device.type == "cuda":
             torch.cuda.empty_cache()  # what is free but in pieces
     return results
+
+
+def _what_does_not_fit(size: int, batch: Batch, classifier: Classifier) -> str:
+    """Return the message about a batch that must not be smaller."""
+    if size == 1:
+        return "a single image does not fit into memory"
+    if classifier.batch is not None:
+        return f"a batch of {size} images does not fit into memory; the learner uses the statistics of the batch"
+    return f"a batch of {size} images does not fit into memory; the perturbation works in batches of a fixed size"
 
 
 def batch_size(classifier: Classifier, x: Tensor, batch: Batch) -> int:

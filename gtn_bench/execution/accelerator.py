@@ -7,11 +7,13 @@ import functools
 import multiprocessing
 import os
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from gtn_bench.config.errors import ConfigError
+from gtn_bench.store.origin import numba_version, processor
 
 # Operations whose float32 PyTorch may replace by types with shorter mantissas, by backend.
 _OPERATIONS = tuple((backend, op) for backend in ("cuda", "mkldnn") for op in ("matmul", "conv", "rnn"))
@@ -19,7 +21,7 @@ _EXACT = ("ieee", "none")  # "none" is what no setting has changed
 _WORKSPACE = ":4096:8"  # with it, cuBLAS adds in the same order in every call
 
 
-class _Switch(NamedTuple):
+class Switch(NamedTuple):
     """A global setting of PyTorch that decides about the precision of float32."""
 
     read: Callable[[], Any]
@@ -27,13 +29,22 @@ class _Switch(NamedTuple):
     exact: tuple[Any, ...]  # its values for full precision, the first of which is written
 
 
-def device_key(device: str) -> str:
+def device_key(device: str, strict: bool = False) -> str:
     """Return what of a device can change numbers: part of the keys of results.
 
     Args:
         device: "cpu" or "cuda".
+        strict: Whether the processor counts, too: its name and instructions, the threads of a cell (1) and of
+            meta-training, and numba. Then results of other machines are never used.
     """
-    return "cpu" if device == "cpu" else ", ".join(f"{name} {value}" for name, value in gpu_facts().items())
+    key = "cpu" if device == "cpu" else ", ".join(f"{name} {value}" for name, value in gpu_facts().items())
+    if not strict:
+        return key
+    import torch
+
+    name, instructions = processor()
+    threads = f"threads 1, teachers {torch.get_num_threads()}"
+    return f"{key}, processor {name}, instructions {' '.join(instructions)}, {threads}, numba {numba_version()}"
 
 
 @functools.cache
@@ -81,14 +92,28 @@ def select_gpu(device: str, workers: int) -> None:
         device: "cpu" or "cuda".
         workers: Number of worker processes.
     """
-    number = re.fullmatch(r"LokyProcess-(\d+)", multiprocessing.current_process().name)
-    if device == "cpu" or number is None:
+    number = None if device == "cpu" else _worker_number()
+    if number is None:
         return
     import torch
 
     gpus = torch.cuda.device_count()
-    torch.cuda.set_device(int(number[1]) % gpus)
+    torch.cuda.set_device(number % gpus)
     torch.cuda.set_per_process_memory_fraction(1 / -(-workers // gpus))
+
+
+def _worker_number() -> int | None:
+    """Return the number of this worker process among those of this machine; None in the main process."""
+    named = re.fullmatch(r"LokyProcess-(\d+)", multiprocessing.current_process().name)
+    if named is not None:
+        return int(named[1])
+    if "distributed" not in sys.modules:
+        return None
+    try:
+        name = sys.modules["distributed"].get_worker().name
+    except ValueError:  # this is no worker
+        return None
+    return name if isinstance(name, int) else 0  # a cluster started here counts; others assign GPUs to their workers
 
 
 @contextlib.contextmanager
@@ -110,10 +135,10 @@ def reproducible(device: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _full_precision() -> Iterator[None]:
     """Turn off TF32 on GPUs, and the bfloat16 and TF32 that oneDNN may use in place of float32 on CPUs."""
-    changed: list[tuple[_Switch, Any]] = []
+    changed: list[tuple[Switch, Any]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # versions of PyTorch recommend one of the two interfaces
-        for switch in _switches():
+        for switch in precision_switches():
             try:
                 before = switch.read()
             except RuntimeError:  # the old interface cannot say what was set by the new one, which follows
@@ -130,21 +155,22 @@ def _full_precision() -> Iterator[None]:
                 switch.write(before)
 
 
-def _switches() -> Iterator[_Switch]:
-    """Yield the settings of the interface with `allow_tf32`, then those of `fp32_precision`, from PyTorch 2.9 on.
+def precision_switches() -> Iterator[Switch]:
+    """Yield the global settings that decide about the precision of float32.
 
-    Written in this order, both interfaces agree afterwards, so that code that reads either of them works.
+    Those of the interface with `allow_tf32` come first, then those of `fp32_precision`, from PyTorch 2.9 on. Written
+    in this order, both interfaces agree afterwards, so that code that reads either of them works.
     """
     import torch
 
     cudnn = torch.backends.cudnn
-    yield _Switch(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, ("highest",))
-    yield _Switch(lambda: cudnn.allow_tf32, lambda value: setattr(cudnn, "allow_tf32", value), (False,))
+    yield Switch(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, ("highest",))
+    yield Switch(lambda: cudnn.allow_tf32, lambda value: setattr(cudnn, "allow_tf32", value), (False,))
     read = getattr(torch._C, "_get_fp32_precision_getter", None)
     if read is not None:
         write = torch._C._set_fp32_precision_setter
         for place in _OPERATIONS:
-            yield _Switch(functools.partial(read, *place), functools.partial(write, *place), _EXACT)
+            yield Switch(functools.partial(read, *place), functools.partial(write, *place), _EXACT)
 
 
 @contextlib.contextmanager

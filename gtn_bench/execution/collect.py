@@ -15,7 +15,6 @@ from gtn_bench.execution.finished import Finished, learner_identity
 from gtn_bench.planning.cells import Learner, Plan
 from gtn_bench.planning.keys import Keys
 from gtn_bench.store.cache import Store
-from gtn_bench.store.files import read_tensors
 
 EXAMPLES = 4  # perturbed images that the report shows
 
@@ -41,7 +40,7 @@ def records(plan: Plan, keys: Keys, finished: Finished, store: Store) -> Iterato
         if error := finished.failure(cell_keys):
             yield CellRecord(identity, cell.samples, "error", traceback=error)
         elif original := finished.duplicates.get(learner):
-            key = keys_of_cells[original, cell.perturbation_label, cell.beta]
+            key = keys_of_cells.get((original, cell.perturbation_label, cell.beta))  # None if it is of another shard
             yield CellRecord(
                 identity,
                 cell.samples,
@@ -53,7 +52,7 @@ def records(plan: Plan, keys: Keys, finished: Finished, store: Store) -> Iterato
             clean_accuracy = float(finished.rejected[learner][: cell.samples].mean())
             yield CellRecord(identity, cell.samples, "rejected", clean_accuracy=clean_accuracy)
         else:
-            samples, metadata = read_tensors(store.path("cells", cell_keys[0]))
+            samples, metadata = store.load("cells", cell_keys[0], "np")
             yield CellRecord(
                 identity,
                 cell.samples,
@@ -72,11 +71,11 @@ def records(plan: Plan, keys: Keys, finished: Finished, store: Store) -> Iterato
             )
 
 
-def _clean_accuracy(store: Store, key: str) -> float:
-    """Return the clean accuracy of the images of a cell; nan if the cell has failed."""
-    if not store.holds("cells", key):
+def _clean_accuracy(store: Store, key: str | None) -> float:
+    """Return the clean accuracy of the images of a cell; nan if the cell has failed or is none of the plan."""
+    if key is None or not store.holds("cells", key):
         return np.nan
-    samples, _ = read_tensors(store.path("cells", key))
+    samples, _ = store.load("cells", key, "np")
     return float((samples["clean_prediction"] == samples["label"]).mean())
 
 
@@ -118,7 +117,7 @@ def perturbed_images(
         identity = {**dict(zip(LEARNER, learner_identity(learner), strict=True)), "perturbation": perturbation}
         images: dict[str, np.ndarray[Any, Any]] = {}
         for beta, key in cells:
-            tensors, _ = read_tensors(store.path("cells", key))
+            tensors, _ = store.load("cells", key, "np")
             images |= {"clean": tensors["clean"], "label": tensors["label"], f"{beta!r}": tensors["examples"]}
         names = (perturbation, *learner_identity(learner)[1:])
         yield "-".join(map(str, names)), images, identity
@@ -147,7 +146,7 @@ def example_images(
             continue
         if learner in finished.duplicates:
             continue
-        tensors, _ = read_tensors(store.path("cells", cell_keys[0]))
+        tensors, _ = store.load("cells", cell_keys[0], "np")
         tensors = {name: tensors[name][:EXAMPLES] for name in ("clean", "examples")}
         images["clean"] = tensors["clean"]
         images[f"{cell.perturbation_label}/{learner.mode_label}/{cell.beta!r}"] = tensors["examples"]

@@ -15,15 +15,13 @@ from gtn_bench.execution.accelerator import gpu_facts
 from gtn_bench.planning.cells import Plan
 from gtn_bench.reference.protocol import NOTE
 from gtn_bench.store.keys import installed
+from gtn_bench.store.origin import processor
 
 Device = Literal["auto", "cpu", "cuda"]
 
 # Linux on NVIDIA GPUs, also where the library is not in its path; the subsystem for Linux; AMD GPUs.
 _DRIVERS = "/dev/nvidiactl", "/dev/dxg", "/dev/kfd"
 _LIBRARIES = {"Linux": ("cuda",), "Windows": ("nvcuda", "amdhip64")}
-
-# Libraries choose the kernels of matrix products, and with them the rounding, by these instructions.
-INSTRUCTIONS = "avx2", "avx512f", "avx512_bf16", "amx_bf16", "sve", "bf16", "i8mm"
 
 
 def choose_device(device: Device) -> str:
@@ -76,11 +74,11 @@ def machine(device: str) -> dict[str, Any]:
     Args:
         device: The device that computes.
     """
-    name, flags = _processor()
+    name, instructions = processor()
     return {
         "system": platform.system(),
         "processor": name,
-        "instructions": [platform.machine(), *(instruction for instruction in INSTRUCTIONS if instruction in flags)],
+        "instructions": list(instructions),
         "cores": os.cpu_count(),
         "device": _device_name(device),
         **({} if device == "cpu" else {"accelerator": gpu_facts()}),
@@ -110,17 +108,6 @@ def provenance(plan: Plan, device: str) -> dict[str, Any]:
         "details": plan.details,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _processor() -> tuple[str, list[str]]:
-    """Return the name of the processor and its features, as far as Linux reports them."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine(), []
-    info = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    name = info.get("model name") or platform.processor() or platform.machine()
-    return name, info.get("flags", info.get("Features", "")).split()
 
 
 def _device_name(device: str) -> str:

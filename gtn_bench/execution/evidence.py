@@ -16,7 +16,6 @@ from gtn_bench.execution.finished import Finished, learner_identity
 from gtn_bench.planning.cells import Cell, Certification, Learner
 from gtn_bench.planning.keys import Keys
 from gtn_bench.store.cache import Store
-from gtn_bench.store.files import read_tensors
 
 # Warnings about a model that say nothing of its attacks, or whose effect on each attack is measured.
 _NOT_OF_CELLS = ("identical", "zero_gradient", "saturated_loss", "no_gradient")
@@ -49,7 +48,9 @@ def _stored(key: str, checks: tuple[str, ...], finished: Finished, store: Store)
         reason = f"failed: {error.strip().splitlines()[-1].strip()}"
         return {check: Evidence(0, 0, reason) for check in checks}
     outcomes: Mapping[str, Any] = store.metadata("probes", key)
-    return {check: Evidence(each["count"], each["n"], each["note"]) for check, each in outcomes.items()}
+    return {
+        check: Evidence(each["count"], each["n"], each["note"]) for check in checks if (each := outcomes.get(check))
+    }
 
 
 def model_flags(learner: Learner, cell: Cell, finished: Finished) -> tuple[str, ...]:
@@ -122,7 +123,7 @@ def _padded(mask: Array, size: int) -> Array:
 
 
 def _masks(certification: Certification, key: str, store: Store) -> dict[Threat, Array]:
-    tensors, _ = read_tensors(store.path("certificates", key))
+    tensors, _ = store.load("certificates", key, "np")
     return {ball: tensors[str(place)] for place, ball in enumerate(certification.balls)}
 
 

@@ -9,6 +9,7 @@ from gtn_bench.analysis.tables import LEARNER
 from gtn_bench.config.paths import user_path
 from gtn_bench.execution.accelerator import device_key
 from gtn_bench.execution.environment import Device, choose_device
+from gtn_bench.execution.executors import open_pool
 from gtn_bench.execution.finished import learner_identity
 from gtn_bench.execution.scheduler import Progress, Scheduler
 from gtn_bench.planning.cells import Plan
@@ -38,9 +39,11 @@ def examine(
         `sentence`.
     """
     store = Store(user_path(cache) if cache else cache_folder())
-    context = Context(store, choose_device(device), loaded_plugins())
+    chosen = choose_device(device)
+    context = Context(store, chosen, loaded_plugins(), key_device=device_key(chosen))
     make_folder(store.folder)
-    found = Scheduler(context, 1, progress).examine(plan, keys_of(plan, device_key(context.device)))
+    with open_pool(None, 1, context) as pool:
+        found = Scheduler(context, pool, progress).examine(plan, keys_of(plan, context.key_device))
     return [
         {**dict(zip(LEARNER, learner_identity(learner), strict=True)), "findings": findings}
         for learner, findings in found.items()

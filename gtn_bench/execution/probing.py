@@ -13,7 +13,6 @@ from gtn_bench.execution.finished import Finished, Probing
 from gtn_bench.planning.cells import Cell, Learner, Plan
 from gtn_bench.planning.keys import Keys
 from gtn_bench.store.cache import Store
-from gtn_bench.store.files import read_tensors
 from gtn_bench.store.keys import key_for
 
 BASIC_SHARE = 0.25  # of the passes of a learner's own cells
@@ -33,7 +32,9 @@ class _Attacked(NamedTuple):
     passes: float  # of all images
 
 
-def probings(plan: Plan, keys: Keys, finished: Finished, store: Store, device: str) -> Iterator[Probing]:
+def probings(
+    plan: Plan, keys: Keys, finished: Finished, store: Store, device: str, mine: frozenset[Learner] | None = None
+) -> Iterator[Probing]:
     """Yield the probes of a run: those of the strongest attack in each ball of each learner.
 
     With ``checks: basic``, the passes that the probes of a learner are expected to take stay below a share of those
@@ -45,14 +46,20 @@ def probings(plan: Plan, keys: Keys, finished: Finished, store: Store, device: s
         finished: The outcome of its tasks.
         store: The cache.
         device: Type of the device.
+        mine: The learners whose attacks are checked; None for all. Their examples are transferred from others, too, if
+            these are trained.
     """
     of_learner: dict[Learner, list[_Attacked]] = {}
     for cell, cell_keys in zip(plan.cells, keys.cells, strict=True):
-        skipped = cell.learner in finished.rejected or cell.learner in finished.duplicates
-        if not skipped and not finished.failure(cell_keys):
-            of_learner.setdefault(cell.learner, []).append(_attacked(cell, cell_keys, store))
+        learner = cell.learner
+        if learner in finished.rejected or learner in finished.duplicates or finished.failure(cell_keys):
+            continue
+        if mine is None or learner in mine:
+            of_learner.setdefault(learner, []).append(_attacked(cell, cell_keys, store))
+        elif learner in of_learner or store.holds("learners", keys.learners[learner][0]):
+            of_learner.setdefault(learner, [])
     for learner, cells in of_learner.items():
-        others = {keys.learners[other][0]: other for other in _others(learner, list(of_learner))}
+        others = {keys.learners[other][0]: other for other in others_of(learner, list(of_learner))}
         budget = math.inf if plan.suite.checks == "full" else BASIC_SHARE * sum(each.passes for each in cells)
         left = [each for each in _strongest(cells) if each.accuracy > EXHAUSTED]
         for attacked in sorted(left, key=_distance_from_half):
@@ -92,7 +99,7 @@ def batch_probes(keys: Keys, finished: Finished, device: str) -> dict[Cell, tupl
 
 
 def _attacked(cell: Cell, cell_keys: tuple[str, ...], store: Store) -> _Attacked:
-    tensors, metadata = read_tensors(store.path("cells", cell_keys[0]))
+    tensors, metadata = store.load("cells", cell_keys[0], "np")
     correct = tensors["prediction"] == tensors["label"]
     clean = tensors["clean_prediction"] == tensors["label"]
     passes = (metadata["cost"]["forwards"] + metadata["cost"]["backwards"]) * len(correct)
@@ -126,8 +133,13 @@ def _distance_from_half(attacked: _Attacked) -> float:
     return abs(attacked.accuracy - attacked.clean_accuracy / 2)
 
 
-def _others(learner: Learner, learners: list[Learner]) -> list[Learner]:
-    """Return other learners of the run: those of the same seed and architecture first."""
+def others_of(learner: Learner, learners: list[Learner]) -> list[Learner]:
+    """Return the learners whose adversarial examples are transferred: first those of the same seed and architecture.
+
+    Args:
+        learner: The learner whose attack is checked.
+        learners: All learners.
+    """
 
     def differs(other: Learner) -> int:
         return (other.seed != learner.seed) + (other.architecture_label != learner.architecture_label)

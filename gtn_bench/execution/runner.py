@@ -6,38 +6,33 @@ suite computes only what changed.
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
-from gtn_bench.analysis.acceptance import AcceptanceRule, acceptance
-from gtn_bench.analysis.comparisons import comparisons
-from gtn_bench.analysis.curves import curves
-from gtn_bench.analysis.measures import measures
-from gtn_bench.analysis.records import Summary, summarize
+from gtn_bench.analysis.acceptance import AcceptanceRule
 from gtn_bench.config.errors import ConfigError, shown
 from gtn_bench.config.keywords import names_keywords
-from gtn_bench.config.labels import ACCEPTED, NO_TEACHER
 from gtn_bench.config.paths import user_path
 from gtn_bench.config.suite import Suite
 from gtn_bench.execution.accelerator import check_bfloat16, device_key
-from gtn_bench.execution.collect import example_images, findings_of, perturbed_images, records
-from gtn_bench.execution.environment import Device, choose_device, default_workers, provenance
-from gtn_bench.execution.evidence import certificates
-from gtn_bench.execution.output import SampleWriter, check_output, write, write_images
-from gtn_bench.execution.passes import passes_of
+from gtn_bench.execution.environment import Device, choose_device, default_workers
+from gtn_bench.execution.estimates import Estimate, estimate
+from gtn_bench.execution.events import FILE as EVENTS
+from gtn_bench.execution.events import EventLog, read_events
+from gtn_bench.execution.executors import open_pool
+from gtn_bench.execution.output import OutputFolder
 from gtn_bench.execution.scheduler import Progress, Scheduler
+from gtn_bench.execution.shards import learners_of, parse_shard, part_of, record_of
 from gtn_bench.execution.trials import try_attacks
+from gtn_bench.execution.writing import write_results
 from gtn_bench.planning.cells import Plan
 from gtn_bench.planning.keys import keys_of
 from gtn_bench.planning.plugins import loaded_plugins
 from gtn_bench.reporting.notebook import Results
 from gtn_bench.store.cache import Context, Store, cache_folder
-from gtn_bench.store.files import make_folder
 
 
 @names_keywords
@@ -47,6 +42,11 @@ def run(
     *,
     device: Device = "auto",
     workers: int | None = None,
+    scheduler: str | None = None,
+    shard: str | None = None,
+    cell_timeout: float | None = None,
+    strict_hardware: bool = False,
+    accept_changes: bool = False,
     cache: str | Path | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> Results:
@@ -59,6 +59,12 @@ def run(
         out: The output folder. A folder with results of the same suite is updated.
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
         workers: Number of processes; by default one per core, or one per GPU. Several share the GPUs and their memory.
+        scheduler: Address of a Dask scheduler that runs the tasks, such as "tcp://host:8786", or "local-cluster"; by
+            default processes of this machine.
+        shard: "i/N" for the i-th of N parts of the plan.
+        cell_timeout: Time limit of a cell in seconds.
+        strict_hardware: Whether stored results of other kinds of processors are computed again.
+        accept_changes: Whether files of the folder that were changed after an earlier run are replaced.
         cache: Folder of the cache; by default `GTN_BENCH_CACHE`, or else the user's cache folder.
         progress: Called with the name of a stage, the number of its finished parts and of all its parts.
 
@@ -70,50 +76,96 @@ def run(
         ConfigError: If the device, a folder or a data set is not available.
     """
     started = time.time()
-    if not isinstance(plan, Plan):
-        raise ConfigError(f"run expects a plan, got {_wrong_plan(plan)}")
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        raise ConfigError(f"workers expects at least one process, got {shown(workers)}")
-    if not callable(progress):
-        raise ConfigError(f"progress expects a function of (stage, done, total), got {shown(progress)}")
+    _check_arguments(plan, workers, cell_timeout, progress)
+    part = parse_shard(shard) if shard is not None else None
+    mine = learners_of(plan, part) if part else None
     folder = user_path(out)
-    store = Store(user_path(cache) if cache else cache_folder())
-    context = Context(store, choose_device(device), loaded_plugins())
-    make_folder(context.store.folder)
-    check_output(folder, plan.suite)
-    rule = AcceptanceRule(plan.suite.acceptance, tuple(control.title for control in plan.suite.controls))
-
+    context = _open_context(device, cache, strict_hardware)
+    rule = _rule(plan)
     for who in in_bfloat16(plan):
         check_bfloat16(context.device, who)
     processes = workers or default_workers(context.device)
-    keys = keys_of(plan, device_key(context.device))
-    try_attacks(plan, keys, store)
-    finished = Scheduler(context, processes, progress).run(plan, keys, rule)
-    (folder / "provenance.json").unlink(missing_ok=True)  # until it is written again, the folder is unfinished
-    with SampleWriter(folder / "samples.parquet") as samples:
-        summary = summarize(samples.writing(records(plan, keys, finished, context.store)))
-    examples = choose_examples(plan, summary.table, rule)
-    images = example_images(plan, keys, finished, context.store, examples)
-    origin = {
-        **provenance(plan, context.device),
-        "workers": processes,
-        "teachers": keys.teachers,
-        "models": findings_of(finished),
-        "examples": examples,
-        "passes": passes_of(plan, summary.table),
-        "seconds": time.time() - started,
-        "errors": summary.errors,
-        "attack_errors": summary.attack_errors,
-    }
-    write_images(folder / "adversarial", perturbed_images(plan, keys, finished, context.store))
-    proven = {"certificates": certificates(keys, finished, context.store)}
-    write(folder, plan.suite, {**tables(summary, rule), **proven}, images, origin)
+
+    with OutputFolder(folder, plan.suite, accept_changes=accept_changes) as output, EventLog(folder) as observe:
+        keys = keys_of(plan, context.key_device)
+        try_attacks(plan, keys, context.store)
+        in_processes = "processes" if workers is None or cell_timeout else None  # one worker may be this process
+        with open_pool(scheduler or in_processes, processes, context) as pool:
+            finished = Scheduler(context, pool, progress, observe, cell_timeout).run(plan, keys, rule, mine)
+        record = {"workers": processes, "seconds": time.time() - started}
+        if part and mine is not None:
+            plan, keys = part_of(plan, keys, mine)
+            record |= record_of(part, plan, keys, finished, context.store, context.key_device)
+        with output.writing() as stage:
+            write_results(stage, plan, keys, finished, context, rule, record)
     results = Results(folder)
+    if hardware := results.provenance["hardware"]:
+        warnings.warn(f"results were {hardware}", RuntimeWarning, stacklevel=3)
     if results.errors:
         failed = f"{len(results.errors)} of {len(plan.cells)} cells failed"
         first = results.errors[0]["error"]
         warnings.warn(f"{failed}; first: {first}; see results.errors", RuntimeWarning, stacklevel=3)
     return results
+
+
+def dry_run(
+    plan: Plan,
+    out: str | Path,
+    *,
+    device: Device = "auto",
+    workers: int | None = None,
+    strict_hardware: bool = False,
+    cache: str | Path | None = None,
+) -> Estimate:
+    """Estimate what a run would compute, and how long that takes. Nothing is trained or written.
+
+    Args:
+        plan: The plan.
+        out: The output folder, whose earlier runs tell how long tasks take.
+        device: As for `run`.
+        workers: As for `run`.
+        strict_hardware: As for `run`.
+        cache: As for `run`.
+
+    Returns:
+        Numbers of cells and of missing results, seconds, memory, and what they rest on.
+
+    Raises:
+        ConfigError: If the device or a folder is not available.
+    """
+    _check_arguments(plan, workers)
+    context = _open_context(device, cache, strict_hardware)
+    context = context._replace(workers=workers or default_workers(context.device))
+    return estimate(plan, keys_of(plan, context.key_device), context, read_events(user_path(out) / EVENTS))
+
+
+def _check_arguments(
+    plan: object,
+    workers: object,
+    cell_timeout: object = None,
+    progress: object = lambda stage, done, total: None,
+) -> None:
+    """Raise `ConfigError` if an argument is of the wrong kind."""
+    if not isinstance(plan, Plan):
+        raise ConfigError(f"run expects a plan, got {_wrong_plan(plan)}")
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise ConfigError(f"workers expects at least one process, got {shown(workers)}")
+    number = cell_timeout if isinstance(cell_timeout, int | float) and not isinstance(cell_timeout, bool) else 0
+    if cell_timeout is not None and not 0 < number < math.inf:
+        raise ConfigError(f"cell_timeout expects a number of seconds above 0, got {shown(cell_timeout)}")
+    if not callable(progress):
+        raise ConfigError(f"progress expects a function of (stage, done, total), got {shown(progress)}")
+
+
+def _open_context(device: Device, cache: str | Path | None, strict_hardware: bool) -> Context:
+    store = Store(user_path(cache) if cache else cache_folder())
+    chosen = choose_device(device)
+    store.open()
+    return Context(store, chosen, loaded_plugins(), key_device=device_key(chosen, strict_hardware))
+
+
+def _rule(plan: Plan) -> AcceptanceRule:
+    return AcceptanceRule(plan.suite.acceptance, tuple(control.title for control in plan.suite.controls))
 
 
 def in_bfloat16(plan: Plan) -> Iterator[str]:
@@ -134,44 +186,3 @@ def _wrong_plan(value: object) -> str:
     if isinstance(value, Suite):
         return "a suite; call gtn_bench.run(gtn_bench.plan(suite), ...)"
     return f"{shown(value)}; call gtn_bench.run(gtn_bench.plan(gtn_bench.load({shown(value)})), ...)"
-
-
-def tables(summary: Summary, rule: AcceptanceRule) -> dict[str, pd.DataFrame]:
-    """Return the tables of a run.
-
-    Args:
-        summary: The summary of all records.
-        rule: When an architecture is accepted.
-
-    Returns:
-        The tables `summary`, `checks`, `curves`, `measures` and `comparisons`, by name.
-    """
-    points = curves(summary.table, rule, summary.correct)
-    return {
-        "summary": summary.table,
-        "checks": summary.checks,
-        "curves": points,
-        "measures": measures(summary.table, rule, summary.correct, points),
-        "comparisons": comparisons(summary.table, rule, summary.correct),
-    }
-
-
-def choose_examples(plan: Plan, summary: pd.DataFrame, rule: AcceptanceRule) -> dict[str, Any]:
-    """Choose the learners whose perturbed images are stored: one per mode.
-
-    They have the first accepted architecture, the first teacher and the first seed.
-
-    Args:
-        plan: The plan.
-        summary: The summary of its cells.
-        rule: When an architecture is accepted.
-
-    Returns:
-        Architecture, seed and teachers of the learners.
-    """
-    accepted = acceptance(summary, rule)
-    first = [plan.teachers[0].label if plan.teachers else NO_TEACHER, plan.cells[0].learner.architecture_label]
-    pairs = accepted.loc[accepted[ACCEPTED], ["teacher", "architecture"]].to_numpy().tolist()
-    teacher, architecture = [*pairs, first][0]
-    teachers = list(dict.fromkeys([NO_TEACHER, teacher]))
-    return {"architecture": architecture, "seed": plan.suite.seeds[0], "teachers": teachers}

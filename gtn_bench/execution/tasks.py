@@ -7,44 +7,29 @@ order that respects their inputs.
 from __future__ import annotations
 
 import functools
-import hashlib
-import traceback
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor, nn
 
 from gtn_bench.certification import UnsupportedLayerError
 from gtn_bench.checks import doctor
-from gtn_bench.checks.attacks.batches import batch_coupling
-from gtn_bench.checks.attacks.table import PROBES, SUBSAMPLE, Situation
 from gtn_bench.config.description import Precision
 from gtn_bench.config.errors import ConfigError
-from gtn_bench.data.base import Dataset, Split, SplitName
 from gtn_bench.evaluation import evaluate as evaluation
 from gtn_bench.evaluation.timing import seconds_when_done
 from gtn_bench.execution.accelerator import reproducible
+from gtn_bench.execution.loading import classifier_of, clean_prediction, network_of, splits, weights_digest
 from gtn_bench.execution.memory import release_gpu_memory, release_memory, reuse_memory
+from gtn_bench.execution.parts import run_part
+from gtn_bench.execution.probe_tasks import probe as probe
+from gtn_bench.execution.probe_tasks import probe_batches as probe_batches
 from gtn_bench.inference.classifier import Classifier
-from gtn_bench.inference.random_classifier import RandomClassifier
 from gtn_bench.modes.training import train
 from gtn_bench.perturbations.base import MinimalPerturbation
 from gtn_bench.planning.cells import Cell, Certification, Learner, TaughtBy
-from gtn_bench.reference.batch_classifier import BatchClassifier
 from gtn_bench.store.cache import Context
 from gtn_bench.teaching.history import History, Monitor
 from gtn_bench.teaching.teaching_set import TeachingSet
-
-
-@functools.lru_cache(maxsize=2)
-def splits(dataset: Dataset, device: str) -> dict[SplitName, Split]:
-    """Return the splits of a data set, loaded once per process.
-
-    Args:
-        dataset: The data set.
-        device: The device of the images.
-    """
-    return {name: split.to(device) for name, split in dataset().items()}
 
 
 def meta_train(context: Context, key: str, taught_by: TaughtBy, progress: Callable[[int], None]) -> None:
@@ -64,10 +49,11 @@ def meta_train(context: Context, key: str, taught_by: TaughtBy, progress: Callab
     def report(history: History) -> None:
         progress(len(history.losses))
 
-    monitor = Monitor(checkpoint=checkpoint, progress=report)
+    context.store.holds("checkpoints", key)  # sets a damaged one aside
+    monitor = Monitor(checkpoint=checkpoint, progress=report, checkpoint_key=f"checkpoints/{key}")
     with reproducible(context.device):
         taught = taught_by.teacher(dataset, splits(dataset, context.device), device=context.device, monitor=monitor)
-    taught.save(context.store.path("teachers", key))
+    context.store.save("teachers", key, *taught.to_tensors())
     checkpoint.unlink(missing_ok=True)
     release_memory()
     release_gpu_memory(context.device)
@@ -89,7 +75,7 @@ def train_learners(context: Context, learners: Mapping[str, Learner], teacher_ke
     split = splits(first.dataset, context.device)["train"]
     taught = None
     if teacher_key:
-        taught = TeachingSet.load(context.store.path("teachers", teacher_key)).to(context.device)
+        taught = TeachingSet.from_tensors(*context.store.load("teachers", teacher_key)).to(context.device)
     modes = [learner.mode for learner in learners.values()]
     states = train(modes, network, first.dataset, split, taught, seed=first.training_seed)
     failures = {}
@@ -114,20 +100,6 @@ def train_learners(context: Context, learners: Mapping[str, Learner], teacher_ke
     return failures
 
 
-def weights_digest(network: nn.Module, state: Mapping[str, Tensor]) -> str:
-    """Return a hash of the weights and the structure of a network, by which identical learners are found.
-
-    Args:
-        network: The network.
-        state: Its state dict.
-    """
-    content = hashlib.sha256(repr(network).encode())
-    for name, value in sorted(state.items()):
-        content.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        content.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return content.hexdigest()[:32]
-
-
 def examine(context: Context, key: str, learner_key: str, learner: Learner) -> None:
     """Store what the checks of a model find in a learner.
 
@@ -137,7 +109,7 @@ def examine(context: Context, key: str, learner_key: str, learner: Learner) -> N
         learner_key: Key of the learner.
         learner: The learner.
     """
-    dataset, network = learner.dataset, _network(context, learner_key, learner)
+    dataset, network = learner.dataset, network_of(context, learner_key, learner)
     found = doctor.examine(
         network,
         splits(dataset, context.device)["test"],
@@ -163,7 +135,7 @@ def certify(context: Context, key: str, learner_key: str, certification: Certifi
         The error, by key, if there are no bounds for a layer of the network.
     """
     learner, samples = certification.learner, certification.samples
-    network = _network(context, learner_key, learner).eval()
+    network = network_of(context, learner_key, learner).eval()
     x, y = splits(learner.dataset, context.device)["test"][:samples]
     seeds = certification.seed + torch.arange(samples)
     start = seconds_when_done(x.device)
@@ -177,75 +149,6 @@ def certify(context: Context, key: str, learner_key: str, certification: Certifi
     return {}
 
 
-def probe(
-    context: Context,
-    learner_key: str,
-    cell_key: str,
-    cell: Cell,
-    probes: Mapping[str, str],
-    others: Mapping[str, Learner],
-) -> dict[str, str]:
-    """Store what probes find about the attack of a cell, on its first images.
-
-    Args:
-        context: Cache and device.
-        learner_key: Key of the learner.
-        cell_key: Key of the cell's result.
-        cell: The cell.
-        probes: Names of the probes, by key.
-        others: Other learners whose adversarial examples are transferred, by key.
-
-    Returns:
-        The traceback of each probe that failed, by key.
-    """
-    failures = {}
-    situation = _situation(context, learner_key, cell_key, cell, others)
-    for key, name in probes.items():
-        try:
-            found = PROBES[name].run(situation)
-            context.store.save("probes", key, {}, {check: outcome._asdict() for check, outcome in found.items()})
-        except Exception:
-            failures[key] = traceback.format_exc()
-            _classifier.cache_clear()  # the attack may have changed the network
-            situation = _situation(context, learner_key, cell_key, cell, others)
-    return failures
-
-
-def _situation(
-    context: Context, learner_key: str, cell_key: str, cell: Cell, others: Mapping[str, Learner]
-) -> Situation:
-    learner, samples, region = cell.learner, min(cell.samples, SUBSAMPLE), cell.search_region
-    assert region is not None  # only attacks that search a ball are probed
-    x, y = splits(learner.dataset, context.device)["test"][:samples]
-    tensors, _ = context.store.load("cells", cell_key)
-    return Situation(
-        classifier=_classifier(context, learner_key, learner, "float32", cell.in_train_mode),
-        perturbation=cell.perturbation,
-        region=region,
-        x=x,
-        y=y,
-        seeds=cell.noise_seed + torch.arange(samples),
-        prediction=tensors["prediction"][:samples].to(y),
-        eight_bit=cell.eight_bit,
-        others=[_classifier(context, key, other, "float32", False) for key, other in others.items()],
-    )
-
-
-def probe_batches(context: Context, key: str, learner_key: str, cell: Cell) -> None:
-    """Store how many images have logits that depend on the other images of the batch.
-
-    Args:
-        context: Cache and device.
-        key: Key of the finding.
-        learner_key: Key of the learner.
-        cell: A cell of the learner.
-    """
-    x, _ = splits(cell.learner.dataset, context.device)["test"][: min(cell.samples, SUBSAMPLE)]
-    classifier = _classifier(context, learner_key, cell.learner, "float32", cell.in_train_mode)
-    found = batch_coupling(classifier, x)
-    context.store.save("probes", key, {}, {"batch_coupling": found._asdict()})
-
-
 def evaluate_clean(context: Context, key: str, learner_key: str, cell: Cell) -> None:
     """Store the mask of clean test images that the learner of a cell classifies correctly.
 
@@ -256,7 +159,7 @@ def evaluate_clean(context: Context, key: str, learner_key: str, cell: Cell) -> 
         cell: The cell, which sets the number of images.
     """
     _, y = splits(cell.learner.dataset, context.device)["test"][: cell.samples]
-    prediction = _clean_prediction(context, learner_key, cell.learner, cell.samples, cell.in_train_mode)
+    prediction = clean_prediction(context, learner_key, cell.learner, cell.samples, cell.in_train_mode)
     context.store.save("clean", key, {"correct": prediction == y}, {})
 
 
@@ -272,87 +175,67 @@ def evaluate_sweep(context: Context, learner_key: str, cells: Mapping[str, Cell]
         The traceback of each cell that failed, by key. The others are not affected.
     """
     first = next(iter(cells.values()))
-    learner, samples, perturbation = first.learner, first.samples, first.perturbation
-    classifier = _classifier(context, learner_key, learner, "float32", first.in_train_mode)
-    attacked = _classifier(context, learner_key, learner, first.precision, first.in_train_mode)
+    learner, samples = first.learner, first.samples
     x, y = splits(learner.dataset, context.device)["test"][:samples]
-    prediction = _clean_prediction(context, learner_key, learner, samples, first.in_train_mode)
-    zero_gradient = torch.zeros_like(prediction, dtype=torch.bool)
-    if perturbation.uses_gradient:
-        zero_gradient = evaluation.zero_gradient(attacked, x, y, batch=perturbation.batch)
-    clean = evaluation.CleanResult(prediction, zero_gradient)
     seeds = first.noise_seed + torch.arange(samples)
-
     keep = samples if first.keeps_images else evaluation.EXAMPLES
 
-    def save_result(key: str, result: evaluation.AttackResult) -> None:
+    def save_result(key: str) -> None:
+        result = results.pop(key)
         tensors = {name: getattr(result, name) for name in (*evaluation.MEASURED, "examples")}
         tensors["clean"] = x[:keep]
         cost = {name: getattr(result, name) for name in evaluation.Cost._fields}
         metadata = {"shares": result.shares, "cost": cost, "attack_error": result.attack_error}
         context.store.save("cells", key, tensors, metadata)
 
+    def classifier(precision: Precision) -> Classifier:
+        return classifier_of(context, learner_key, learner, precision, first.in_train_mode)
+
+    def prepare() -> None:
+        prediction = clean_prediction(context, learner_key, learner, samples, first.in_train_mode)
+        zero_gradient = torch.zeros_like(prediction, dtype=torch.bool)
+        if first.perturbation.uses_gradient:
+            attacked = classifier(first.precision)
+            zero_gradient = evaluation.zero_gradient(attacked, x, y, batch=first.perturbation.batch)
+        clean.append(evaluation.CleanResult(prediction, zero_gradient))
+
+    results: dict[str, evaluation.AttackResult] = {}
+
+    def search(searches: list[MinimalPerturbation]) -> None:
+        found = evaluation.evaluate_sweep(
+            searches, classifier("float32"), clean[0], x, y, seeds, eight_bit=first.eight_bit, keep=keep
+        )
+        results.update(zip(cells, found, strict=True))
+
+    def attack(key: str, cell: Cell) -> None:
+        results[key] = evaluation.evaluate(
+            cell.perturbation,
+            classifier("float32"),
+            clean[0],
+            x,
+            y,
+            seeds,
+            attacked=classifier(first.precision),
+            eight_bit=first.eight_bit,
+            keep=keep,
+        )
+
+    clean: list[evaluation.CleanResult] = []
+    if error := run_part(list(cells), prepare):
+        return dict.fromkeys(cells, error)
     searches = [cell.perturbation for cell in cells.values() if isinstance(cell.perturbation, MinimalPerturbation)]
+    parts: dict[tuple[str, ...], Callable[[], None]] = {
+        (key,): functools.partial(attack, key, cell) for key, cell in cells.items()
+    }
     if searches:  # one search answers for all cells, or fails for all of them
-        try:
-            results = evaluation.evaluate_sweep(
-                searches, classifier, clean, x, y, seeds, eight_bit=first.eight_bit, keep=keep
-            )
-        except Exception:
-            _classifier.cache_clear()  # the perturbation may have changed the network
-            raise
-        for key, result in zip(cells, results, strict=True):
-            save_result(key, result)
-        return {}
-    failures = {}
-    for key, cell in cells.items():
-        try:
-            result = evaluation.evaluate(
-                cell.perturbation,
-                classifier,
-                clean,
-                x,
-                y,
-                seeds,
-                attacked=attacked,
-                eight_bit=first.eight_bit,
-                keep=keep,
-            )
-            save_result(key, result)
-        except Exception:
-            failures[key] = traceback.format_exc()
-            _classifier.cache_clear()  # the perturbation may have changed the network
-            classifier = _classifier(context, learner_key, learner, "float32", first.in_train_mode)
-            attacked = _classifier(context, learner_key, learner, first.precision, first.in_train_mode)
+        parts = {tuple(cells): functools.partial(search, searches)}
+    failures: dict[str, str] = {}
+    for keys, part in parts.items():
+        if error := run_part(keys, part):
+            failures |= dict.fromkeys(keys, error)
+            classifier_of.cache_clear()  # the perturbation may have changed the network
+            continue
+        for key in keys:  # with the settings that the perturbation may have changed, files could not be written
+            if error := run_part([key], functools.partial(save_result, key), limited=False):
+                failures[key] = error
     return failures
-
-
-# Sweeps of one learner that run in the same process share these.
-
-
-@functools.lru_cache(maxsize=2)
-def _classifier(
-    context: Context, learner_key: str, learner: Learner, precision: Precision, in_train_mode: bool
-) -> Classifier:
-    network = _network(context, learner_key, learner)
-    shape, num_classes = learner.dataset.input_shape, learner.dataset.num_classes
-    if in_train_mode:
-        return BatchClassifier(network, shape, num_classes, precision)
-    if learner.mode.forward_samples > 1:
-        return RandomClassifier(network, shape, num_classes, precision, samples=learner.mode.forward_samples)
-    return Classifier(network, shape, num_classes, precision)
-
-
-def _network(context: Context, learner_key: str, learner: Learner) -> nn.Module:
-    """Return the network of a learner, with its weights."""
-    network = learner.network().to(context.device)
-    network.load_state_dict(context.store.load("learners", learner_key)[0])
-    return network if learner.mode.keeps_train_mode else network.eval()
-
-
-@functools.lru_cache(maxsize=2)
-def _clean_prediction(
-    context: Context, learner_key: str, learner: Learner, samples: int, in_train_mode: bool
-) -> Tensor:
-    x, _ = splits(learner.dataset, context.device)["test"][:samples]
-    return evaluation.predict(_classifier(context, learner_key, learner, "float32", in_train_mode), x)

@@ -127,7 +127,7 @@ def teach(
         ConfigError: If the folder holds another teacher, or another process uses it.
         DivergenceError: If the meta-training diverges. The checkpoint stays.
     """
-    from gtn_bench.execution import tasks
+    from gtn_bench.execution import loading
 
     if not isinstance(spec, TeacherSpec):
         raise ConfigError(
@@ -149,8 +149,8 @@ def teach(
 
         if group.run_first(begin):
             return taught
-        group.run_first(lambda: tasks.splits(spec.dataset, group.device))  # downloads once
-        splits = tasks.splits(spec.dataset, group.device)
+        group.run_first(lambda: loading.splits(spec.dataset, group.device))  # downloads once
+        splits = loading.splits(spec.dataset, group.device)
         started, before = time.time(), _seconds(provenance)
 
         def report(history: History) -> None:
@@ -286,6 +286,8 @@ def _locked(folder: Path) -> Iterator[None]:
         raise ConfigError(
             f"{folder}: another process is meta-training there; choose another folder, or stop it"
         ) from None
+    except (OSError, NotImplementedError):
+        pass  # a file system without locks: two processes would write the same files, each of them whole
     try:
         yield
     finally:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gtn_bench.config.locks import one_at_a_time
+
 _compiled: set[tuple[Any, ...]] = set()  # kernels and the types that they have been compiled for
 
 
@@ -54,13 +56,12 @@ def run(kernel: Callable[..., None], *arguments: Tensor | float) -> None:
             the kernel receives them as (B, H, W, C). Tensors in bfloat16 arrive as uint16.
     """
     import numba
-    from filelock import FileLock
 
     numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     arrays = [_as_array(value) for value in arguments]
     task = (kernel, *(getattr(array, "dtype", None) for array in arrays))
     if task not in _compiled:
-        with FileLock(Path(kernel.stats.cache_path, "gtn-bench.lock")):  # type: ignore[attr-defined]
+        with one_at_a_time(Path(kernel.stats.cache_path, "gtn-bench.lock")):  # type: ignore[attr-defined]
             kernel(*arrays)
         _compiled.add(task)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -37,6 +37,8 @@ class AutoPGD(Targeted):
             `dlr` divides it by differences of the largest logits.
         targets: Number of further runs, each towards another class; at most one for each of the other classes.
         random_start: Whether to start at a random point of the ball.
+        restarts: How often all runs are made, each time from other random points. Images that are misclassified by
+            then are left out.
     """
 
     name = "apgd"
@@ -51,6 +53,7 @@ class AutoPGD(Targeted):
     loss: LossName = "cross-entropy"
     targets: Annotated[int, Field(ge=0)] = 0
     random_start: bool = True
+    restarts: PositiveInt = 1
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -58,7 +61,10 @@ class AutoPGD(Targeted):
         return self
 
     def idle_fields(self) -> dict[str, str]:
-        return {"targets": "target leads to one class"} if self.targeted else {}
+        idle = {"targets": "target leads to one class"} if self.targeted else {}
+        if not self.random_start:
+            idle["restarts"] = "each would begin at the image itself without random_start"
+        return idle
 
     def axis_label(self, unit: str = "pixel value") -> str:
         return f"{self.norm} {super().axis_label(unit)}"
@@ -69,11 +75,18 @@ class AutoPGD(Targeted):
 
     @property
     def passes(self) -> float:
-        return 1 + (1 + self.targets) * (2 * self.steps + 1) + (self.target == "least-likely")
+        runs = self.restarts * (1 + self.targets)
+        return 1 + runs * (2 * self.steps + 1) + (self.target == "least-likely")
 
     @property
     def needs_ce_gradient(self) -> bool:
         return self.loss == "cross-entropy" and not self.targets and not self.targeted
+
+    def rng_identity(self) -> dict[str, Any]:
+        """Return what the random numbers depend on: not the number of restarts, whose seeds follow from the first."""
+        content = super().rng_identity()
+        del content["restarts"]
+        return content
 
     def check(self, dataset: Dataset) -> None:
         super().check(dataset)
@@ -101,12 +114,14 @@ class AutoPGD(Targeted):
             logits = classifier(x)
         left = (logits.argmax(dim=1) == label) ^ self.targeted
         result, rows = x.clone(), left.nonzero().squeeze(1)
-        for number in range(1 + min(self.targets, classifier.num_classes - 1)):
+        targets = min(self.targets, classifier.num_classes - 1)
+        ranked = others(logits, y).argsort(dim=1, descending=True, stable=True)[:, :targets]
+        for number in range(self.restarts * (1 + targets)):
             if not len(rows):
                 break
             towards = label if self.targeted else None
-            if number:
-                towards = others(logits, y).argsort(dim=1, descending=True, stable=True)[:, number - 1]
+            if place := number % (1 + targets):
+                towards = ranked[:, place - 1]
             run = self._run(classifier, x, y, seeds, rows, towards, number)
             changed = run.found | (number == 0)
             result[rows[changed]] = run.x_adv[changed]

@@ -1,131 +1,25 @@
-"""The parts of a plan: teachers, learners and cells, each with the key and the seeds of its content."""
+"""The cells of a plan, each with the key and the seeds of its content, and the plan."""
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gtn_bench.certification import Certifier
-from gtn_bench.config.description import Description, Precision, Protocol
-from gtn_bench.config.labels import NO_TEACHER
+from gtn_bench.config.description import Precision, Protocol
 from gtn_bench.config.suite import Suite
-from gtn_bench.config.threat import Threat
+from gtn_bench.config.threat import Norm, Threat
 from gtn_bench.data.base import Dataset
-from gtn_bench.models import Architecture
-from gtn_bench.modes.base import Mode
-from gtn_bench.modes.gtn import GTN
 from gtn_bench.perturbations.base import Perturbation
+from gtn_bench.planning.learners import Learner, TaughtBy, modules_of, packages_of
+from gtn_bench.planning.restriction import chosen_cells, suite_of
 from gtn_bench.reference import protocol as reference
 from gtn_bench.store.hashing import seed_for
 from gtn_bench.store.keys import key_for
-from gtn_bench.teaching.teachers import Teacher
 
-if TYPE_CHECKING:
-    from torch import nn
-
-
-@dataclass(frozen=True)
-class TaughtBy:
-    """A teacher on a data set, with its label.
-
-    Attributes:
-        label: Name of the teacher in results.
-        teacher: The teacher.
-        dataset: The data set that it teaches.
-    """
-
-    label: str
-    teacher: Teacher
-    dataset: Dataset
-
-    def key(self, device: str) -> str:
-        """Return the key of the teaching set.
-
-        Args:
-            device: Type of the device.
-        """
-        content = {"dataset": self.dataset.content(), "teacher": self.teacher.content()}
-        parts = self.dataset, self.teacher
-        return key_for(content, code=_modules(*parts), packages=_packages(*parts), device=device)
-
-
-@dataclass(frozen=True)
-class Learner:
-    """One network to train: an architecture in a mode, from one seed.
-
-    Attributes:
-        dataset: The data set.
-        taught_by: The teacher, if the mode needs one.
-        architecture_label: Name of the architecture in results.
-        architecture: The architecture.
-        mode_label: Name of the mode in results.
-        mode: The mode.
-        seed: The seed in the suite.
-    """
-
-    dataset: Dataset
-    taught_by: TaughtBy | None
-    architecture_label: str
-    architecture: Architecture
-    mode_label: str
-    mode: Mode
-    seed: int
-
-    @property
-    def teacher_label(self) -> str:
-        """Name of the teacher in results; `NO_TEACHER` without one."""
-        return self.taught_by.label if self.taught_by else NO_TEACHER
-
-    @property
-    def initial_seed(self) -> int:
-        """Seed of the initial weights: the same for all modes and teachers, so that learners can be paired."""
-        return seed_for("initial weights", self.dataset.content(), self.architecture.content(), self.seed)
-
-    @property
-    def training_seed(self) -> int:
-        """Seed of the random draws of the training."""
-        return seed_for("training", self.dataset.content(), self.mode.content(), self.seed)
-
-    @property
-    def trajectory(self) -> Hashable:
-        """Identity of the training pass. Learners that differ only in their number of inner steps share it."""
-        if isinstance(self.mode, GTN) and self.mode.follows_curriculum:
-            return (self.taught_by, self.architecture, self.seed, self.mode.lr_factor)
-        return self
-
-    def key(self, device: str) -> str:
-        """Return the key of the state dict.
-
-        Args:
-            device: Type of the device.
-        """
-        content = {
-            "dataset": self.dataset.content(),
-            "teacher": self.taught_by.key(device) if self.taught_by else None,
-            "architecture": self.architecture.content(),
-            "mode": self.mode.content(),
-            "seed": self.seed,
-            "seeds": [self.initial_seed, self.training_seed],
-        }
-        parts = self.dataset, self.architecture, self.mode
-        code = {"gtn_bench.modes.training"} | _modules(*parts)
-        return key_for(content, code=code, packages=_packages(*parts), device=device)
-
-    def examination_key(self, device: str, learner_key: str) -> str:
-        """Return the key of what the checks of a model find in the learner.
-
-        Args:
-            device: Type of the device.
-            learner_key: Key of the learner.
-        """
-        content = {"learner": learner_key, "forward_samples": self.mode.forward_samples}
-        return key_for(content, code={"gtn_bench.checks.doctor"}, device=device)
-
-    def network(self) -> nn.Module:
-        """Return the network with its initial weights, in the form that the mode trains or loads."""
-        return self.mode.network(self.architecture, self.dataset, self.initial_seed)
+__all__ = ["Cell", "Certification", "Learner", "Plan", "TaughtBy", "certifications_of"]
 
 
 @dataclass(frozen=True)
@@ -197,7 +91,7 @@ class Cell:
             "keeps_images": self.keeps_images,
             "seeds": [self.learner.seed, self.noise_seed],
         }
-        code = self._code(_modules(self.perturbation))
+        code = self._code(modules_of(self.perturbation))
         return key_for(content, code=code, packages=self.perturbation.packages, device=device)
 
     def clean_key(self, device: str, learner_key: str) -> str:
@@ -249,7 +143,7 @@ class Certification:
             "samples": self.samples,
             "seed": self.seed,
         }
-        code = _modules(self.certifier)
+        code = modules_of(self.certifier)
         return key_for(content, code=code, packages=self.certifier.packages, device=device)
 
     @property
@@ -276,7 +170,8 @@ class Plan:
         """Installed packages that the numbers depend on."""
         trained = [part for learner in self.learners for part in (learner.architecture, learner.mode)]
         teachers = [taught_by.teacher for taught_by in self.teachers]
-        return _packages(self.dataset, *teachers, *trained, *(cell.perturbation for cell in self.cells))
+        perturbations = {id(cell.perturbation): cell.perturbation for cell in self.cells}  # learners share them
+        return packages_of(self.dataset, *teachers, *trained, *perturbations.values())
 
     @property
     def axes(self) -> dict[str, str]:
@@ -289,23 +184,51 @@ class Plan:
         """The parameter that figures and tables show beside the label, by perturbation; empty for most."""
         return {cell.perturbation_label: cell.perturbation.detail for cell in self.cells}
 
-    @property
+    @functools.cached_property
     def learners(self) -> tuple[Learner, ...]:
         """All learners, each once."""
         return tuple(dict.fromkeys(cell.learner for cell in self.cells))
 
-    @property
+    @functools.cached_property
     def teachers(self) -> tuple[TaughtBy, ...]:
         """All teachers, each once."""
         return tuple(dict.fromkeys(learner.taught_by for learner in self.learners if learner.taught_by))
 
+    def only(self, chosen: Mapping[str, Sequence[str]]) -> Plan:
+        """Return the plan restricted to some of its cells, with the teachers and learners that these need.
 
-def _modules(*descriptions: Description) -> set[str]:
-    """Return the modules that compute the numbers of descriptions, plug-ins included."""
-    return set().union(*(description.code_modules() for description in descriptions))
+        Args:
+            chosen: Labels to keep, by kind: `perturbation`, `beta`, `mode`, `architecture`, `teacher` or `seed`.
+
+        Raises:
+            ConfigError: One line for each unknown kind or label, with the nearest one, or if no cell remains.
+        """
+        cells = chosen_cells(self.cells, chosen)
+        certifiers = {each.label: each.certifier for each in self.certifications}
+        certifications = tuple(certifications_of(cells, certifiers))
+        suite = suite_of(self.suite, cells, {each.label for each in certifications})
+        return Plan(suite, cells, certifications)
 
 
-def _packages(*descriptions: Description) -> tuple[str, ...]:
-    """Return the installed packages that the numbers of descriptions depend on."""
-    parts = (part for description in descriptions for part in (description, *description.parts()))
-    return tuple(sorted({package for part in parts for package in part.packages}))
+def certifications_of(cells: Sequence[Cell], certifiers: Mapping[str, Certifier]) -> Iterator[Certification]:
+    """Yield the certifications of every learner, in the balls of its cells.
+
+    Args:
+        cells: The cells of a plan.
+        certifiers: The certifiers with all their fields in pixel values, by label.
+    """
+    of_learner: dict[Learner, list[Cell]] = {}
+    for cell in cells if certifiers else ():
+        of_learner.setdefault(cell.learner, []).append(cell)
+    for learner, attacked in of_learner.items():
+        regions = [cell.search_region for cell in attacked]
+        balls_in: dict[frozenset[Norm], tuple[tuple[Threat, ...], int]] = {}  # and the number of images, by norms
+        for label, certifier in certifiers.items():
+            norms = frozenset(certifier.norms)
+            if norms not in balls_in:
+                found = {ball: None for ball in regions if ball and ball.norm in norms and ball.epsilon > 0}
+                samples = (cell.samples for cell, region in zip(attacked, regions, strict=True) if region in found)
+                balls_in[norms] = tuple(found), max(samples, default=0)
+            balls, most = balls_in[norms]
+            if balls:
+                yield Certification(learner, label, certifier, balls, min(most, certifier.samples or most))

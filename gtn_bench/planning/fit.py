@@ -11,6 +11,7 @@ from gtn_bench.config.suite import Suite
 from gtn_bench.config.threat import Norm
 from gtn_bench.data import Dataset
 from gtn_bench.models import Architecture
+from gtn_bench.modes import Mode
 from gtn_bench.modes.given import GivenArchitecture
 from gtn_bench.perturbations import Perturbation
 from gtn_bench.perturbations.searches import SearchWith
@@ -49,18 +50,25 @@ def _check_teachers_and_modes(suite: Suite, dataset: Dataset, resolved: Resolved
     all_modes = all_modes and not suite.unread & {"modes", "controls"}
     if suite.teachers and all_modes and not any(mode.needs_teacher for mode in resolved.modes.values()):
         yield "teachers: no mode of the suite learns from a teacher"
-    fitting: list[Architecture] = [] if suite.architectures else [GivenArchitecture()]
+    fitting: dict[Architecture, None] = {} if suite.architectures else {GivenArchitecture(): None}
     for place, architecture in resolved.architectures.items():
+        if architecture in fitting:  # the same one with another label
+            continue
         problems = _problems(place, architecture.check, dataset)
         yield from problems
-        fitting += [] if problems else [architecture]
+        if not problems:
+            fitting[architecture] = None
     if "architectures" not in suite.unread:
         yield from _check_own_architectures(suite, resolved)
+    checked: set[Mode] = set()
     for place, mode in resolved.modes.items() if "seeds" not in suite.unread else ():
         problems = _problems(place, mode.check_seeds, suite.seeds)
         yield from problems
         learned = [] if problems else [mode.for_seed(seed, position) for position, seed in enumerate(suite.seeds)]
         for each in dict.fromkeys(filter(None, learned)):
+            if each in checked:
+                continue
+            checked.add(each)
             for architecture in fitting if mode.has_architecture != bool(suite.architectures) else ():
                 yield from _problems(place, each.check_architecture, architecture, dataset)
 
@@ -124,7 +132,7 @@ def _check_sizes(place: str, sweep: Iterable[Perturbation], dataset: Dataset, sc
     values = math.prod(dataset.input_shape)
     for perturbation in sweep:
         given = perturbation.pixel_sizes
-        for field, size in perturbation.in_pixels(scale or 1.0).pixel_sizes.items():
+        for field, size in (perturbation.in_pixels(scale) if scale else perturbation).pixel_sizes.items():
             limit = size.limit(values)
             if size.value <= limit * (1 + 1e-9) or field in told:
                 continue

@@ -20,10 +20,12 @@ from gtn_bench.models import Architecture
 from gtn_bench.modes import Mode
 from gtn_bench.modes.given import GivenArchitecture
 from gtn_bench.perturbations import Perturbation
+from gtn_bench.perturbations.search import Search
 from gtn_bench.perturbations.searches import SearchWith
-from gtn_bench.planning.cells import Cell, Certification, Learner, Plan, TaughtBy
+from gtn_bench.planning.cells import Cell, Learner, Plan, TaughtBy, certifications_of
 from gtn_bench.planning.fit import check_fit
-from gtn_bench.planning.resolving import Problems, resolve
+from gtn_bench.planning.resolving import Problems, resolve, share_grid
+from gtn_bench.planning.size import MAX_CELLS, checked_max_cells, problems_before_resolving, problems_of_size
 from gtn_bench.teaching import Teacher
 
 N = TypeVar("N", bound=Named)
@@ -56,12 +58,13 @@ def load(source: str | os.PathLike[str] | Mapping[str, Any], *, defaults: Mappin
 
 
 @names_keywords
-def plan(suite: Suite, limit: Limit = None) -> Plan:
+def plan(suite: Suite, limit: Limit = None, max_cells: int = MAX_CELLS) -> Plan:
     """Resolve and check a suite.
 
     Args:
         suite: The suite.
         limit: At most this many test images per cell (an integer), or a share of them in (0, 1] (a float).
+        max_cells: The largest number of cells. More are refused before any of them is built.
 
     Returns:
         The plan.
@@ -72,12 +75,14 @@ def plan(suite: Suite, limit: Limit = None) -> Plan:
     if not isinstance(suite, Suite):
         raise ConfigError(f"plan expects a suite, got {_wrong_suite(suite)}")
     limit = _checked_limit(limit)
-    parts = _resolve_and_check(suite)
+    parts = _resolve_and_check(suite, max_cells=checked_max_cells(max_cells))
     if limit is not None:
         for entry in suite.perturbations:
             parts.dataset.check_samples(_samples(entry, parts.dataset, limit))
     cells = tuple(_cells(suite, parts, limit))
-    certifications = tuple(_certifications(cells, parts.certifiers, _scale(suite, parts.dataset)))
+    scale = _scale(suite, parts.dataset)
+    certifiers = {label: certifier.in_pixels(scale) for label, certifier in parts.certifiers.items()}
+    certifications = tuple(certifications_of(cells, certifiers))
     return Plan(_written_out(suite, parts, limit), cells, certifications)
 
 
@@ -92,18 +97,23 @@ class _Parts(NamedTuple):
     certifiers: dict[str, Certifier]
 
 
-def _resolve_and_check(suite: Suite, found: Sequence[str] = ()) -> _Parts:
+def _resolve_and_check(suite: Suite, found: Sequence[str] = (), max_cells: int = MAX_CELLS) -> _Parts:
     """Return the descriptions that the names in a suite mean.
 
     Args:
         suite: The suite, or the valid parts of an invalid one.
         found: Problems that are known already.
+        max_cells: The largest number of cells.
 
     Raises:
         ConfigError: With all problems, up to the number that is listed.
     """
+    if too_large := problems_before_resolving(suite, max_cells):
+        raise suite.error([*found, *too_large])
     problems = Problems(found)
     resolved = resolve(suite, problems)
+    if too_large := problems_of_size(suite, resolved, max_cells):
+        raise suite.error([*problems, *too_large])
     problems += islice(check_fit(suite, resolved), max(0, MAX_PROBLEMS + 1 - len(problems)))
     if problems or resolved.dataset is None:
         raise suite.error(problems)
@@ -149,6 +159,11 @@ def _cells(suite: Suite, parts: _Parts, limit: Limit) -> Iterator[Cell]:
     taught = [TaughtBy(label, teacher, parts.dataset) for label, teacher in parts.teachers.items()]
     scale = _scale(suite, parts.dataset)
     seeds = list(enumerate(suite.seeds))
+    attacks = [
+        (entry.title, beta, perturbation, _samples(entry, parts.dataset, limit))
+        for entry in suite.perturbations
+        for beta, perturbation in zip(entry.beta, _in_pixels(parts.sweeps[entry.title], scale), strict=True)
+    ]
     for architecture, (label, mode), (position, seed) in product(
         parts.architectures.items(), parts.modes.items(), seeds
     ):
@@ -156,41 +171,31 @@ def _cells(suite: Suite, parts: _Parts, limit: Limit) -> Iterator[Cell]:
             continue
         for taught_by in taught if mode.needs_teacher else [None]:
             learner = Learner(parts.dataset, taught_by, *architecture, label, learned, seed)
-            for entry in suite.perturbations:
-                samples = _samples(entry, parts.dataset, limit)
-                for beta, perturbation in zip(entry.beta, parts.sweeps[entry.title], strict=True):
-                    yield Cell(
-                        learner,
-                        entry.title,
-                        perturbation.in_pixels(scale),
-                        beta,
-                        samples,
-                        precision=suite.precision if perturbation.supports_bfloat16 else "float32",
-                        protocol=suite.protocol,
-                        eight_bit=suite.eight_bit,
-                        keeps_images=suite.save_adversarial,
-                    )
+            for title, beta, perturbation, samples in attacks:
+                yield Cell(
+                    learner,
+                    title,
+                    perturbation,
+                    beta,
+                    samples,
+                    precision=suite.precision if perturbation.supports_bfloat16 else "float32",
+                    protocol=suite.protocol,
+                    eight_bit=suite.eight_bit,
+                    keeps_images=suite.save_adversarial,
+                )
+
+
+def _in_pixels(sweep: Sequence[Perturbation], scale: float) -> Sequence[Perturbation]:
+    """Return the perturbations of a sweep with all fields in pixel values."""
+    if scale == 1.0:
+        return sweep
+    converted = [perturbation.in_pixels(scale) for perturbation in sweep]
+    return share_grid(converted) if isinstance(converted[0], Search) else converted
 
 
 def _scale(suite: Suite, dataset: Dataset) -> float:
     """Return the unit of strengths in pixel values."""
     return dataset.pixel_scale if suite.units == "normalized" else 1.0
-
-
-def _certifications(
-    cells: Sequence[Cell], certifiers: Mapping[str, Certifier], scale: float
-) -> Iterator[Certification]:
-    """Yield the certifications of every learner, in the balls of its cells."""
-    of_learner: dict[Learner, list[Cell]] = {}
-    for cell in cells:
-        of_learner.setdefault(cell.learner, []).append(cell)
-    for (learner, attacked), (label, certifier) in product(of_learner.items(), certifiers.items()):
-        regions = [cell.search_region for cell in attacked]
-        balls = dict.fromkeys(ball for ball in regions if ball and ball.norm in certifier.norms and ball.epsilon > 0)
-        if balls:
-            samples = max(cell.samples for cell in attacked if cell.search_region in balls)
-            samples = min(samples, certifier.samples or samples)
-            yield Certification(learner, label, certifier.in_pixels(scale), tuple(balls), samples)
 
 
 def _written_out(suite: Suite, parts: _Parts, limit: Limit) -> Suite:

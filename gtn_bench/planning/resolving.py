@@ -118,7 +118,7 @@ def _resolved(suite: Suite, problems: Problems) -> Resolved:
     sweeps = {}
     for place, entry in problems.each(placed_perturbations(suite)):
         with problems.at(place):
-            sweeps[place] = [_perturbation(entry, beta, place) for beta in entry.beta]
+            sweeps[place] = _sweep(entry, place)
     return Resolved(
         dataset,
         _resolve_section(TEACHERS, "teacher", suite, "teachers", problems),
@@ -168,8 +168,31 @@ def _check_labels(
         seen.add(title)
 
 
+def _sweep(entry: PerturbationEntry, path: str) -> list[Perturbation]:
+    """Return the perturbation of an entry at each strength."""
+    sweep = [_perturbation(entry, beta, path) for beta in entry.beta]
+    if not entry.search:
+        return sweep
+    first = build(Search, {"of": sweep[0], "grid": entry.beta, "beta": entry.beta[0]}, path)
+    # Copies share one grid: each strength has all of them.
+    return [first.model_copy(update={"of": of, "beta": beta}) for of, beta in zip(sweep, entry.beta, strict=True)]
+
+
+def share_grid(sweep: Sequence[Perturbation]) -> list[Perturbation]:
+    """Return the searches of a sweep with one grid for all, because each of them states all strengths.
+
+    Args:
+        sweep: One `Search` for each strength.
+    """
+    grid = dict(sweep[0])["grid"]
+    return [each.model_copy(update={"grid": grid}) for each in sweep]
+
+
 def _perturbation(entry: PerturbationEntry, beta: float, path: str) -> Perturbation:
-    """Return the perturbation of an entry at one strength. The name ``library.Attack`` is an attack of a library."""
+    """Return the perturbation of an entry at one strength, without a search.
+
+    The name ``library.Attack`` is an attack of a library.
+    """
     library, _, attack = entry.name.partition(".")
     named = {"attack": attack} if attack and issubclass(PERTURBATIONS.get(library, object), LibraryAttack) else {}
     try:
@@ -191,8 +214,6 @@ def _perturbation(entry: PerturbationEntry, beta: float, path: str) -> Perturbat
         perturbation = build(cls, {**fields, **named, "beta": beta}, path, also=("label", "samples", "search"))
         if isinstance(perturbation, LibraryAttack) and perturbation.minimal_norm:
             perturbation = Radius(of=perturbation, beta=beta)
-        if entry.search:
-            perturbation = build(Search, {"of": perturbation, "grid": entry.beta, "beta": beta}, path)
     if problems:
         raise ConfigError("\n".join(problems))
     return perturbation

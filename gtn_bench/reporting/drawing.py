@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from gtn_bench.analysis.curves import Bands
+from gtn_bench.analysis.manifest import FIGURES
 from gtn_bench.analysis.results import Results
-from gtn_bench.reporting.names import file_names
-from gtn_bench.store.files import write_atomically
+from gtn_bench.reporting.names import file_names, page_files
 from gtn_bench.store.hashing import digest, file_digest
 from gtn_bench.store.keys import code_digest
+from gtn_bench.store.records import Record
 
 if TYPE_CHECKING:
     from gtn_bench.reporting.layout import InlineFigure
@@ -32,44 +33,61 @@ def figure_files(results: Results) -> dict[str, str]:
     return file_names(str(label) for label in results.summary["perturbation"].unique())
 
 
-def with_strips(results: Results) -> set[str]:
-    """Return the perturbations whose example images are drawn: now, or before the images were removed.
+class Drawing(NamedTuple):
+    """Outcome of drawing the figures of a report.
 
-    Args:
-        results: The results of a run.
+    Attributes:
+        drawn_from: A hash of everything that determines the figures.
+        keep: The figures in the folder that stay, beside the new ones.
     """
-    folder = results.folder / "figures"
-    return {label for label, name in figure_files(results).items() if (folder / f"{name}-examples.png").is_file()}
+
+    drawn_from: str
+    keep: frozenset[str]
 
 
-def draw(results: Results, bands: Bands, published: pd.DataFrame | None) -> None:
+def draw(results: Results, stage: Path, before: Record | None, bands: Bands, published: pd.DataFrame | None) -> Drawing:
     """Draw all figures, unless the same code has drawn them from the same tables already.
 
     Args:
         results: The results.
+        stage: The folder for new figures, whose files are to be renamed into `figures`.
+        before: The record of the last report; None if there is none.
         bands: The bands of the curves.
         published: Points of the reference study beside the curves, from `published_beside`.
     """
-    folder = results.folder / "figures"
-    wanted = _wanted(results)
-    drawn_from = _content(results, bands, published)
-    stamp, existing = folder / ".drawn-from", {path.name for path in folder.glob("*.[ps][nv]g")}
-    before, *drawn = stamp.read_text(encoding="utf-8").splitlines() if stamp.is_file() else [""]
-    for name in (existing & {*drawn}) - wanted if results.examples else ():  # of a suite that has changed since then
-        (folder / name).unlink()
-    if wanted <= existing and before == drawn_from:
-        return
-    write_atomically(stamp, "\n".join(["", *sorted(wanted.union(drawn))]).encode())  # until all of them are drawn
-    _draw_all(results, folder, bands, published)
-    write_atomically(stamp, "\n".join([drawn_from, *sorted(wanted)]).encode())
+    wanted, drawn_from = _wanted(results), _content(results, bands, published)
+    existing = {f"{FIGURES}/{path.name}" for path in (results.folder / FIGURES).glob("*.[ps][nv]g")}
+    known = before.files if before else page_files(figure_files(results))  # an earlier version kept no record
+    drawn = existing & set(known)
+    same = before is not None and before.complete and before.content.get("drawn_from") == drawn_from
+    if not (same and wanted <= existing and all(_is_recorded(results, before, name) for name in wanted)):
+        stage.mkdir()
+        _draw_all(results, stage, bands, published)
+    # Figures of perturbations that the suite no longer has are removed. Without example images, theirs stay.
+    return Drawing(drawn_from, frozenset(drawn & wanted if results.examples else drawn))
+
+
+def _is_recorded(results: Results, before: Record | None, name: str) -> bool:
+    """Return whether a figure is as the last report has drawn it."""
+    return before is not None and before.accepts(name, file_digest(results.folder / name))
+
+
+def strips_in(results: Results, figures: Collection[str]) -> set[str]:
+    """Return the perturbations whose example images are drawn: now, or before the images were removed.
+
+    Args:
+        results: The results of a run.
+        figures: Names of all figures that the folder has after the report.
+    """
+    return {label for label, name in figure_files(results).items() if f"{FIGURES}/{name}-examples.png" in figures}
 
 
 def _wanted(results: Results) -> set[str]:
-    """Return the names of all files."""
+    """Return the names of all files, in the output folder."""
     files = figure_files(results)
     names = {files[str(label)] for label in results.curves["perturbation"].unique()} | {"over-l2", "over-linf"}
     names |= {f"{files[label]}-examples" for label in example_images(results)}
-    return {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+    return {f"{FIGURES}/{name}.{kind}" for name in names for kind in ("png", "svg")}
 
 
 def _content(results: Results, bands: Bands, published: pd.DataFrame | None) -> str:

@@ -33,5 +33,16 @@ def file_names(labels: Iterable[str]) -> dict[str, str]:
     return names
 
 
+def page_files(labels: Iterable[str]) -> set[str]:
+    """Return the names of all files that the report of a run can write.
+
+    Args:
+        labels: The labels of the perturbations, each once.
+    """
+    figures = {name for label in file_names(labels).values() for name in (label, f"{label}-examples")}
+    figures |= {"over-l2", "over-linf"}
+    return {"report.md"} | {f"figures/{name}.{kind}" for name in figures for kind in ("png", "svg")}
+
+
 def _hexadecimal(found: re.Match[str]) -> str:
     return "".join(f"~{byte:02x}" for byte in found[0].encode())

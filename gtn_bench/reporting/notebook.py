@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gtn_bench.analysis import results
-from gtn_bench.analysis.results import RERUN
+from gtn_bench.analysis.manifest import PROVENANCE
+from gtn_bench.analysis.reading import RERUN
 from gtn_bench.config.errors import ConfigError, did_you_mean, listed, shown
 from gtn_bench.config.keywords import names_keywords
 from gtn_bench.config.paths import user_path
@@ -28,6 +29,7 @@ class Results(results.Results):
 
     Args:
         folder: The output folder.
+        accept_changes: Whether files are read that have changed after the run.
 
     Attributes:
         folder: The output folder.
@@ -82,11 +84,12 @@ class Results(results.Results):
 
 
 @names_keywords
-def open(folder: str | os.PathLike[str]) -> Results:
+def open(folder: str | os.PathLike[str], *, accept_changes: bool = False) -> Results:
     """Open the results of a run.
 
     Args:
         folder: The output folder.
+        accept_changes: Whether files are read that have changed after the run.
 
     Returns:
         The results.
@@ -101,12 +104,14 @@ def open(folder: str | os.PathLike[str]) -> Results:
         raise ConfigError(f"{expected}, got a file{inside}")
     if (path / "teacher.yaml").is_file():
         raise ConfigError(f"{expected}, got that of a teacher")
+    if (path / PROVENANCE).is_file() and not (path / "summary.csv").is_file():
+        Results(path)  # raises, and says if the run was interrupted
     if not (path / "summary.csv").is_file():
         found = "no summary.csv in it" if path.is_dir() else "no such folder"
         raise ConfigError(f"{expected}, found {found}{_nearest(path)}")
-    if not (path / "provenance.json").is_file():
+    if not (path / PROVENANCE).is_file():
         raise ConfigError(f"{path}: its run has not finished; {RERUN}")
-    opened = Results(path)
+    opened = Results(path, accept_changes=accept_changes)
     opened.check()
     return opened
 

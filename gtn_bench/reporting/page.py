@@ -9,51 +9,86 @@ from typing import Any
 import jinja2
 
 from gtn_bench.analysis.acceptance import acceptance, pooled_or_all
+from gtn_bench.analysis.consistency import check_consistency
 from gtn_bench.analysis.curves import Bands
+from gtn_bench.analysis.manifest import FIGURES, PAGES
+from gtn_bench.analysis.reading import RERUN
 from gtn_bench.analysis.results import Results
+from gtn_bench.config.errors import ConfigError, RunError
 from gtn_bench.config.keywords import names_keywords
 from gtn_bench.config.labels import ACCEPTED
 from gtn_bench.config.suite import load
 from gtn_bench.reference.curves import SOURCE
 from gtn_bench.reporting import markdown, tables
 from gtn_bench.reporting.accuracies import marks_of
-from gtn_bench.reporting.drawing import draw, figure_files, with_strips
+from gtn_bench.reporting.drawing import Drawing, draw, figure_files, strips_in
 from gtn_bench.reporting.findings import action, grade_counts
 from gtn_bench.reporting.grading import split_flags
 from gtn_bench.reporting.learners import data_set, duplicates, findings, learner_count, single_learners
+from gtn_bench.reporting.names import page_files
+from gtn_bench.reporting.pages import check_pages, publish_pages
 from gtn_bench.reporting.proofs import certificate_errors
 from gtn_bench.reporting.sentences import pairs_of_learners, sentence
 from gtn_bench.reporting.training import training_differences
-from gtn_bench.store.files import make_folder, write_atomically
+from gtn_bench.store.files import write_atomically
+from gtn_bench.store.one_writer import one_writer
+from gtn_bench.store.publishing import staged
+from gtn_bench.store.records import read_record
+from gtn_bench.store.storing import storing
 
 
 @names_keywords
-def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
+def report(folder: str | Path, *, bands: Bands = "pointwise", accept_changes: bool = False) -> Path:
     """Write `figures/` and `report.md` into the output folder of a run.
 
-    Reads the tables, the suite and the example images in the folder. Leaves the state of matplotlib as it is.
+    Reads the tables, the suite and the example images in the folder, and compares them with the digests that the run
+    has recorded. Leaves the state of matplotlib as it is.
 
     Args:
         folder: The output folder.
         bands: "pointwise" for bands that cover each point with 95 %, "simultaneous" for bands that cover all points of
             a curve at once.
+        accept_changes: Whether files that were changed after the run or the last report are accepted. The page names
+            changed tables.
 
     Returns:
         Path of the report.
 
     Raises:
-        ConfigError: If the folder holds no complete results, or cannot be written to.
+        ConfigError: If the folder holds no complete results, or changed ones, or cannot be written to.
+        StorageError: If the disk is full.
     """
-    results = Results(folder)
-    for needed in (results.folder, results.folder / "figures"):
-        make_folder(needed)
-    results.check()
+    found = Results(folder, accept_changes=accept_changes).folder
+    with one_writer(found), staged(found) as stage:
+        results = Results(found, accept_changes=accept_changes)
+        results.check()
+        unverified = results.files.record is None or bool(results.files.changed)
+        try:
+            with storing(found):
+                return _report(results, stage, bands, accept_changes=accept_changes, unverified=unverified)
+        except (ConfigError, RunError):
+            raise
+        except Exception as error:
+            if not unverified:
+                raise
+            reason = next(iter(str(error).splitlines()), "")
+            raise ConfigError(
+                f"{found}: its changed files cannot be reported ({type(error).__name__}: {reason}); {RERUN}"
+            ) from None
+
+
+def _report(results: Results, stage: Path, bands: Bands, *, accept_changes: bool, unverified: bool) -> Path:
+    """Write a report of results, which can be such that nobody has verified."""
+    if unverified:
+        check_consistency(results)
     suite = load(results.folder / "suite.yaml")
     summary, curves = results.summary, results.curves
     done = summary[summary["status"] == "done"]
     published = tables.published_beside(curves) if suite.overlay else None
-    if len(done):
-        draw(results, bands, published)
+    before = read_record(results.folder / PAGES) if (results.folder / PAGES).is_file() else None
+    check_pages(results.folder, page_files(figure_files(results)), accept_changes=accept_changes)
+    drawing = draw(results, stage / FIGURES, before, bands, published) if len(done) else Drawing("", frozenset())
+    strips = strips_in(results, drawing.keep.union(f"{FIGURES}/{path.name}" for path in (stage / FIGURES).glob("*")))
     alone = pooled_or_all(curves)
     one_mode, one_architecture = (summary[name].nunique() == 1 for name in ("mode", "architecture"))
     none_accepted = not acceptance(summary, results.rule)[ACCEPTED].any()
@@ -94,7 +129,9 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
         "alone": sorted(set(alone.loc[alone["architecture"] != ACCEPTED, "teacher"])),
         "acceptance": table(tables.acceptance_table(results)) if decides and len(failed) < len(summary) else "",
         "differences": _differences(results),
-        "sections": _sections(results, {entry.title: entry.samples for entry in suite.perturbations}),
+        "sections": _sections(results, {entry.title: entry.samples for entry in suite.perturbations}, strips),
+        "changed": results.files.changed,
+        "absent": results.files.absent,
         "cells": len(summary),
         "checked": int(summary["missed_adversarial"].count()),
         "failed": table(tables.cells_table(results, failed)) if len(failed) else "",
@@ -103,7 +140,8 @@ def report(folder: str | Path, *, bands: Bands = "pointwise") -> Path:
         **_checks(results),
         "errors": _last_lines(results.provenance["errors"]),
     }
-    return write_page(results.folder, "report.md.j2", context)
+    write_page(stage, "report.md.j2", context)
+    return publish_pages(stage, results.folder, {"drawn_from": drawing.drawn_from}, drawing.keep)
 
 
 def write_page(folder: Path, template: str, context: dict[str, Any]) -> Path:
@@ -127,9 +165,9 @@ def write_page(folder: Path, template: str, context: dict[str, Any]) -> Path:
     return page
 
 
-def _sections(results: Results, samples: dict[str, int | None]) -> list[dict[str, Any]]:
+def _sections(results: Results, samples: dict[str, int | None], strips: set[str]) -> list[dict[str, Any]]:
     """Return what the section of each perturbation needs: names, file, meaning of beta, number of images."""
-    names, strips = figure_files(results), with_strips(results)
+    names = figure_files(results)
     return [
         {
             "name": results.display_name(label),

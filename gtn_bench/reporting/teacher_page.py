@@ -6,12 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gtn_bench.analysis.results import read_table
+from gtn_bench.analysis.manifest import FIGURES
+from gtn_bench.analysis.reading import read_table
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.paths import user_path
 from gtn_bench.reporting.markdown import code, markdown_table
 from gtn_bench.reporting.page import write_page
+from gtn_bench.reporting.pages import check_pages, publish_pages
 from gtn_bench.store.files import read_tensors
+from gtn_bench.store.one_writer import one_writer
+from gtn_bench.store.publishing import staged
+from gtn_bench.store.storing import storing
 from gtn_bench.teaching.encoding import decode_images, facts
 
 
@@ -36,7 +41,6 @@ def teacher_report(folder: str | Path) -> Path:
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     table = folder / "accuracy.csv"
     accuracy = read_table(table) if table.is_file() else None
-    _draw(folder / "figures", tensors, metadata["history"])
     context = {
         "metadata": metadata,
         "provenance": provenance,
@@ -44,7 +48,11 @@ def teacher_report(folder: str | Path) -> Path:
         "architectures": ", ".join(code(architecture["name"]) for architecture in metadata["teacher"]["architecture"]),
         "validated": bool(metadata["history"]["checks"]),
     }
-    return write_page(folder, "teacher.md.j2", context)
+    with one_writer(folder), staged(folder) as stage, storing(folder):
+        _draw(stage / FIGURES, tensors, metadata["history"])
+        write_page(stage, "teacher.md.j2", context)
+        check_pages(folder, {"report.md", *(f"{FIGURES}/{path.name}" for path in (stage / FIGURES).iterdir())})
+        return publish_pages(stage, folder, {})
 
 
 def _draw(folder: Path, tensors: dict[str, Any], history: dict[str, Any]) -> None:

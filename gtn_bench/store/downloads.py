@@ -10,7 +10,8 @@ from pathlib import Path
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.filepath import FilePath
 from gtn_bench.store.cache import cache_folder
-from gtn_bench.store.files import write_atomically
+from gtn_bench.store.files import DamagedFileError, write_atomically
+from gtn_bench.store.intact import is_intact
 
 
 def fetch(file: FilePath) -> Path:
@@ -40,10 +41,11 @@ def download(url: str, sha256: str, suffix: str | None = None) -> Path:
 
     Raises:
         ConfigError: If the download fails or has another checksum.
+        StorageError: If the cache cannot be written to.
     """
     suffix = Path(url.partition("?")[0]).suffix if suffix is None else suffix
-    path = cache_folder() / "downloads" / f"{sha256}{suffix}"
-    if path.is_file() and FilePath.digest(path) == sha256:
+    path = download_path(sha256, suffix)
+    if is_downloaded(sha256, suffix):
         return path
     try:
         with urllib.request.urlopen(url, timeout=60) as answer:
@@ -55,3 +57,41 @@ def download(url: str, sha256: str, suffix: str | None = None) -> Path:
         raise ConfigError(f"expects the sha256 {sha256} of {url}, got {found}")
     write_atomically(path, content)
     return path
+
+
+def download_path(sha256: str, suffix: str) -> Path:
+    """Return the path of a download, whether it exists or not.
+
+    Args:
+        sha256: Checksum of its content.
+        suffix: Suffix of the file.
+    """
+    return cache_folder() / "downloads" / f"{sha256}{suffix}"
+
+
+def is_downloaded(sha256: str, suffix: str) -> bool:
+    """Check that the cache holds a download with the right content. A damaged one is renamed, with a warning.
+
+    Args:
+        sha256: Checksum of its content.
+        suffix: Suffix of the file.
+    """
+    return is_intact(download_path(sha256, suffix), sha256, verify_digest)
+
+
+def verify_digest(path: Path, sha256: str) -> None:
+    """Verify the content of a download.
+
+    Args:
+        path: The file.
+        sha256: Checksum of its content.
+
+    Raises:
+        DamagedFileError: If the content has another checksum, or cannot be read.
+    """
+    try:
+        found = FilePath.digest(path)
+    except ConfigError as error:
+        raise DamagedFileError(path, str(error).removeprefix(f"{path}: ")) from None
+    if found != sha256:
+        raise DamagedFileError(path, "the checksum in its name is not that of its content")

@@ -10,7 +10,10 @@ TYPE_CHECKING:``, and those of the modules in `INFRASTRUCTURE`.
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
+import json
+import operator
 import sys
 import sysconfig
 import uuid
@@ -29,14 +32,18 @@ INFRASTRUCTURE = (
     "gtn_bench.config.errors",
     "gtn_bench.config.filepath",
     "gtn_bench.config.functions",
+    "gtn_bench.config.locks",
     "gtn_bench.config.numbers",
     "gtn_bench.config.paths",
     "gtn_bench.models.trial",
     "gtn_bench.store.cache",
     "gtn_bench.store.downloads",
     "gtn_bench.store.files",
+    "gtn_bench.store.format",
+    "gtn_bench.store.intact",
     "gtn_bench.store.keys",
     "gtn_bench.store.memo",
+    "gtn_bench.store.origin",
     "gtn_bench.store.parsing",
 )
 
@@ -50,14 +57,46 @@ def key_for(content: Mapping[str, Any], *, code: Iterable[str], packages: Iterab
         packages: Names of installed packages, in addition to torch, whose version can change the numbers.
         device: Type of the device.
     """
-    return digest(
-        {
-            "content": content,
-            "code": {module: fingerprint(module) for module in imports_of(frozenset(code))},
-            "packages": {package: installed(package) for package in ("torch", *packages)},
-            "device": device,
-        }
+    # The text that `digest` hashes; nearly all of it is the same for all cells, so it is put together from parts.
+    installed_packages = {package: installed(package) for package in ("torch", *packages)}
+    text = (
+        f'{{"code":{_code_text(frozenset(code))},"content":{_canonical(content)},"device":{_canonical(device)},'
+        f'"packages":{_canonical(installed_packages)}}}'
     )
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
+class _CodeText(NamedTuple):
+    """The fingerprints of modules as text, and the specifications of these modules when it was made."""
+
+    modules: tuple[str, ...]
+    specs: tuple[object, ...]
+    text: str
+
+
+_code_texts: dict[frozenset[str], _CodeText] = {}
+
+
+def _code_text(code: frozenset[str]) -> str:
+    """Return the fingerprints of modules and of all modules that they import, as JSON text.
+
+    The text is rebuilt after a reload of one of them, and each time if the code of one can change at any time.
+    """
+    known = _code_texts.get(code)
+    if known is None or not all(map(operator.is_, known.specs, map(_spec, known.modules))):
+        modules = tuple(imports_of(code))
+        text = _canonical({module: fingerprint(module) for module in modules})
+        known = _CodeText(modules, tuple(map(_spec, modules)), text)
+        if all(map(_read, modules)):
+            _code_texts[code] = known
+    return known.text
+
+
+def _spec(module: str) -> object:
+    return getattr(sys.modules.get(module), "__spec__", None)
 
 
 def code_digest(*modules: str) -> str:
@@ -110,7 +149,7 @@ _reads: dict[str, _Read] = {}  # what is loaded counts, not a file that was edit
 
 def _read(module: str) -> _Read | None:
     """Return what is known about a module; None if it has no source file. It is read again after a reload."""
-    spec = getattr(sys.modules.get(module), "__spec__", None)
+    spec = _spec(module)
     known = _reads.get(module)
     if known is None or known.spec is not spec:
         source = _source(module)

@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from gtn_bench.config.errors import ConfigError
-from gtn_bench.store.files import metadata_of
+from gtn_bench.store.files import DamagedFileError, read_header
 
 Array = np.ndarray[Any, Any]
 
@@ -47,12 +47,15 @@ def facts(path: Path) -> Facts:
         ConfigError: If the file is not a teaching set.
     """
     try:
+        metadata = read_header(path).about
         with safe_open(path, framework="np") as file:
             steps, batch_size, *image = file.get_slice("images").get_shape()
             labels = file.get_tensor("labels")
             classes = labels.shape[-1]
             even = np.array_equal(labels, np.eye(classes, dtype=labels.dtype)[None, np.arange(batch_size) % classes])
-            return Facts(steps, tuple(image), classes, batch_size, even, metadata_of(file))
+            return Facts(steps, tuple(image), classes, batch_size, even, metadata)
+    except DamagedFileError as error:
+        raise ConfigError(f"{path} is not a teaching set ({error.reason})") from None
     except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is not a teaching set ({type(error).__name__}: {error})") from None
 

@@ -60,6 +60,7 @@ class Monitor(NamedTuple):
         progress: Called with the history after every meta-step.
         rank: Rank of this process.
         ranks: Number of processes that share the learners of a meta-step.
+        checkpoint_key: Key of the checkpoint in a cache, in which it must have the key that its name says.
     """
 
     checkpoint: Path | None = None
@@ -68,3 +69,4 @@ class Monitor(NamedTuple):
     progress: Callable[[History], None] = lambda _: None
     rank: int = 0
     ranks: int = 1
+    checkpoint_key: str = ""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -101,7 +100,7 @@ def meta_train(
             f"meta-step evenly; set learners to a multiple of {monitor.ranks}"
         )
     adam = _adam(training, module)
-    history = _resume(monitor.checkpoint, metadata, module, adam)
+    history = _resume(monitor, metadata, module, adam)
     _agree(len(history.losses), monitor, module.log_lr.device)
     if not history.losses:
         module.prepare(torch.Generator().manual_seed(seed_for("begin", seed)))
@@ -123,7 +122,7 @@ def meta_train(
             history.checks.append(ValidationPoint(done, accuracy))
         last = done == training.meta_steps
         if monitor.checkpoint and monitor.rank == 0 and (done % monitor.checkpoint_every == 0 or last):
-            _save_checkpoint(monitor.checkpoint, metadata, module, adam, history)
+            _save_checkpoint(monitor.checkpoint, monitor.checkpoint_key, metadata, module, adam, history)
         monitor.progress(history)
 
     module.redraw(torch.Generator().manual_seed(seed_for("export", seed)))
@@ -276,25 +275,26 @@ def _last_checkpoint(monitor: Monitor) -> str:
 
 
 def _save_checkpoint(
-    path: Path, metadata: dict[str, Any], module: CurriculumModule, adam: torch.optim.Adam, history: History
+    path: Path, key: str, metadata: dict[str, Any], module: CurriculumModule, adam: torch.optim.Adam, history: History
 ) -> None:
     """Write everything that the next meta-step depends on to one file, atomically."""
     tensors = {f"curriculum.{name}": value for name, value in module.state_dict().items()}
     for name, parameter in module.named_parameters():
         tensors |= {f"adam.{what}.{name}": value for what, value in adam.state[parameter].items()}
-    write_tensors(path, tensors, {**metadata, "history": history.to_dict()})
+    write_tensors(path, tensors, {**metadata, "history": history.to_dict()}, key=key)
 
 
-def _resume(path: Path | None, metadata: dict[str, Any], module: CurriculumModule, adam: torch.optim.Adam) -> History:
+def _resume(monitor: Monitor, metadata: dict[str, Any], module: CurriculumModule, adam: torch.optim.Adam) -> History:
     """Load a checkpoint into the curriculum and the optimizer, if there is one; return the history so far."""
     made_by = {name: installed(name) for name in ("gtn-bench", "torch")}
     made_by |= {"code": code_digest("gtn_bench.teaching.meta_training")}
+    path = monitor.checkpoint
     if not path or not path.exists():
         return History(made_by=[made_by])
     try:
-        tensors, found = read_tensors(path, framework="pt")
+        tensors, found = read_tensors(path, framework="pt", key=monitor.checkpoint_key)
         history = History.from_dict(found.pop("history"))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is not a checkpoint ({type(error).__name__}); remove it to start over") from None
     if found != metadata:
         raise ConfigError(f"{path} is the checkpoint of another teacher; remove it, or choose another folder")

@@ -12,8 +12,7 @@ from pydantic import Field, model_validator
 from gtn_bench.config.errors import ConfigError, did_you_mean
 from gtn_bench.config.paths import find_path
 from gtn_bench.data.base import Dataset, Split, SplitName
-from gtn_bench.store.cache import cache_folder
-from gtn_bench.store.downloads import download
+from gtn_bench.store.downloads import download, download_path, is_downloaded
 from gtn_bench.store.hashing import file_digest
 from gtn_bench.teaching.encoding import facts
 from gtn_bench.teaching.history import Monitor
@@ -21,6 +20,8 @@ from gtn_bench.teaching.teachers import Teacher
 
 if TYPE_CHECKING:
     from gtn_bench.teaching.teaching_set import TeachingSet
+
+_SUFFIX = ".safetensors"
 
 
 def zoo() -> dict[str, Path]:
@@ -85,7 +86,7 @@ class Trained(Teacher):
             ConfigError: If there is no such file.
         """
         if self._is_url:
-            return cache_folder() / "downloads" / f"{self.sha256}.safetensors"
+            return download_path(self.sha256 or "", _SUFFIX)
         path = Path(self.teaching_set)
         with suppress(ConfigError):
             return find_path(path)
@@ -99,13 +100,13 @@ class Trained(Teacher):
 
     @property
     def inner_steps_taught(self) -> int | None:
-        return facts(self.path).inner_steps if self.path.exists() else None
+        return facts(self.path).inner_steps if self._exists else None
 
     def content(self) -> dict[str, Any]:
         return {"name": self.name, "sha256": self.sha256}
 
     def check(self, dataset: Dataset) -> None:
-        if not self.path.exists():
+        if not self._exists:
             return  # a URL, checked after the download
         found = facts(self.path)
         if found.image_shape != dataset.input_shape or found.num_classes != dataset.num_classes:
@@ -129,7 +130,7 @@ class Trained(Teacher):
         Raises:
             ConfigError: If the download fails or has another checksum.
         """
-        if not self.path.exists():
+        if not self._exists:
             self._download()
         return self.path
 
@@ -137,9 +138,14 @@ class Trained(Teacher):
     def _is_url(self) -> bool:
         return self.teaching_set.startswith(("https://", "http://"))
 
+    @property
+    def _exists(self) -> bool:
+        """True if the file is there; for a URL, with the right content."""
+        return is_downloaded(self.sha256 or "", _SUFFIX) if self._is_url else self.path.exists()
+
     def _download(self) -> None:
         assert self.sha256 is not None
         try:
-            download(self.teaching_set, self.sha256, ".safetensors")
+            download(self.teaching_set, self.sha256, _SUFFIX)
         except ConfigError as error:
             raise ConfigError(f"teacher 'trained' {error}") from None

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 REQUIRED = (
-    "gtn_bench/cli.py",
+    "gtn_bench/cli/app.py",
     "gtn_bench/data/digits.npz",
     "gtn_bench/perturbations/libraries/art.py",
     "gtn_bench/py.typed",

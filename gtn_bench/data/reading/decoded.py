@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.data.reading.array_files import IMAGES, LABELS, read_pair, read_single
@@ -23,8 +22,9 @@ from gtn_bench.data.reading.pixels import Array, Layout, as_labels, as_levels
 from gtn_bench.data.reading.sources import ArrayPair, DataPath, checksums
 from gtn_bench.store.cache import cache_folder
 from gtn_bench.store.downloads import fetch
-from gtn_bench.store.files import make_folder, metadata_of, read_tensors, write_tensors
+from gtn_bench.store.files import MISSING, DamagedFileError, make_folder, read_header, read_tensors, write_tensors
 from gtn_bench.store.hashing import digest
+from gtn_bench.store.intact import report_damage
 from gtn_bench.store.keys import code_digest, installed
 
 Role = Literal["train", "test"]
@@ -87,11 +87,14 @@ def facts_of(part: Part) -> Facts:
     Raises:
         ConfigError: If the source is damaged, or holds anything that cannot be read.
     """
+    path = _path(part)
     try:
-        with safe_open(_path(part), framework="np") as file:  # compares the file's length with its header
-            return _from_json(metadata_of(file))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
-        return _decode(part)[2]
+        return _from_json(read_header(path, key=_key(path)).about)
+    except MISSING:
+        pass
+    except DamagedFileError as error:
+        report_damage(error, path)
+    return _decode(part)[2]
 
 
 def load(part: Part, expected: Facts) -> tuple[Array, Array]:
@@ -107,13 +110,15 @@ def load(part: Part, expected: Facts) -> tuple[Array, Array]:
     Raises:
         ConfigError: If the source has changed.
     """
+    path = _path(part)
     try:
-        arrays, _ = read_tensors(_path(part))
-        levels, labels = arrays["levels"], arrays["labels"]
-        if checksum(levels, labels) == expected.sha256:
-            return levels, labels
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
-        pass  # missing or damaged
+        arrays, about = read_tensors(path, key=_key(path))
+        if about["sha256"] == expected.sha256:
+            return arrays["levels"], arrays["labels"]
+    except MISSING:
+        pass
+    except DamagedFileError as error:
+        report_damage(error, path)
     levels, labels, found = _decode(part)
     if found.sha256 != expected.sha256:
         raise ConfigError(f"{_origin(part.source)}: its images have changed; run the command again")
@@ -152,15 +157,16 @@ def _path(part: Part) -> Path:
     return cache_folder() / "data" / f"{key}.safetensors"
 
 
+def _key(path: Path) -> str:
+    return f"data/{path.stem}"
+
+
 def _decode(part: Part) -> tuple[Array, Array, Facts]:
     """Read a source and store it in the cache."""
     levels, labels, facts = _read(part)
     path = _path(part)
     make_folder(path.parent)
-    try:
-        write_tensors(path, {"levels": levels, "labels": labels}, asdict(facts))
-    except OSError as error:
-        raise ConfigError(f"{path.parent}: cannot be written to ({error.strerror})") from None
+    write_tensors(path, {"levels": levels, "labels": labels}, asdict(facts), key=_key(path))
     return levels, labels, facts
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import re
 import warnings
 from collections.abc import Iterable
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import model_validator
@@ -31,6 +35,25 @@ def is_installed(package: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
+
+
+# A function that torchvision or timm lists as a model.
+_REGISTERED = re.compile(r"^@register_model(?:\(\))?\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+
+
+@functools.cache
+def registered_models(package: str) -> tuple[str, ...]:
+    """Return the names of the models in the folder `models` of a package, from its source text.
+
+    The package is not imported, which would take seconds and import torch for the suggestion of a misspelt name.
+
+    Args:
+        package: Name of an installed package: torchvision or timm.
+    """
+    spec = importlib.util.find_spec(package)
+    folders = (spec and spec.submodule_search_locations) or []
+    files = (file for folder in folders for file in Path(folder, "models").glob("*.py"))
+    return tuple(sorted(name for file in files for name in _REGISTERED.findall(file.read_text(encoding="utf-8"))))
 
 
 class LibraryArchitecture(Architecture):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from gtn_bench.config.errors import ConfigError
+from gtn_bench.config.locks import one_at_a_time
 from gtn_bench.data.base import Dataset
 from gtn_bench.models.libraries.base import LibraryArchitecture, is_installed
 
@@ -85,13 +86,12 @@ class RobustBenchModel(LibraryArchitecture):
 
     def __call__(self, dataset: Dataset, seed: int) -> nn.Module:
         import torch
-        from filelock import FileLock
 
         folder = Path(torch.hub.get_dir()) / "robustbench"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # Its downloads report to the standard output, which belongs to the command line.
-            with FileLock(folder / f"{self.model}.lock"), contextlib.redirect_stdout(sys.stderr):
+            with one_at_a_time(folder / f"{self.model}.lock"), contextlib.redirect_stdout(sys.stderr):
                 from robustbench.utils import load_model
 
                 network: nn.Module = load_model(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gtn_bench.models.libraries.base import Shape, UntrainedArchitecture, is_installed
+from gtn_bench.models.libraries.base import Shape, UntrainedArchitecture, is_installed, registered_models
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,12 +21,7 @@ class TimmModel(UntrainedArchitecture):
 
     @classmethod
     def members(cls) -> Iterable[str]:
-        if not is_installed("timm"):
-            return ()
-        import timm
-
-        names: list[str] = timm.list_models()
-        return names
+        return registered_models("timm") if is_installed("timm") else ()
 
     def build(self, shape: Shape, classes: int) -> nn.Module:
         import timm

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from gtn_bench.config.description import PositiveFloat
-from gtn_bench.models.libraries.base import Shape, UntrainedArchitecture
+from gtn_bench.models.libraries.base import Shape, UntrainedArchitecture, registered_models
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,10 +36,7 @@ class TorchvisionModel(UntrainedArchitecture):
 
     @classmethod
     def members(cls) -> Iterable[str]:
-        from torchvision import models
-
-        names: list[str] = models.list_models(module=models)
-        return names
+        return registered_models("torchvision")
 
     def idle_fields(self) -> Mapping[str, str]:
         idle = {}

@@ -1,0 +1,24 @@
+"""Worker processes: they end with the process that started them, and leave Ctrl-C to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+_INTERVAL = 0.5  # seconds
+
+
+def prepare_worker() -> None:
+    """Let this process end soon after its parent, and ignore Ctrl-C: the parent ends its workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+    threading.Thread(target=_end_with, args=(parent,), name="end with the parent", daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process, also while it computes, once another process has taken the place of its parent."""
+    while os.getppid() == parent:
+        time.sleep(_INTERVAL)
+    os._exit(1)

@@ -1,0 +1,50 @@
+"""Interruptions by the user, told apart from exceptions that user code raises."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+_SIGNALS = signal.SIGINT, signal.SIGTERM
+_received: list[int] = []  # signals since the outermost `noticing_interrupts` began
+
+
+def interrupted() -> bool:
+    """Return whether this process has received a signal to stop. False outside of `noticing_interrupts`."""
+    return bool(_received)
+
+
+@contextlib.contextmanager
+def noticing_interrupts() -> Iterator[None]:
+    """Note signals to stop, and handle them as before.
+
+    Outside of the main thread nothing changes: signals are handled in the main thread alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[int, Any] = {}
+    _received.clear()
+    try:
+        for stop in _SIGNALS:
+            handler = signal.getsignal(stop)
+            if callable(handler):
+                before[stop] = handler
+                signal.signal(stop, _noting(handler))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _received.clear()
+
+
+def _noting(handler: Callable[[int, FrameType | None], Any]) -> Callable[[int, FrameType | None], None]:
+    def handle(number: int, frame: FrameType | None) -> None:
+        _received.append(number)
+        handler(number, frame)
+
+    return handle

@@ -1,0 +1,121 @@
+"""Global state that user code changes: restored between the cells of a sweep, between tasks, and after exceptions."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers.changes import CHANGES
+from helpers.runs import run
+
+import gtn_bench
+from gtn_bench.execution.isolation import isolated_settings
+from gtn_bench.execution.process_settings import process_settings
+from gtn_bench.execution.torch_settings import torch_settings
+from gtn_bench.perturbations import PERTURBATIONS
+
+
+def settings() -> list[Any]:
+    """Return all values that code could have changed."""
+    draws = float(torch.rand(())), float(np.random.rand()), random.random()
+    return [*(each.read() for each in (*process_settings(), *torch_settings())), list(warnings.filters), draws]
+
+
+@pytest.mark.parametrize("raises", [False, True])
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_ends_with_its_part(what: str, raises: bool) -> None:
+    def part() -> None:
+        with isolated_settings():
+            CHANGES[what]()
+            if raises:
+                raise RuntimeError("after the change")
+
+    with isolated_settings():
+        before = settings()
+    if raises:
+        with pytest.raises(RuntimeError, match="after the change"):
+            part()
+    else:
+        part()
+    with isolated_settings():
+        assert settings() == before
+    assert (torch.ones(2, requires_grad=True) * 2).requires_grad and torch.ones(1).dtype == torch.float32
+
+
+@pytest.mark.parametrize("what", [name for name in CHANGES if name not in ("nothing", "locale")])
+def test_each_change_is_one(what: str) -> None:
+    """A change that no setting shows would pass the tests above for nothing."""
+    with isolated_settings():
+        before = settings()
+        CHANGES[what]()
+        assert _readable() != before
+    with isolated_settings():
+        assert settings() != []
+
+
+def _readable() -> list[Any] | None:
+    try:
+        return settings()
+    except Exception:  # some changes break the functions that read
+        return None
+
+
+SUITE = """
+name: changes
+dataset: digits
+architectures: [linear]
+modes: [{name: vanilla, steps: 30}]
+seeds: [0]
+acceptance: 0
+checks: none
+perturbations:
+"""
+
+
+def changing(model: Any, x: Any, y: Any, beta: float, what: str = "nothing", raises: bool = False) -> Any:
+    if beta < 0.15:
+        CHANGES[what]()
+        if raises:
+            raise RuntimeError("after the change")
+        return x
+    images = x.clone().requires_grad_()
+    torch.nn.functional.cross_entropy(model(images), y).backward()
+    return (x + beta * images.grad.sign()).clamp(0, 1)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """Return the samples of a run in which every perturbation changes something at its first strength."""
+    before = dict(PERTURBATIONS)
+    gtn_bench.perturbation(changing, norm="linf", uses_gradient=True)
+    folder = tmp_path_factory.mktemp("changes")
+    rows = [
+        f"  - {{name: changing, label: '{what}{end}', what: '{what}', raises: {str(raises).lower()}, samples: 20, "
+        "beta: [0.1, 0.2]}\n"
+        for what in CHANGES
+        for end, raises in (("", False), ("-raised", True))
+    ]
+    try:
+        with pytest.warns(RuntimeWarning, match="cells failed"):
+            results = run(SUITE + "".join(rows), folder / "out", folder / "cache")
+    finally:
+        PERTURBATIONS.clear()
+        PERTURBATIONS.update(before)
+    assert len(results.errors) >= len(CHANGES)
+    return results.samples
+
+
+@pytest.mark.parametrize("end", ["", "-raised"])
+@pytest.mark.parametrize("what", CHANGES)
+def test_the_other_cells_of_a_sweep_have_the_bits_of_a_clean_run(what: str, end: str, table: pd.DataFrame) -> None:
+    columns = ["beta", "sample", "label", "prediction", "linf", "l2"]
+    attacked = table[table["beta"] > 0.15]
+    clean = attacked.loc[attacked["perturbation"] == "nothing", columns].reset_index(drop=True)
+    after = attacked.loc[attacked["perturbation"] == what + end, columns].reset_index(drop=True)
+    assert len(clean) == 20 and clean["l2"].min() > 0
+    pd.testing.assert_frame_equal(after, clean, check_exact=True)
