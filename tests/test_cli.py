@@ -68,9 +68,9 @@ def test_run_with_failed_cells_exits_with_1(
         (["run", "demo", "--limit", "120%"], "such as 100 or 10%, got '120%'"),
         (
             ["run", "demo", "--architecture", "lineer"],
-            "architectures: has no 'lineer'; did you mean 'linear'?",
+            "only: the suite has no architecture 'lineer'; did you mean 'linear'?",
         ),
-        (["frobnicate"], "error: no command 'frobnicate'; known: demo, doctor,"),
+        (["frobnicate"], "error: no command 'frobnicate'; known: cache, demo, doctor,"),
     ],
 )
 def test_invalid_usage_exits_with_2(

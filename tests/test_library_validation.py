@@ -466,11 +466,11 @@ def test_missing_package_is_named(
 
 
 def test_attack_that_needs_an_absent_package_is_not_called_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gtn_bench.perturbations.libraries import base
+    from gtn_bench.perturbations.libraries import named
 
-    found = base.attack_parameters(PERTURBATIONS["art"])  # type: ignore[arg-type]
+    found = named.attack_parameters(PERTURBATIONS["art"])  # type: ignore[arg-type]
     without = {name: parameters for name, parameters in found.items() if name != "BrendelBethgeAttack"}
-    monkeypatch.setattr(base, "attack_parameters", lambda library: without)
+    monkeypatch.setattr(named, "attack_parameters", lambda library: without)
     assert message("art.BrendelBethgeAttack") == "needs the package 'numba'; install it with: pip install numba"
 
 

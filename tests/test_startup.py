@@ -20,7 +20,8 @@ from gtn_bench.config import suite
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.inference.classifier import Classifier
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack
-from gtn_bench.perturbations.libraries import base, constructors
+from gtn_bench.perturbations.libraries import constructors
+from gtn_bench.perturbations.libraries import named as named_attacks
 from gtn_bench.perturbations.libraries.named import attack_classes, attack_parameters
 from gtn_bench.perturbations.libraries.signatures import annotation_text
 from gtn_bench.store import keys, memo, parsing
@@ -68,7 +69,7 @@ def test_stored_parameters_are_those_of_the_constructors(
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     first = attack_parameters(library)
     clear()
-    monkeypatch.setattr(base, "attack_classes", lambda library: pytest.fail("imports the library"))
+    monkeypatch.setattr(named_attacks, "attack_classes", lambda library: pytest.fail("imports the library"))
     again = attack_parameters(library)
     assert list(first) == list(again) == list(attack_classes(library))
     for name, cls in attack_classes(library).items():
@@ -119,7 +120,7 @@ def test_versions_do_not_mix(cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
     whole = attack_parameters(library)
     classes = {name: cls for name, cls in attack_classes(library).items() if name == "PGD"}
     with monkeypatch.context() as patched:
-        patched.setattr(base, "attack_classes", lambda library: classes)
+        patched.setattr(named_attacks, "attack_classes", lambda library: classes)
         patched.setattr(constructors, "installed", lambda package: "another version")
         clear()
         assert list(attack_parameters(library)) == ["PGD"]
@@ -132,7 +133,7 @@ def test_stamp_changes_with_files_and_optional_packages(tmp_path: Path, monkeypa
     package = tmp_path / "somelibrary"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    code = [base.__name__]
+    code = [named_attacks.__name__]
     stamps = [constructors.library_stamp("somelibrary.attacks", ["numba"], code)]
     (package / "attacks.py").write_text("class A: ...\n")
     stamps.append(constructors.library_stamp("somelibrary.attacks", ["numba"], code))

@@ -124,7 +124,7 @@ def run_plan(planned: Plan, folder: Path, options: Execution, as_json: bool) -> 
             folder,
             device=options.device.value,
             workers=options.workers,
-            scheduler=options.scheduler,
+            scheduler=options.scheduler or "processes",  # a task that ends its process must not end the command
             shard=options.shard,
             cell_timeout=options.cell_timeout,
             strict_hardware=options.strict_hardware,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,6 +50,7 @@ class OutputFolder:
     def __init__(self, folder: Path, suite: Suite, *, accept_changes: bool = False) -> None:
         self.folder = folder
         self._suite, self._accept_changes = suite, accept_changes
+        self._had_events = True
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
@@ -61,11 +62,15 @@ class OutputFolder:
         with ExitStack() as held:
             held.enter_context(one_writer(self.folder))
             self._check()
+            self._had_events = (self.folder / events.FILE).exists()
             self._held = held.pop_all()
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self._held.__exit__(*error)
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        if kind is not None and issubclass(kind, ConfigError) and not self._had_events:
+            with suppress(OSError):  # a run that is refused leaves no folder behind
+                (self.folder / events.FILE).unlink(missing_ok=True)
+        self._held.__exit__(kind, *error)
 
     def _check(self) -> None:
         check_output(self.folder, self._suite, accept_changes=self._accept_changes)

@@ -62,7 +62,7 @@ def run_part(
         keys: Keys of the results of the part.
         task: The part.
         limited: Whether the time limit applies, once for each key.
-        raised: Exceptions that are raised, besides those of storing results.
+        raised: Exceptions that are raised, in addition to those of storing results.
 
     Returns:
         The traceback, or what else went wrong in one line; None if nothing did.

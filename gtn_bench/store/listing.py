@@ -16,7 +16,7 @@ State = Literal["whole", "corrupt", "leftover"]
 
 
 class _Names(NamedTuple):
-    """What the names of the files of a kind look like, relative to its folder.
+    """The form of the names of files of a kind, relative to its folder.
 
     Attributes:
         whole: The names of files.
