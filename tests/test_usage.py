@@ -19,9 +19,6 @@ ERRORS = {
         "no option '-architecture'; did you mean '--architecture'? See gtn-bench evaluate --help"
     ),
     "run demo --num-classes 3": "no option '--num-classes'; did you mean '--max-cells'? See gtn-bench run --help",
-    "run demo --xyz 3": "no option '--xyz'; known: --accept-changes, --architecture, --cell-timeout, --device, "
-    "--dry-run, --help, --json, --limit, --max-cells, --only, --out, --plugin, --quiet, --scheduler, --shard, "
-    "--strict-hardware, --workers. See gtn-bench run --help",
     "--versoin": "no option '--versoin'; did you mean '--version'? See gtn-bench --help",
     "evaluate": "gtn-bench evaluate needs --architecture, --weights and --data. See gtn-bench evaluate --help",
     "doctor --architecture=a --data b": "gtn-bench doctor needs --weights. See gtn-bench doctor --help",
