@@ -281,6 +281,20 @@ def test_a_learner_whose_clean_evaluation_fails_has_error_rows(
     assert "RuntimeError: no clean evaluation" in broken.provenance["errors"][0]["traceback"]
 
 
+def test_results_of_two_kinds_of_processors_are_named(tiny: Path, tmp_path: Path) -> None:
+    """A cache that another machine has filled: one warning, the kinds in provenance.json, a sentence in the report."""
+    plan = gtn_bench.plan(gtn_bench.load(tiny))
+    options: dict[str, Any] = {"cache": tmp_path / "cache", "workers": 1, "device": "cpu"}
+    with pytest.MonkeyPatch.context() as elsewhere:
+        elsewhere.setattr("gtn_bench.store.origin._hardware", lambda: ("Another CPU", ("x86_64", "avx2")))
+        before = gtn_bench.run(plan, tmp_path / "elsewhere", **options)
+    assert before.provenance["hardware"] == ""
+    with pytest.warns(RuntimeWarning, match="^results were computed on another kind of processor, Another CPU"):
+        results = gtn_bench.run(plan, tmp_path / "here", **options)
+    page = gtn_bench.report(results.folder).read_text(encoding="utf-8")
+    assert f"The stored results were {results.provenance['hardware']}." in page
+
+
 def test_report_with_simultaneous_bands(tiny_run: Results, tmp_path: Path) -> None:
     pages = {}
     for bands in ("pointwise", "simultaneous"):

@@ -109,4 +109,4 @@ def choose_examples(plan: Plan, summary: pd.DataFrame, rule: AcceptanceRule) -> 
     pairs = accepted.loc[accepted[ACCEPTED], ["teacher", "architecture"]].to_numpy().tolist()
     teacher, architecture = [*pairs, first][0]
     teachers = list(dict.fromkeys([NO_TEACHER, teacher]))
-    return {"architecture": architecture, "seed": plan.suite.seeds[0], "teachers": teachers}
+    return {"architecture": architecture, "seed": plan.cells[0].learner.seed, "teachers": teachers}
