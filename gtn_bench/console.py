@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gtn_bench.config.labels import ACCEPTED, NO_TEACHER
+from gtn_bench.execution.plain_progress import PlainProgress, duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from gtn_bench.execution.estimates import Estimate
     from gtn_bench.execution.upkeep import Entry
     from gtn_bench.teaching.history import History
-
-PLAIN_INTERVAL = 30.0  # seconds between lines of progress where there is no terminal
 
 # Names and paths are printed as they are: "[x]" and ":x:" have no meaning.
 _output = Console(markup=False, emoji=False, highlight=False)
@@ -167,13 +166,13 @@ def show_estimate(estimate: Estimate) -> None:
     table = Table("results", "missing", "of", "time in one worker", box=None, pad_edge=False)
     for kind, number in estimate.parts.items():
         seconds = estimate.worker_seconds.get(kind)
-        time_text = "unknown" if seconds is None and estimate.missing[kind] else _duration(seconds or 0)
+        time_text = "unknown" if seconds is None and estimate.missing[kind] else duration(seconds or 0)
         table.add_row(kind, str(estimate.missing[kind]), str(number), time_text)
     _output.print(table)
     unknown = f", without {' and '.join(estimate.unknown)}" if estimate.unknown else ""
     memory = f", {in_bytes(estimate.memory)} of memory" if estimate.memory else ""
     workers = count({"workers": estimate.workers})
-    say(f"about {_duration(estimate.seconds)} with {workers}{memory}{unknown} ({estimate.basis})")
+    say(f"about {duration(estimate.seconds)} with {workers}{memory}{unknown} ({estimate.basis})")
 
 
 def in_bytes(size: float) -> str:
@@ -305,39 +304,10 @@ def progress(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], None]
         quiet: Whether to show nothing.
     """
     if not quiet and not _errors.is_terminal:
-        yield lines_of_progress(complain)
+        yield PlainProgress(complain)
         return
     with progress_bars(quiet=quiet) as bars:
         yield stage_reporter(bars)
-
-
-def lines_of_progress(
-    write: Callable[[str], None], clock: Callable[[], float] = time.monotonic
-) -> Callable[[str, int, int], None]:
-    """Return a progress callback that writes a line when a stage ends, and at most every 30 seconds before.
-
-    Args:
-        write: Writes a line.
-        clock: Returns the time in seconds.
-    """
-    start = last = clock()
-
-    def report(stage: str, done: int, total: int) -> None:
-        nonlocal last
-        now = clock()
-        if total and (done == total or now - last >= PLAIN_INTERVAL):
-            last = now
-            write(f"{stage}: {done} of {total} after {_duration(now - start)}")
-
-    return report
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def stage_reporter(bars: Progress) -> Callable[[str, int, int], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import re
 from collections.abc import Sequence
@@ -55,7 +56,15 @@ def _unknown_option(option: str, context: Any, arguments: Sequence[str]) -> str:
     known = ["--help", *(name for parameter in context.command.params for name in parameter.opts if name[:2] == "--")]
     if re.sub("^-+", "--", option) in known:
         return f"no option '{option}'; did you mean '{re.sub('^-+', '--', option)}'?"
-    return f"no option '{option}'{did_you_mean(option, known)}"
+    return f"no option '{option}'{_near_option(option, known)}"
+
+
+def _near_option(option: str, known: Sequence[str]) -> str:
+    """Return the suggestion of an option. The dashes that all options have say nothing about their nearness."""
+    names = {name.lstrip("-").casefold(): name for name in known}
+    bare = option.lstrip("-").casefold()
+    near = difflib.get_close_matches(bare, names, n=1) if len(bare) <= 100 else []
+    return f"; did you mean '{names[near[0]]}'?" if near else ""
 
 
 def _missing_options(missing: Any, context: Any, arguments: Sequence[str]) -> list[Any]:

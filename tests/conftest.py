@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,15 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iter
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GTN_BENCH_CACHE", str((base if worker_id == "master" else base.parent) / "cache"))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _signal_handlers() -> Iterator[None]:
+    """Restore the handlers of signals: a command ignores them in the end, as its process would end with it."""
+    before = {stop: signal.getsignal(stop) for stop in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for stop, handler in before.items():
+        signal.signal(stop, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -73,6 +73,27 @@ def test_times_are_medians_of_similar_tasks_per_image(planned: tuple[Plan, Keys]
     assert found.unknown == ("examinations", "probes", "teachers")
 
 
+def test_teachers_are_estimated_by_meta_steps_and_not_in_parallel(planned: tuple[Plan, Keys], tmp_path: Path) -> None:
+    plan, keys = planned
+    context = Context(Store(tmp_path), "cpu", workers=4)
+    work = plan.teachers[0].teacher.work
+    events = [
+        event("meta-steps", "teacher 't', 5 meta-steps", ("a",), 10.0, memory=9000),
+        event("meta-steps", "teacher 't', 3 meta-steps", ("b",), 9.0),  # it had a checkpoint
+        event("meta-steps", "teacher 't', 4 meta-steps", ("c",), 16.0),
+        event("meta-steps", "teacher 'u', 4 meta-steps", ("d",), 4000.0),
+        event("meta-steps", "teacher 't', 4 meta-steps", ("e",), 4000.0)._replace(status="error"),
+        event("cells", "", ("other",), 1.0),
+    ]
+    found = estimate(plan, keys, context, events)
+    assert found.worker_seconds["teachers"] == pytest.approx(3 * work) and "teachers" not in found.unknown
+    rest = sum(found.worker_seconds.values()) - 3 * work
+    assert found.seconds == pytest.approx(3 * work + rest / 4) and found.memory == 9000
+    assert estimate(plan, keys, context, events[3:]).worker_seconds["teachers"] == pytest.approx(1000 * work)
+    found = estimate(plan, keys, context, events[:1])
+    assert found.basis == "from 1 earlier tasks and timed batches of 8 images" and found.memory > 10_000_000
+
+
 def test_without_events_a_few_batches_are_timed(planned: tuple[Plan, Keys], tmp_path: Path) -> None:
     plan, keys = planned
     found = estimate(plan, keys, Context(Store(tmp_path), "cpu"), [])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -197,6 +199,67 @@ def test_no_folder_of_another_evaluation_is_overwritten(networks: list[nn.Sequen
         gtn_bench.evaluate(networks[0], (X, Y), suite, "mine", **options)
     with pytest.raises(ConfigError, match="mine holds the results of other models, data or suites"):
         gtn_bench.evaluate(networks[1], (X, Y), suite, "mine", **options)
+
+
+def test_evaluate_runs_as_run_does() -> None:
+    """Networks in memory have no shards: `merge` reads the suite of its output folder."""
+    ran, evaluated = (inspect.signature(function).parameters for function in (gtn_bench.run, gtn_bench.evaluate))
+    shared = {name: (each.default, each.annotation) for name, each in ran.items() if each.kind is each.KEYWORD_ONLY}
+    del shared["shard"], shared["progress"]
+    assert {name: (evaluated[name].default, evaluated[name].annotation) for name in shared} == shared
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (
+            {"scheduler": "tcp"},
+            "scheduler expects one of processes, local-cluster, or an address as tcp://host:8786, got",
+        ),
+        ({"cell_timeout": 0}, "cell_timeout expects a number of seconds above 0, got 0"),
+        ({"cell_timeout": "1 s"}, "cell_timeout expects a number of seconds above 0, got '1 s'"),
+        ({"workers": 0}, "workers expects at least one process, got 0"),
+        ({"cell_timout": 1}, "evaluate has no parameter 'cell_timout'; did you mean 'cell_timeout'?"),
+    ],
+)
+def test_wrong_options_of_the_run_are_refused(
+    wrong: dict[str, Any], message: str, networks: list[nn.Sequential], options: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        gtn_bench.evaluate(networks[0], (X, Y), SUITE, "out", **{**options, **wrong})
+    assert str(refused.value).startswith(message) and not Path("out").exists()
+
+
+def test_a_cell_that_exceeds_its_time_is_an_error(networks: list[nn.Sequential], options: dict[str, Any]) -> None:
+    class Slow(nn.Module):
+        """A network whose gradient takes its time."""
+
+        def __init__(self, network: nn.Module) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) == 7 and torch.is_grad_enabled():
+                time.sleep(60)
+            return self.network(x)
+
+    slow = {"name": "fgsm", "steps": 1, "samples": 7, "beta": [0.1]}
+    suite = {"checks": "none", "perturbations": [slow, {"name": "noise", "beta": [0.1]}]}
+    with pytest.warns(RuntimeWarning, match="1 of 2 cells failed"):
+        results = gtn_bench.evaluate(Slow(networks[0]), (X, Y), suite, cell_timeout=2, **options)
+    assert results.summary.set_index("perturbation")["status"].to_dict() == {"fgsm": "error", "noise": "done"}
+
+
+def test_changed_files_are_replaced_if_that_is_accepted(networks: list[nn.Sequential], options: dict[str, Any]) -> None:
+    suite = {"perturbations": [{"name": "noise", "beta": [0]}]}
+    folder = gtn_bench.evaluate(networks[0], (X, Y), suite, "mine", **options).folder
+    for name in ("report.md", "summary.csv"):
+        before = (folder / name).read_bytes()
+        (folder / name).write_text("mine")
+        with pytest.raises(ConfigError, match=rf"mine holds files that changed after they had been written: {name}"):
+            gtn_bench.evaluate(networks[0], (X, Y), suite, "mine", **options)
+        gtn_bench.evaluate(networks[0], (X, Y), suite, "mine", accept_changes=True, **options)
+        assert len((folder / name).read_bytes()) == pytest.approx(len(before), rel=0.2)
 
 
 def test_a_reopened_run_has_the_same_tables(networks: list[nn.Sequential], options: dict[str, Any]) -> None:

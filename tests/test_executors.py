@@ -26,6 +26,7 @@ from gtn_bench.execution.executors import check_scheduler, open_pool
 from gtn_bench.execution.executors.base import killed
 from gtn_bench.execution.executors.remote import check_answer, facts
 from gtn_bench.store.cache import Context, Store
+from gtn_bench.store.owners import owned_name
 
 needs_dask = pytest.mark.skipif(
     importlib.util.find_spec("distributed") is None, reason="Dask is not installed: pip install 'gtn-bench[dask]'"
@@ -201,12 +202,13 @@ def test_a_cluster_has_the_numbers_of_this_process_and_refuses_threads(cluster: 
     cluster.worker("two", "--nthreads", "1")
     plan = gtn_bench.plan(suite.parse(SUITE))
     options: dict[str, Any] = {"cache": tmp_path / "cache", "device": "cpu", "scheduler": cluster.address}
+    (tmp_path / "cache" / "running" / owned_name().replace(str(os.getpid()), str(2**22 + 1), 1)).mkdir(parents=True)
     there = gtn_bench.run(plan, tmp_path / "there", **options)
     here = run(SUITE, tmp_path / "here", tmp_path / "other")
     pd.testing.assert_frame_equal(numbers(there), numbers(here), check_exact=True)
     pd.testing.assert_frame_equal(there.samples, here.samples, check_exact=True)
     assert (there.summary["status"] == "done").all()
-    assert list((tmp_path / "cache" / "running").iterdir()) == []  # notes are taken away
+    assert list((tmp_path / "cache" / "running").iterdir()) == []  # notes are taken away, those of a killed run too
 
     cluster.worker("three", "--nthreads", "2")
     end = time.monotonic() + 40

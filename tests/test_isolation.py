@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import functools
 import random
+import re
 import warnings
 from typing import Any
 
@@ -63,6 +67,65 @@ def _readable() -> list[Any] | None:
         return settings()
     except Exception:  # some changes break the functions that read
         return None
+
+
+def cross_entropy(*given: Any, **named: Any) -> Any:
+    return torch.nn.functional.nll_loss(*given, **named)
+
+
+PATCHES: dict[str, tuple[Any, str, Any]] = {
+    "torch.nn.functional.cross_entropy": (torch.nn.functional, "cross_entropy", cross_entropy),
+    "torch.clamp": (torch, "clamp", torch.relu),
+    "torch.Tensor.sign": (torch.Tensor, "sign", torch.Tensor.abs),  # inherited: nothing to put back
+    "torch.Tensor.backward": (torch.Tensor, "backward", lambda self: None),
+    "torch.Tensor.grad": (torch.Tensor, "grad", property(lambda self: self)),
+    "torch.nn.Linear.forward": (torch.nn.Linear, "forward", lambda self, x: x),
+    "torch.nn.Module.__call__": (torch.nn.Module, "__call__", lambda self, x: x),
+    "torch.nn.functional.mse_loss": (torch.nn.functional, "mse_loss", torch.no_grad()(torch.nn.functional.mse_loss)),
+    "torch.nn.functional.relu": (torch.nn.functional, "relu", functools.wraps(torch.nn.functional.relu)(cross_entropy)),
+    "torch.nn.ReLU": (torch.nn, "ReLU", torch.nn.ReLU6),
+    "torch.get_num_threads": (torch, "get_num_threads", lambda: 1 / 0),  # restoring the settings would call it
+    "numpy.sign": (np, "sign", np.abs),
+    "random.random": (random, "random", lambda: 0.5),
+}
+
+
+@pytest.mark.parametrize("raises", [False, True])
+@pytest.mark.parametrize("name", PATCHES)
+def test_replaced_code_is_put_back_with_a_warning(name: str, raises: bool) -> None:
+    owner, attribute, new = PATCHES[name]
+    before, own = getattr(owner, attribute), attribute in vars(owner)
+    said = f"put back so that no other task uses it: {re.escape(name)}$"
+    with pytest.warns(RuntimeWarning, match=said), contextlib.suppress(KeyError), isolated_settings():
+        setattr(owner, attribute, new)
+        assert getattr(owner, attribute) is not before
+        if raises:
+            raise KeyError
+    assert getattr(owner, attribute) is before
+    assert (attribute in vars(owner)) == own
+
+
+def test_removed_functions_are_put_back_and_what_was_added_stays() -> None:
+    relu = torch.nn.functional.relu
+    try:
+        with pytest.warns(RuntimeWarning, match=r"uses it: torch\.nn\.functional\.relu$"), isolated_settings():
+            del torch.nn.functional.relu
+            torch.added_by_a_test = torch.Tensor.added_by_a_test = len  # type: ignore[attr-defined]
+        assert torch.nn.functional.relu is relu
+        assert torch.added_by_a_test is torch.Tensor.added_by_a_test is len  # type: ignore[attr-defined]
+    finally:
+        del torch.added_by_a_test, torch.Tensor.added_by_a_test  # type: ignore[attr-defined]
+
+
+def test_parts_that_replace_nothing_warn_about_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with isolated_settings():
+            network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.ReLU())
+            copy.deepcopy(network)(torch.ones(1, 3)).sum().backward()
+            torch.optim.SGD(network.parameters(), lr=0.1).step()
+            torch.compile(torch.relu, backend="eager")(torch.ones(1))  # replaces methods of torch.nn.Module
+            torch.set_default_dtype(torch.float64)  # replaces torch.Storage
 
 
 SUITE = """

@@ -184,8 +184,12 @@ def test_a_file_that_changes_during_a_run_is_not_overwritten(old: Path, new: Pat
 
 
 def test_folders_of_killed_processes_are_removed_and_those_of_others_kept(tmp_path: Path) -> None:
-    here = f"{os.uname().nodename}-x"
-    names = {"killed": f"stage-{2**22 + 1}-{here}", "running": f"stage-{os.getpid()}-{here}", "other": "stage-1-far-x"}
+    here, end = os.uname().nodename, "0" * 32
+    names = {
+        "killed": f"stage-{2**22 + 1}-{here}-{end}",
+        "running": f"stage-{os.getpid()}-{here}-{end}",
+        "other": f"stage-1-far-{end}",
+    }
     for name in names.values():
         (tmp_path / ".gtn-bench" / name).mkdir(parents=True)
     with publishing.staged(tmp_path):

@@ -44,3 +44,13 @@ def test_no_sentence_if_nothing_is_saved(perturbation: dict[str, Any], tmp_path:
     assert passes["made"] == passes["declared"] == (40 if perturbation["name"] == "pgd" else 0)
     gtn_bench.report(results.folder)
     assert "of at most" not in (results.folder / "report.md").read_text()
+
+
+def test_example_images_are_named_whether_passes_are_saved_or_not(tmp_path: Path) -> None:
+    suite = {**SUITE, "modes": [{"name": "vanilla", "steps": 2}], "seeds": [0, 1]}
+    for attack, saves in (({"name": "noise"}, False), ({"name": "pgd", "steps": 10, "keep": "best"}, True)):
+        plan = gtn_bench.plan(gtn_bench.load({**suite, "perturbations": [{**attack, "samples": 5, "beta": [0.3]}]}))
+        folder = tmp_path / str(attack["name"])
+        gtn_bench.run(plan, folder, workers=1, device="cpu", cache=tmp_path / "cache")
+        page = gtn_bench.report(folder).read_text()
+        assert "Example images: learners of `base`, seed 0." in page and ("of at most" in page) is saves

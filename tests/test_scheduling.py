@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import random
 import time
 from collections import Counter
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -23,7 +25,7 @@ from gtn_bench.execution.executors.base import WorkerDiedError
 from gtn_bench.execution.finished import Finished
 from gtn_bench.execution.jobs import Job, Outcome
 from gtn_bench.execution.notes import Notebook, read_note
-from gtn_bench.execution.probing import others_of
+from gtn_bench.execution.probing import OTHERS, others_among
 from gtn_bench.execution.scheduler import Scheduler
 from gtn_bench.planning.cells import Learner, Plan
 from gtn_bench.planning.keys import keys_of
@@ -56,7 +58,8 @@ def test_parts_of_a_plan_have_together_the_results_of_the_whole(tmp_path: Path) 
         assert finished.failures == {}
         cells = {key for cell, (key, *_) in zip(plan.cells, keys.cells, strict=True) if cell.learner in mine}
         assert stored(store, "cells") == cells
-        needed = mine | {other for learner in mine for other in others_of(learner, learners)}
+        others_of = others_among(learners)
+        needed = mine | {other for learner in mine for other in others_of(learner)}
         assert stored(store, "learners") == {keys.learners[learner][0] for learner in needed}
         assert {key for event in events if event.stage == "cells" for key in event.keys} == cells
     for kind in ("cells", "probes"):
@@ -65,7 +68,8 @@ def test_parts_of_a_plan_have_together_the_results_of_the_whole(tmp_path: Path) 
 
 
 def test_events_say_what_was_computed_and_what_it_took(tmp_path: Path) -> None:
-    _, events = schedule(gtn_bench.plan(suite.parse(TINY)), tmp_path, None)
+    plan = gtn_bench.plan(suite.parse(TINY))
+    _, events = schedule(plan, tmp_path, None)
     count = Counter(event.stage for event in events)
     assert {stage: count[stage] for stage in ("learners", "checks", "cells")} == {
         "learners": 4,
@@ -73,9 +77,56 @@ def test_events_say_what_was_computed_and_what_it_took(tmp_path: Path) -> None:
         "cells": 24,
     }
     assert sum(len(event.keys) for event in events if event.stage == "cells") == 42
+    (teacher,) = (event for event in events if event.stage == "meta-steps")
+    assert teacher.what == f"teacher 't', {plan.teachers[0].teacher.work} meta-steps"
+    assert teacher.keys == (keys_of(plan, "cpu").teachers["t"],) and teacher.status == "done"
+    assert teacher.seconds > 0 and teacher.memory > 50e6 and teacher.host and teacher.process == os.getpid()
     first = next(event for event in events if event.stage == "cells")
     assert first.what == "'fgsm', mode '2_gtn' of 'linear', seed 0" and first.status == "done" and first.message == ""
     assert first.seconds > 0 and first.memory > 50e6 and first.host and first.process > 0
+
+
+class Labeled(NamedTuple):
+    """What the choice of other learners looks at."""
+
+    name: int
+    seed: int
+    architecture_label: str
+
+
+@pytest.mark.parametrize(("seeds", "architectures"), [(1, 1), (1, 9), (9, 1), (2, 2), (3, 40), (40, 3), (100, 100)])
+@pytest.mark.parametrize("count", [1, 2, 3, 60])
+def test_other_learners_are_the_most_similar_first_ones(seeds: int, architectures: int, count: int) -> None:
+    draws = random.Random(f"{seeds} {architectures} {count}")
+    learners = [Labeled(n, draws.randrange(seeds), str(draws.randrange(architectures))) for n in range(count)]
+    others_of = others_among(learners)  # type: ignore[arg-type]
+    for learner in learners:
+
+        def differs(other: Labeled, learner: Labeled = learner) -> int:
+            return (other.seed != learner.seed) + (other.architecture_label != learner.architecture_label)
+
+        expected = sorted((other for other in learners if other != learner), key=differs)[:OTHERS]
+        assert others_of(learner) == expected  # type: ignore[arg-type, comparison-overlap]
+
+
+def test_other_learners_are_found_in_linear_time() -> None:
+    """Each learner is looked at a few times, not once for each other one."""
+    looks = 0
+
+    class Counting:
+        def __init__(self, number: int) -> None:
+            self.number, self.architecture_label = number, str(number % 7)
+
+        @property
+        def seed(self) -> int:
+            nonlocal looks
+            looks += 1
+            return self.number // 7
+
+    learners: Any = [Counting(number) for number in range(2000)]
+    others_of = others_among(learners)
+    assert all(len(others_of(learner)) == OTHERS for learner in learners)
+    assert looks < 30 * len(learners)
 
 
 class Dying:
@@ -125,7 +176,7 @@ class Dying:
 
 def sweeps(count: int) -> list[Job]:
     keys = [[f"{number}{letter}" for letter in "abc"] for number in range(count)]
-    return [Job(print, "cells", tuple(group), ("", dict.fromkeys(group)), divided=1) for group in keys]  # type: ignore[arg-type]
+    return [Job(print, "cells", tuple(group), ("", dict.fromkeys(group)), divided=1) for group in keys]
 
 
 def test_the_guilty_cell_fails_after_two_attempts_alone_and_the_others_run_again(tmp_path: Path) -> None:

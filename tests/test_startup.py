@@ -20,7 +20,7 @@ from gtn_bench.config import suite
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.inference.classifier import Classifier
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack
-from gtn_bench.perturbations.libraries import constructors
+from gtn_bench.perturbations.libraries import constructors, namespaces
 from gtn_bench.perturbations.libraries import named as named_attacks
 from gtn_bench.perturbations.libraries.named import attack_classes, attack_parameters
 from gtn_bench.perturbations.libraries.signatures import annotation_text
@@ -185,6 +185,49 @@ def test_planning_library_attacks_imports_no_library_if_signatures_are_stored(tm
 
     assert imported() >= {"torch", "art", "foolbox", "torchattacks"}  # to read the signatures
     assert imported() == set()
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
+def test_names_that_the_source_of_a_library_lacks_are_no_attacks_of_it(library: type[LibraryAttack]) -> None:
+    names = namespaces.names_in(library.namespace)
+    assert names is not None and names >= {*attack_classes(library), *library.known} and "Nope" not in names
+
+
+def test_names_that_cannot_be_known_from_a_source_are_not_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = {"plain": "class A: pass", "stars": "from math import *", "any_name": "def __getattr__(name): return 1"}
+    sources |= {"writes": "globals()['B'] = 1", "broken": "class"}
+    for package, source in sources.items():
+        (tmp_path / package / "attacks").mkdir(parents=True)
+        (tmp_path / package / "__init__.py").write_text("raise RuntimeError('imported')")
+        (tmp_path / package / "attacks" / "__init__.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    absent = {package: namespaces.is_absent("B", f"{package}.attacks") for package in (*sources, "not_installed")}
+    assert absent == {"plain": True} | dict.fromkeys(("stars", "any_name", "writes", "broken", "not_installed"), False)
+    assert not namespaces.is_absent("A", "plain.attacks")
+
+
+@pytest.mark.parametrize(
+    "attack, hint",
+    [
+        ("torchattacks.Nope", ""),
+        ("torchattacks.PDGL2", "; did you mean 'torchattacks.PGDL2'?"),
+        ("art.PGD", "; did you mean 'art.ProjectedGradientDescent'?"),
+        ("foolbox.LinfPDG", "; did you mean 'foolbox.LinfPGD'?"),
+    ],
+)
+def test_an_unknown_attack_is_refused_without_importing_its_library(attack: str, hint: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(with_perturbations(f"perturbations: [{{name: {attack}, beta: [0.1]}}]"))
+    code = (
+        "import sys, gtn_bench\n"
+        "try: gtn_bench.plan(gtn_bench.load(sys.argv[1]))\n"
+        "except gtn_bench.ConfigError as error: print(error)\n"
+        "print(*sorted({'torch', 'art', 'foolbox', 'torchattacks'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, env={**os.environ})
+    assert done.stdout.splitlines() == [f"mine.yaml: perturbations[0]: unknown attack '{attack}'{hint}", ""]
 
 
 def test_code_memo_gives_the_same_keys_without_parsing(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import time
 from pathlib import Path
@@ -127,6 +128,32 @@ def test_prune_removes_leftovers_after_a_day(store: Store, monkeypatch: pytest.M
         aged(path, written=1.1, used=1.1)
     assert {(each.path, each.reason) for each in prune(store)} == {(path, "leftover") for path in leftovers}
     assert files(store.folder) == before
+
+
+def test_prune_removes_notes_of_runs_that_were_killed(store: Store, tmp_path: Path) -> None:
+    before, running, node = files(store.folder), store.folder / "running", platform.node()
+    gone, end = 2**22 + 1, "0" * 32  # above the largest process number of Linux
+    names = {
+        "killed": f"{gone}-{node}-{end}",
+        "far": f"1-far-{end}",
+        "alive": f"{os.getpid()}-{node}-{end}",
+        "fresh": f"2-far-{end}",
+        "short": f"{gone}-{node}-0",
+        "other": f"notes-{gone}-{node}-{end}",
+    }
+    for name in names.values():
+        (running / name).mkdir(parents=True)
+        (running / name / "nonce").write_text("")
+    (tmp_path / "linked").mkdir()
+    (running / f"{gone}-{node}-{'1' * 32}").symlink_to(tmp_path / "linked")
+    aged(running / names["far"], written=1.1, used=1.1)
+    for old in ("alive", "short", "other"):
+        aged(running / names[old], written=30, used=30)
+    expected = {running / names["killed"], running / names["far"]}
+    assert {each.path for each in prune(store, dry=True)} == expected == {each.path for each in prune(store)}
+    left = {path.name for path in running.iterdir()}
+    assert left == {*(names[name] for name in ("alive", "fresh", "short", "other")), f"{gone}-{node}-{'1' * 32}"}
+    assert prune(store) == [] and files(store.folder) - files(running) == before and (tmp_path / "linked").is_dir()
 
 
 def test_other_files_are_left_alone(store: Store, tmp_path: Path) -> None:

@@ -18,7 +18,12 @@ ERRORS = {
     "evaluate -architecture x": (
         "no option '-architecture'; did you mean '--architecture'? See gtn-bench evaluate --help"
     ),
-    "run demo --num-classes 3": "no option '--num-classes'; did you mean '--max-cells'? See gtn-bench run --help",
+    "run demo --num-classes 3": "no option '--num-classes'. See gtn-bench run --help",
+    "run demo --xyz": "no option '--xyz'. See gtn-bench run --help",
+    "cache path --folder": "no option '--folder'. See gtn-bench cache path --help",
+    "run demo --worker 2": "no option '--worker'; did you mean '--workers'? See gtn-bench run --help",
+    "run demo --Cell_Timeout=2": "no option '--Cell_Timeout'; did you mean '--cell-timeout'? See gtn-bench run --help",
+    "run demo ---quiet": "no option '---quiet'; did you mean '--quiet'? See gtn-bench run --help",
     "--versoin": "no option '--versoin'; did you mean '--version'? See gtn-bench --help",
     "evaluate": "gtn-bench evaluate needs --architecture, --weights and --data. See gtn-bench evaluate --help",
     "doctor --architecture=a --data b": "gtn-bench doctor needs --weights. See gtn-bench doctor --help",

@@ -13,6 +13,7 @@ import typer
 from gtn_bench import __version__, console
 from gtn_bench.cli import reading, running, stored, teaching
 from gtn_bench.config.errors import ConfigError, RunError
+from gtn_bench.execution.interrupts import ignore_interrupts
 from gtn_bench.store.progress import reporting_to
 from gtn_bench.usage import UnusableCommand, line_about
 
@@ -70,6 +71,7 @@ def main() -> None:
         console.complain("Interrupted. Finished work is cached; rerun the same command to resume.")
         sys.exit(130)
     finally:
+        ignore_interrupts()
         if local := sys.modules.get("gtn_bench.execution.executors.local"):
             local.end_workers()
 

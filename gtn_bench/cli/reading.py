@@ -27,7 +27,7 @@ def report(
     if (path / "teacher.yaml").is_file():
         if bands is not Bands.pointwise:
             raise ConfigError(f"--bands applies to the curves of a run, {path} holds a teacher; leave it out")
-        page = reporting.teacher_report(path)
+        page = reporting.teacher_report(path, accept_changes=accept_changes)
     else:
         page = reporting.report(path, bands=bands.value, accept_changes=accept_changes)
     console.say(f"report: {page}")

@@ -131,7 +131,7 @@ def run_plan(planned: Plan, folder: Path, options: Execution, as_json: bool) -> 
             accept_changes=options.accept_changes,
             progress=report_stage,
         )
-        page = write_report(results.folder)
+        page = write_report(results.folder, accept_changes=options.accept_changes)
     show(results, page, options.quiet, as_json)
 
 

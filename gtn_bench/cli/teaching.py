@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gtn_bench import console
-from gtn_bench.cli.options import Device, Json, OnDevice, Workers, folder_of
+from gtn_bench.cli.options import Device, Json, OnDevice, Plugins, Workers, folder_of, load_plugins
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.paths import user_path
 
@@ -29,21 +29,22 @@ def teach(
     export: Annotated[
         str | None, typer.Option(metavar="FILE", help="File to which the teaching set is exported.")
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Meta-train a teacher. Rerun an interrupted command to resume. Supports torchrun."""
+    from gtn_bench.analysis.teacher_files import check_teacher_files
     from gtn_bench.execution import teach as teaching
     from gtn_bench.execution.distributed import is_first_process
-    from gtn_bench.store.files import check_file, check_folder
 
+    load_plugins(plugin)
     described = teaching.load_teacher(spec)
     folder = folder_of(out, Path("teachers") / described.name)
     exported = user_path(export) if export is not None else None
     if is_first_process():  # now, not after hours of meta-training
-        check_folder(folder / "retrain")
-        if exported and os.path.isdir(exported):
-            raise ConfigError(f"{exported} is a folder; --export expects a file")
+        check_teacher_files(folder)
+        _check_retraining(folder / "retrain")
         if exported:
-            check_file(exported)
+            _check_export(exported)
     with console.progress_bars(quiet=not is_first_process()) as bars:
         steps = described.teacher.work
         task = bars.add_task("meta-steps", total=steps)
@@ -83,12 +84,15 @@ def retrain(
     sha256: Annotated[str | None, typer.Option(help="Checksum of the teaching set; required for a URL.")] = None,
     device: OnDevice = Device.auto,
     workers: Workers = None,
+    plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Measure the test accuracy of fresh learners from a teaching set, after ten and after all inner steps."""
+    load_plugins(plugin)
     path = Path(teaching_set)
     name = path.parent.name if path.stem == "teacher" else path.stem
     folder = folder_of(out, Path("results") / f"retrain-{name}")
+    _check_retraining(folder)
     accuracy = _retrain(
         teaching_set,
         folder,
@@ -112,3 +116,33 @@ def _retrain(taught: str, folder: Path, *, quiet: bool = False, **options: Any) 
     if not quiet:
         console.show_table(accuracy)
     return accuracy
+
+
+def _check_retraining(folder: Path) -> None:
+    """Raise `ConfigError` if a folder cannot take the results of retrained learners."""
+    from gtn_bench.analysis.teacher_files import check_accuracy
+    from gtn_bench.config.suite import Suite
+    from gtn_bench.execution.output import check_output
+
+    check_accuracy(folder)
+    # The names of the suite and of its perturbations tell which files are written.
+    learners = {"dataset": "digits", "architectures": ["linear"], "modes": ["vanilla"], "seeds": [0]}
+    perturbations = [{"name": "noise", "beta": [0]}]
+    check_output(folder, Suite.model_validate({"name": "retrain", **learners, "perturbations": perturbations}))
+
+
+def _check_export(path: Path) -> None:
+    """Raise `ConfigError` if a teaching set cannot be exported to a file, or would replace something else."""
+    from gtn_bench.store.files import check_file
+    from gtn_bench.teaching.encoding import facts
+
+    if os.path.isdir(path):
+        raise ConfigError(f"{path} is a folder; --export expects a file")
+    check_file(path)
+    if os.path.lexists(path):
+        try:
+            facts(path)
+        except ConfigError:
+            raise ConfigError(
+                f"{path} holds something else than a teaching set; --export does not replace it, choose another file"
+            ) from None

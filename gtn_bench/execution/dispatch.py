@@ -11,8 +11,9 @@ from typing import NamedTuple
 from gtn_bench.config.errors import ConfigError, RunError
 from gtn_bench.execution.events import Event
 from gtn_bench.execution.executors.base import Pool, WorkerDiedError
-from gtn_bench.execution.jobs import Job, Outcome
-from gtn_bench.execution.notes import Note, read_note
+from gtn_bench.execution.jobs import Job, Outcome, event_of, last_line
+from gtn_bench.execution.notes import Note, age_of_note, read_note
+from gtn_bench.execution.plain_progress import PlainProgress, Running
 from gtn_bench.execution.time_limit import exceeded
 from gtn_bench.store.cache import Context
 
@@ -23,7 +24,7 @@ _AT_START = 5  # workers in a row that may die before they begin with a job
 _PATIENCE = 1.0  # seconds between checks that workers are left
 
 
-class _Running(NamedTuple):
+class _Given(NamedTuple):
     job: Job
     note: str | None
 
@@ -54,7 +55,7 @@ class Dispatcher:
         self.cell_timeout = cell_timeout
         self._waiting: deque[Job] = deque()
         self._alone: deque[Job] = deque()
-        self._running: dict[Future[Outcome], _Running] = {}
+        self._running: dict[Future[Outcome], _Given] = {}
         self._failures: dict[str, str] = {}
         self._stage = ""
         self._done = self._total = self._submitted = self._unbegun = 0
@@ -81,6 +82,8 @@ class Dispatcher:
         while self._waiting or self._alone or self._running:
             self._submit()
             finished, _ = wait(self._running, _PATIENCE, FIRST_COMPLETED)
+            if isinstance(self.progress, PlainProgress):
+                self.progress.wait(stage, self._done, total, self._computing)
             for future in finished:
                 self._collect(future)
             self.pool.check()
@@ -100,7 +103,12 @@ class Dispatcher:
     def _start(self, job: Job) -> None:
         self._submitted += 1
         note = str(self.pool.notes / f"{os.getpid()}-{self._submitted}") if self.pool.notes else None
-        self._running[self.pool.submit(job, self.context, note, self.cell_timeout)] = _Running(job, note)
+        self._running[self.pool.submit(job, self.context, note, self.cell_timeout)] = _Given(job, note)
+
+    def _computing(self) -> list[Running]:
+        """Return the jobs with which workers have begun. The others wait at the scheduler."""
+        ages = [(job.what, age_of_note(note)) for job, note in self._running.values() if note]
+        return [Running(what, age) for what, age in ages if age is not None]
 
     def _collect(self, future: Future[Outcome]) -> None:
         """Take the outcome of a job."""
@@ -149,22 +157,19 @@ class Dispatcher:
 
     def _finish(self, job: Job, outcome: Outcome) -> None:
         self._failures.update(outcome.failures)
-        message = next((_last_line(error) for error in outcome.failures.values()), "")
-        self._advance(job, "error" if outcome.failures else "done", message, outcome)
+        self._done += len(job.keys)
+        self.observe(event_of(self._stage, job.what, job.keys, outcome))
+        self.progress(self._stage, self._done, self._total)
 
     def _fail(self, keys: Sequence[str], job: Job, error: str) -> None:
         self._failures.update(dict.fromkeys(keys, error))
-        self._advance(job, "error", _last_line(error))
+        self._advance(job, "error", last_line(error))
 
-    def _advance(self, job: Job, status: str, message: str = "", outcome: Outcome | None = None) -> None:
+    def _advance(self, job: Job, status: str, message: str = "") -> None:
         self._done += len(job.keys)
-        self._tell(job, status, message, outcome)
+        self._tell(job, status, message)
         self.progress(self._stage, self._done, self._total)
 
-    def _tell(self, job: Job, status: str, message: str, outcome: Outcome | None = None) -> None:
-        seconds, memory, host, process = outcome[1:] if outcome else (0.0, 0, "", 0)
-        self.observe(Event(self._stage, job.what, job.keys, status, seconds, memory, host, process, message))
-
-
-def _last_line(error: str) -> str:
-    return error.strip().splitlines()[-1].strip() if error.strip() else ""
+    def _tell(self, job: Job, status: str, message: str) -> None:
+        """Observe a job of which no worker has told what it took."""
+        self.observe(Event(self._stage, job.what, job.keys, status, 0.0, 0, "", 0, message))

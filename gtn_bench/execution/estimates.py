@@ -15,6 +15,7 @@ from gtn_bench.planning.keys import Keys
 from gtn_bench.store.cache import Context
 
 _WHAT = re.compile(r"(?:'(?P<label>[^']*)', )?model? '(?P<mode>[^']*)'(?: of '(?P<architecture>[^']*)')?")
+_TEACHER = re.compile(r"teacher '(?P<label>[^']*)', (?P<steps>[0-9]{1,10}) meta-steps")
 
 
 class Estimate(NamedTuple):
@@ -26,7 +27,7 @@ class Estimate(NamedTuple):
         missing: Number of those that the cache lacks, by kind.
         worker_seconds: Time of the missing ones in one worker, by kind. Kinds without a basis are left out.
         workers: Number of workers.
-        seconds: Time of the run, for the kinds of `worker_seconds`.
+        seconds: Time of the run, for the kinds of `worker_seconds`. Teachers are meta-trained one after another.
         memory: Peak memory of all workers in bytes; 0 if it is unknown.
         unknown: Kinds of results whose time is not part of the estimate.
         basis: What the estimate rests on.
@@ -48,15 +49,16 @@ class _Task(NamedTuple):
 
     kind: str
     architecture: str
-    label: str  # of the perturbation, the mode or the certifier
-    images: int
+    label: str  # of the teacher, the perturbation, the mode or the certifier
+    size: int  # number of images or of meta-steps, to which its time is proportional
 
 
 def estimate(plan: Plan, keys: Keys, context: Context, events: Iterable[Event]) -> Estimate:
     """Return the work, time and memory of a run, without training or writing anything.
 
     The time of a result is the median of earlier ones of the same kind, architecture and perturbation, per image, or
-    else of the same kind. Without any event, a few batches are timed on untrained networks.
+    else of the same kind; that of a teacher per meta-step. Without any event of a cell, a few
+    batches are timed on untrained networks.
 
     Args:
         plan: The plan.
@@ -66,15 +68,15 @@ def estimate(plan: Plan, keys: Keys, context: Context, events: Iterable[Event]) 
     """
     parts, missing = _tasks(plan, keys, context)
     lacking = Counter(task.kind for task in missing)
-    rates, used, memory = _rates(events, plan, keys)
-    basis = f"from {used} earlier tasks"
-    if not used and any(task.kind == "cells" for task in missing):
+    rates, used, memory, memory_alone = _rates(events, plan, keys)
+    basis = [f"{used} earlier tasks"] if used else []
+    if lacking["cells"] and not any(kind == "cells" for kind, *_ in rates):
         from gtn_bench.execution.timed_batches import IMAGES, time_batches
 
         timed = time_batches(_examples(plan, missing), context.device)
-        memory = timed.memory
-        rates = {("cells", *pair): [seconds] for pair, seconds in timed.seconds.items()}
-        basis = f"from timed batches of {IMAGES} images"
+        memory = max(memory, timed.memory)
+        rates = {**rates, **{("cells", *pair): [seconds] for pair, seconds in timed.seconds.items()}}
+        basis.append(f"timed batches of {IMAGES} images")
     spent: dict[str, float] = defaultdict(float)
     unknown: set[str] = set()
     for task, count in Counter(missing).items():
@@ -82,19 +84,20 @@ def estimate(plan: Plan, keys: Keys, context: Context, events: Iterable[Event]) 
         if rate is None:
             unknown.add(task.kind)
         else:
-            spent[task.kind] += rate * task.images * count
+            spent[task.kind] += rate * task.size * count
     if plan.suite.checks != "none" and any(task.kind == "cells" for task in missing):
         unknown.add("probes")
+    alone = spent.get("teachers", 0.0)
     return Estimate(
         cells=len(plan.cells),
         parts=dict(parts),
         missing={kind: lacking[kind] for kind in parts},
         worker_seconds=dict(spent),
         workers=context.workers,
-        seconds=sum(spent.values()) / context.workers,
-        memory=memory * context.workers,
+        seconds=alone + (sum(spent.values()) - alone) / context.workers,
+        memory=max(memory * context.workers, memory_alone),
         unknown=tuple(sorted(unknown)),
-        basis=basis if spent else "nothing to go by" if missing else "nothing is missing",
+        basis=f"from {' and '.join(basis)}" if spent else "nothing to go by" if missing else "nothing is missing",
     )
 
 
@@ -102,7 +105,9 @@ def _tasks(plan: Plan, keys: Keys, context: Context) -> tuple[Counter[str], list
     """Return the number of results by kind, and those that the cache lacks."""
     found: list[tuple[_Task, str]] = []
     for taught_by in plan.teachers:
-        found.append((_Task("teachers", "", taught_by.label, 1), keys.teachers[taught_by.label]))
+        found.append(
+            (_Task("teachers", "", taught_by.label, taught_by.teacher.work or 1), keys.teachers[taught_by.label])
+        )
     for learner in plan.learners:
         found.append((_task("learners", learner), keys.learners[learner][0]))
     trained = [learner for learner in plan.learners if learner.mode.trains]
@@ -118,22 +123,36 @@ def _tasks(plan: Plan, keys: Keys, context: Context) -> tuple[Counter[str], list
     return parts, [task for task, key in found if not context.store.path(task.kind, key).is_file()]
 
 
-def _task(kind: str, learner: Learner, label: str = "", images: int = 1) -> _Task:
-    return _Task(kind, learner.architecture_label, label or learner.mode_label, images)
+def _task(kind: str, learner: Learner, label: str = "", size: int = 1) -> _Task:
+    return _Task(kind, learner.architecture_label, label or learner.mode_label, size)
 
 
 Rates = Mapping[tuple[str, str, str], Sequence[float]]
 
 
-def _rates(events: Iterable[Event], plan: Plan, keys: Keys) -> tuple[Rates, int, int]:
-    """Return seconds per image by kind, architecture and label; the number of tasks; the peak memory of a process."""
+class _Known(NamedTuple):
+    """The facts about earlier tasks."""
+
+    rates: Rates  # seconds per image or meta-step by kind, architecture and label
+    used: int  # number of tasks
+    memory: int  # peak memory of a worker in bytes
+    memory_alone: int  # that of the process that meta-trains teachers, while no worker computes
+
+
+def _rates(events: Iterable[Event], plan: Plan, keys: Keys) -> _Known:
+    """Return what the events of earlier runs tell."""
     images = {own[0]: cell.samples for cell, own in zip(plan.cells, keys.cells, strict=True)}
     usual = {cell.perturbation_label: cell.samples for cell in plan.cells}
     rates: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    used = memory = 0
+    used = memory = memory_alone = 0
     for event in events:
         kind = _KINDS.get(event.stage)
         if event.status != "done" or kind is None or not event.keys:
+            continue
+        if kind == "teachers":
+            if teacher := _TEACHER.fullmatch(event.what):
+                rates[kind, "", teacher["label"]].append(event.seconds / max(int(teacher["steps"]), 1))
+                used, memory_alone = used + 1, max(memory_alone, event.memory)
             continue
         found = _WHAT.search(event.what)
         label = (found["label"] or found["mode"]) if found else ""
@@ -142,7 +161,7 @@ def _rates(events: Iterable[Event], plan: Plan, keys: Keys) -> tuple[Rates, int,
         rates[kind, (found["architecture"] if found else None) or "", label].append(event.seconds / max(count, 1))
         used += 1
         memory = max(memory, event.memory)
-    return rates, used, memory
+    return _Known(rates, used, memory, memory_alone)
 
 
 # The kinds of results, by the name of their stage.

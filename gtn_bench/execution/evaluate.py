@@ -21,6 +21,7 @@ from gtn_bench.planning.adapting import check_folder_of, default_folder, entry, 
 from gtn_bench.planning.planner import Limit, plan
 from gtn_bench.reporting import report
 from gtn_bench.reporting.notebook import Results
+from gtn_bench.store.one_writer import one_writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,10 @@ def evaluate(
     limit: Limit = None,
     device: Device = "auto",
     workers: int | None = None,
+    scheduler: str | None = None,
+    cell_timeout: float | None = None,
+    strict_hardware: bool = False,
+    accept_changes: bool = False,
     cache: str | Path | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> Results:
@@ -74,6 +79,11 @@ def evaluate(
         limit: At most this many test images per cell (an integer), or a share of them in (0, 1] (a float).
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
         workers: Number of processes; by default one per core, or one per GPU.
+        scheduler: Address of a Dask scheduler that runs the tasks, such as "tcp://host:8786", or "local-cluster"; by
+            default processes of this machine.
+        cell_timeout: Time limit of a cell in seconds.
+        strict_hardware: Whether stored results of other kinds of processors are computed again.
+        accept_changes: Whether files of the folder that were changed after an earlier evaluation are replaced.
         cache: Folder of the cache; by default `GTN_BENCH_CACHE`, or else the user's cache folder.
         progress: Called with the name of a stage, the number of its finished parts and of all its parts.
 
@@ -81,7 +91,8 @@ def evaluate(
         The results in the output folder. A `ModelWarning` says what the checks of a model found.
 
     Raises:
-        ConfigError: If a network, the data or the suite is invalid; one line per problem.
+        ConfigError: If a network, the data or the suite is invalid, one line per problem; if the device or a folder is
+            not available.
     """
     from torch import nn
 
@@ -108,8 +119,20 @@ def evaluate(
     )
     folder = user_path(out) if out is not None else default_folder(planned.suite)
     check_folder_of(planned.suite, folder)
-    results = run(planned, folder, device=device, workers=workers, cache=cache, progress=progress)
-    report(results.folder)
+    with one_writer(folder):  # until the report is written
+        results = run(
+            planned,
+            folder,
+            device=device,
+            workers=workers,
+            scheduler=scheduler,
+            cell_timeout=cell_timeout,
+            strict_hardware=strict_hardware,
+            accept_changes=accept_changes,
+            cache=cache,
+            progress=progress,
+        )
+        report(results.folder, accept_changes=accept_changes)
     for model in results.provenance["models"]:
         for sentence in model["findings"]:
             if not sentence.startswith("note: "):

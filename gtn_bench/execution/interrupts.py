@@ -18,6 +18,16 @@ def interrupted() -> bool:
     return bool(_received)
 
 
+def ignore_interrupts() -> None:
+    """Ignore signals to stop from now on, when all work is done and the process ends.
+
+    Python takes seconds to finalize PyTorch. Meanwhile it restores the default action of each signal that has a
+    handler, which would end the process without its exit code. Signals that are ignored stay so.
+    """
+    for stop in _SIGNALS:
+        signal.signal(stop, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def noticing_interrupts() -> Iterator[None]:
     """Note signals to stop, and handle them as before.

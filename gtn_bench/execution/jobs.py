@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple, Self
 
 from gtn_bench.config.errors import ConfigError
+from gtn_bench.execution.events import Event
 from gtn_bench.execution.notes import Notebook
 from gtn_bench.planning.plugins import load_plugin
 from gtn_bench.store.cache import Context
@@ -138,7 +139,7 @@ def run_job(
     from gtn_bench.execution.memory import release_memory, reuse_memory
     from gtn_bench.execution.parts import Surroundings, run_part, surrounded_by
 
-    started = time.perf_counter()
+    watch = stopwatch()
     select_gpu(context.device, context.workers)
     reuse_memory()
     threads = torch.get_num_threads()
@@ -157,7 +158,37 @@ def run_job(
     release_memory()
     if error:
         failures = dict.fromkeys(job.keys, error)
-    return Outcome(failures, time.perf_counter() - started, peak_memory(), socket.gethostname(), os.getpid())
+    return watch(failures)
+
+
+def stopwatch() -> Callable[[dict[str, str]], Outcome]:
+    """Return a function of the failures of a task that begins now. It returns the outcome when the task has ended."""
+    started = time.perf_counter()
+    return lambda failures: Outcome(
+        failures, time.perf_counter() - started, peak_memory(), socket.gethostname(), os.getpid()
+    )
+
+
+def event_of(stage: str, what: str, keys: tuple[str, ...], outcome: Outcome) -> Event:
+    """Return the event of a task that ended.
+
+    Args:
+        stage: The stage of the run.
+        what: What was computed, for readers.
+        keys: Keys of the results.
+        outcome: What happened.
+    """
+    message = next((last_line(error) for error in outcome.failures.values()), "")
+    return Event(stage, what, keys, "error" if outcome.failures else "done", *outcome[1:], message)
+
+
+def last_line(error: str) -> str:
+    """Return the last line of a traceback, which names the exception.
+
+    Args:
+        error: The traceback.
+    """
+    return error.strip().splitlines()[-1].strip() if error.strip() else ""
 
 
 def peak_memory() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -97,6 +98,21 @@ class Notebook:
                 self.file.seek(0)
                 self.file.write(("".join(f"{key}\n" for key in keys) + "\n").encode())
                 self.file.truncate()
+
+
+def age_of_note(path: str) -> float | None:
+    """Return for how many seconds a worker has been computing the parts that it noted last.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The time; None if the worker has not begun with the job.
+    """
+    try:
+        return max(0.0, time.time() - os.stat(path).st_mtime)
+    except OSError:
+        return None
 
 
 def read_note(path: str) -> Note | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from gtn_bench.analysis.grades import EXHAUSTED
@@ -58,8 +59,9 @@ def probings(
             of_learner.setdefault(learner, []).append(_attacked(cell, cell_keys, store))
         elif learner in of_learner or store.holds("learners", keys.learners[learner][0]):
             of_learner.setdefault(learner, [])
+    others_of = others_among(of_learner)
     for learner, cells in of_learner.items():
-        others = {keys.learners[other][0]: other for other in others_of(learner, list(of_learner))}
+        others = {keys.learners[other][0]: other for other in others_of(learner)}
         budget = math.inf if plan.suite.checks == "full" else BASIC_SHARE * sum(each.passes for each in cells)
         left = [each for each in _strongest(cells) if each.accuracy > EXHAUSTED]
         for attacked in sorted(left, key=_distance_from_half):
@@ -133,18 +135,34 @@ def _distance_from_half(attacked: _Attacked) -> float:
     return abs(attacked.accuracy - attacked.clean_accuracy / 2)
 
 
-def others_of(learner: Learner, learners: list[Learner]) -> list[Learner]:
-    """Return the learners whose adversarial examples are transferred: first those of the same seed and architecture.
+def others_among(learners: Iterable[Learner]) -> Callable[[Learner], list[Learner]]:
+    """Return a function that returns the learners whose adversarial examples are transferred to a learner.
+
+    They are the first ones of the same seed and architecture; then those that share one of both; then any.
 
     Args:
-        learner: The learner whose attack is checked.
-        learners: All learners.
+        learners: All learners, each once.
     """
+    alike: dict[tuple[int | None, str | None], list[tuple[int, Learner]]] = defaultdict(list)
+    for place, each in enumerate(learners):
+        for seed in (each.seed, None):
+            for architecture in (each.architecture_label, None):
+                group = alike[seed, architecture]
+                if len(group) <= OTHERS:  # no later one is chosen, even if the learner itself is in the group
+                    group.append((place, each))
 
-    def differs(other: Learner) -> int:
-        return (other.seed != learner.seed) + (other.architecture_label != learner.architecture_label)
+    def others_of(learner: Learner) -> list[Learner]:
+        seed, architecture = learner.seed, learner.architecture_label
+        pairs = (seed, architecture), (seed, None), (None, architecture), (None, None)
+        candidates = dict(each for pair in pairs for each in alike[pair])
 
-    return sorted((other for other in learners if other != learner), key=differs)[:OTHERS]
+        def order(place: int) -> tuple[int, int]:
+            other = candidates[place]
+            return (other.seed != seed) + (other.architecture_label != architecture), place
+
+        return [candidates[place] for place in sorted(candidates, key=order) if candidates[place] != learner][:OTHERS]
+
+    return others_of
 
 
 def _key(probing: Probing, name: str, device: str) -> str:

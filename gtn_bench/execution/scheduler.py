@@ -19,7 +19,7 @@ from gtn_bench.execution.dispatch import Dispatcher, Progress
 from gtn_bench.execution.events import Event
 from gtn_bench.execution.executors.base import Pool
 from gtn_bench.execution.finished import Finished, learner_identity
-from gtn_bench.execution.jobs import Job
+from gtn_bench.execution.jobs import Job, event_of, stopwatch
 from gtn_bench.execution.suitability import find_duplicates, first_seeds, refuse_faulty, reject_faulty, who
 from gtn_bench.planning.cells import Learner, Plan
 from gtn_bench.planning.keys import Keys
@@ -111,14 +111,20 @@ class Scheduler:
                 from gtn_bench.execution import tasks
                 from gtn_bench.execution.parts import run_part
 
-                report = functools.partial(self._report_teacher, done, total)
+                steps: list[int] = []
+                report = functools.partial(self._report_teacher, done, total, steps)
                 train = functools.partial(tasks.meta_train, self.context, key, taught_by, report)
+                watch = stopwatch()
                 if error := run_part([key], train, limited=False, raised=(ConfigError,)):
                     self._finished.failures[key] = error
+                what = f"teacher '{taught_by.label}', {len(steps)} meta-steps"
+                failures = {key: error} if error else {}
+                self.observe(event_of("meta-steps", what, (key,), watch(failures)))
             done += taught_by.teacher.work
             self.progress("meta-steps", done, total)
 
-    def _report_teacher(self, before: int, total: int, step: int) -> None:
+    def _report_teacher(self, before: int, total: int, steps: list[int], step: int) -> None:
+        steps.append(step)
         self.progress("meta-steps", before + step, total)
 
     def _train(self, plan: Plan, keys: Keys, learners: Sequence[Learner]) -> None:
@@ -217,8 +223,8 @@ def _not_needed(plan: Plan, keys: Keys, mine: frozenset[Learner]) -> frozenset[L
         return frozenset()
     needed = set(mine)
     if plan.suite.checks != "none":
-        from gtn_bench.execution.probing import others_of
+        from gtn_bench.execution.probing import others_among
 
-        everyone = list(keys.learners)
-        needed.update(other for learner in everyone if learner in mine for other in others_of(learner, everyone))
+        others_of = others_among(keys.learners)
+        needed.update(other for learner in keys.learners if learner in mine for other in others_of(learner))
     return frozenset(keys.learners) - needed

@@ -18,7 +18,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
-from gtn_bench.analysis.tables import to_csv
+from gtn_bench.analysis.teacher_files import check_accuracy, check_teacher_files, write_accuracy
 from gtn_bench.config.description import build, choose, explain
 from gtn_bench.config.errors import ConfigError, RunError, shown
 from gtn_bench.config.keywords import names_keywords
@@ -124,7 +124,7 @@ def teach(
         The path of the teaching set.
 
     Raises:
-        ConfigError: If the folder holds another teacher, or another process uses it.
+        ConfigError: If the folder holds another teacher or files of somebody else, or another process uses it.
         DivergenceError: If the meta-training diverges. The checkpoint stays.
     """
     from gtn_bench.execution import loading
@@ -143,6 +143,7 @@ def teach(
             check_bfloat16(group.device, f"teacher '{spec.name}'")
 
         def begin() -> bool:
+            check_teacher_files(folder)
             make_folder(folder)
             held.enter_context(_locked(folder))
             return _prepare(folder, spec)
@@ -202,10 +203,11 @@ def retrain(
         standard deviation of the accuracy on all test images.
 
     Raises:
-        ConfigError: If the teaching set is not found or invalid.
+        ConfigError: If the teaching set is not found or invalid, or the folder holds files of somebody else.
         RunError: If a learner fails.
     """
     folder = user_path(out)
+    check_accuracy(folder)
     teacher = build(Trained, {"teaching_set": str(taught), "sha256": sha256}, "")
     retraining = plan(_retraining(teacher, architectures, seeds))
     with warnings.catch_warnings():
@@ -218,7 +220,7 @@ def retrain(
     summary = summary.assign(inner_steps=[int(step) for step in steps], statistics=statistics)
     accuracy = summary.groupby(["architecture", "inner_steps", "statistics"], sort=False)["clean_accuracy"]
     table = accuracy.agg(accuracy="mean", std="std", learners="count").reset_index()
-    write_atomically(folder / "accuracy.csv", to_csv(table, "%.6g"))
+    write_accuracy(folder, table)
     return table
 
 
@@ -230,7 +232,7 @@ def finish(folder: Path, accuracy: pd.DataFrame, export: Path | None = None) -> 
         accuracy: The table that `retrain` returns.
         export: File to which the teaching set is exported, with accuracy and provenance; None for none.
     """
-    write_atomically(folder / "accuracy.csv", to_csv(accuracy, "%.6g"))
+    write_accuracy(folder, accuracy)
     if export:
         tensors, metadata = read_tensors(folder / "teacher.safetensors")
         provenance = json.loads((folder / "provenance.json").read_text())

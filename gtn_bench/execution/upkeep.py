@@ -5,6 +5,7 @@ Only files that gtn-bench has written are read or removed, and symbolic links ar
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,9 @@ from gtn_bench.store.downloads import verify_digest
 from gtn_bench.store.files import MISSING, DamagedFileError, OlderFileError
 from gtn_bench.store.files import verify as verify_file
 from gtn_bench.store.intact import set_aside, stamp_of
-from gtn_bench.store.listing import KINDS, StoredFile, stored_files
+from gtn_bench.store.listing import KINDS, RUNNING, StoredFile, stored_files
 from gtn_bench.store.memo import read_memo
+from gtn_bench.store.owners import abandoned
 
 _DAY = 86_400.0  # seconds
 
@@ -65,8 +67,8 @@ class Pruned(NamedTuple):
     """A file that was removed, or would be.
 
     Attributes:
-        path: The file.
-        bytes: Its size.
+        path: The file, or the folder with notes of a run.
+        bytes: Its size; 0 for a folder, whose notes are small.
         reason: Why: it is old, it is corrupt, or it is the leftover of a process that was killed.
     """
 
@@ -130,6 +132,8 @@ def prune(
 ) -> list[Pruned]:
     """Remove files of a cache. Temporary files of processes that were killed are removed after a day.
 
+    The notes of a run that was killed are removed, too: at once on its machine, on others after a day.
+
     Args:
         store: The cache.
         older_than_days: Remove files that were not used, or written, for so many days; None for none.
@@ -155,12 +159,17 @@ def prune(
             found.append(Pruned(file.path, file.bytes, "corrupt"))
         elif file.state == "whole" and is_old:
             found.append(Pruned(file.path, file.bytes, "old"))
+    for folder in abandoned(store.folder / RUNNING):
+        found.append(Pruned(folder, 0, "leftover"))
     return found if dry else [file for file in found if _removed(file.path)]
 
 
 def _removed(path: Path) -> bool:
     try:
-        path.unlink()
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     except OSError:
         return False
     return True

@@ -20,17 +20,18 @@ from gtn_bench.store.storing import storing
 from gtn_bench.teaching.encoding import decode_images, facts
 
 
-def teacher_report(folder: str | Path) -> Path:
+def teacher_report(folder: str | Path, *, accept_changes: bool = False) -> Path:
     """Write `figures/` and `report.md` into the folder of a teacher.
 
     Args:
         folder: The folder. It holds `teacher.safetensors` and `provenance.json`.
+        accept_changes: Whether files are replaced that no report has written, or that have changed since then.
 
     Returns:
         Path of the report.
 
     Raises:
-        ConfigError: If the folder is not that of a teacher.
+        ConfigError: If the folder is not that of a teacher, or holds files in the way of the report.
     """
     folder = user_path(folder)
     for name in ("teacher.safetensors", "provenance.json"):
@@ -51,7 +52,8 @@ def teacher_report(folder: str | Path) -> Path:
     with one_writer(folder), staged(folder) as stage, storing(folder):
         _draw(stage / FIGURES, tensors, metadata["history"])
         write_page(stage, "teacher.md.j2", context)
-        check_pages(folder, {"report.md", *(f"{FIGURES}/{path.name}" for path in (stage / FIGURES).iterdir())})
+        pages = {"report.md", *(f"{FIGURES}/{path.name}" for path in (stage / FIGURES).iterdir())}
+        check_pages(folder, pages, accept_changes=accept_changes)
         return publish_pages(stage, folder, {})
 
 

@@ -34,6 +34,7 @@ _NAMES = {
     "downloads": _Names(r"[0-9a-f]{64}(\.[A-Za-z0-9_.-]{1,40})?", r"[0-9a-f]{40}"),
     "memo": _Names(r"[a-z0-9_-]+-[0-9a-f]{32}\.json", r"[a-z0-9_-]+-[0-9a-f]*(\.j?s?o?n?)?"),
 }
+RUNNING = "running"  # the folder for notes of runs whose workers are on several machines
 KINDS = tuple(_NAMES)  # in the order in which a run writes them
 
 

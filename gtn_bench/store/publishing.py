@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
-import tempfile
-import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,10 +11,11 @@ from typing import Any
 
 from gtn_bench.store.hashing import file_digest
 from gtn_bench.store.one_writer import HIDDEN
+from gtn_bench.store.owners import owned_name, remove_abandoned
 from gtn_bench.store.records import digests_in, encode_record, is_there, read_record
 from gtn_bench.store.storing import storing
 
-_FORGOTTEN = 24 * 3600.0  # seconds, after which a hidden folder of another machine counts as left behind
+_STAGE = "stage-"  # at the beginning of the names of hidden folders
 
 
 @contextmanager
@@ -33,8 +31,9 @@ def staged(folder: Path) -> Iterator[Path]:
     hidden = folder / HIDDEN
     with storing(hidden):
         hidden.mkdir(exist_ok=True)
-        _remove_forgotten(hidden)
-        stage = Path(tempfile.mkdtemp(dir=hidden, prefix=f"stage-{os.getpid()}-{platform.node()}-"))
+        remove_abandoned(hidden, _STAGE)
+        stage = hidden / owned_name(_STAGE)
+        stage.mkdir(mode=0o700)
     try:
         yield stage
     finally:
@@ -97,28 +96,3 @@ def _remove(folder: Path, name: str) -> None:
     if (folder / name).parent != folder:
         with suppress(OSError):
             (folder / name).parent.rmdir()
-
-
-def _remove_forgotten(hidden: Path) -> None:
-    """Remove the folders of processes that were killed. Without working locks, those of others are in use."""
-    for path in hidden.glob("stage-*"):
-        _, process, rest = path.name.split("-", 2)
-        here = rest.rpartition("-")[0] == platform.node()
-        try:
-            forgotten = not _is_running(process) if here else time.time() - path.stat().st_mtime > _FORGOTTEN
-        except OSError:
-            continue  # its process has removed it
-        if forgotten and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_running(process: str) -> bool:
-    if os.name != "posix" or not process.isdigit():
-        return True
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # it belongs to another user
-        return True
-    return True

@@ -143,5 +143,3 @@ VALID = {
     "wide architectures",
     "utf-8-sig",
 }
-# Whether a library has an attack that is not known to gtn-bench, the library is asked, which imports torch.
-IMPORTING = {"many unknown attacks"}

@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from gtn_bench.execution.executors.remote import check_answer, describe_worker, 
 from gtn_bench.execution.jobs import Job, Outcome, packed
 from gtn_bench.store.cache import Context
 from gtn_bench.store.files import make_folder, write_atomically
+from gtn_bench.store.listing import RUNNING
+from gtn_bench.store.owners import owned_name, remove_abandoned
 
 LOCAL_CLUSTER = "local-cluster"
 _CONNECT = 8  # seconds
@@ -28,6 +31,7 @@ _FIRST_WORKER = 20  # seconds
 _WORKERS_GONE = 60  # seconds without any worker; a worker that restarts is back before
 _BETWEEN_CHECKS = 3  # seconds
 _AHEAD = 16  # further jobs that the scheduler holds, so that no worker waits: a message to and fro takes about 15 ms
+_FILES = "gtn-bench-dask-"  # at the beginning of the names of folders for the files of a local cluster
 _LOGGERS = "distributed", "tornado", "asyncio"
 _DIED = "its worker was killed or ended (likely out of memory)"
 
@@ -47,6 +51,7 @@ class DaskPool:
 
     def __init__(self, client: Any, address: str, notes: Path, expected: dict[str, str]) -> None:
         self.notes: Path | None = notes
+        self._folder = notes
         self.slots = self.window = 1
         self._client, self._address, self._expected = client, address, expected
         self._executor = client.get_executor(pure=False, retries=0)
@@ -82,6 +87,8 @@ class DaskPool:
         if now - self._last_check < _BETWEEN_CHECKS:
             return
         self._last_check = now
+        with contextlib.suppress(OSError):
+            os.utime(self._folder)  # other machines see that its owner lives
         try:
             self._count_workers()
         except (OSError, RuntimeError, TimeoutError):
@@ -128,13 +135,15 @@ def dask_workers(scheduler: str, workers: int, context: Context) -> Iterator[Poo
     """
     if importlib.util.find_spec("distributed") is None:
         raise ConfigError(f"--scheduler {scheduler} needs Dask, which is not installed; pip install 'gtn-bench[dask]'")
-    folder = context.store.folder / "running" / uuid.uuid4().hex
+    running = context.store.folder / RUNNING
+    folder = running / owned_name()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_quiet())
         address: Any = scheduler
         if scheduler == LOCAL_CLUSTER:
             address = stack.enter_context(_local_cluster(workers))
         client = stack.enter_context(_connected(address, scheduler))
+        remove_abandoned(running)
         make_folder(folder)
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stack.callback(_cancel, client)
@@ -179,14 +188,16 @@ def _connected(address: Any, scheduler: str) -> Iterator[Any]:
 @contextlib.contextmanager
 def _local_cluster(workers: int) -> Iterator[Any]:
     distributed: Any = importlib.import_module("distributed")
-    folder = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"gtn-bench-dask-{uuid.uuid4().hex}")
+    parent = Path(tempfile.gettempdir())
+    remove_abandoned(parent, _FILES)
+    folder = parent / owned_name(_FILES)
     try:
         cluster = distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
             dashboard_address=None,
-            local_directory=folder,
+            local_directory=str(folder),
             silence_logs=logging.CRITICAL,
             memory_limit=0,
         )

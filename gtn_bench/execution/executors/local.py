@@ -19,7 +19,9 @@ from gtn_bench.execution.executors.workers import prepare_worker
 from gtn_bench.execution.interrupts import noticing_interrupts
 from gtn_bench.execution.jobs import Job, Outcome, packed, run_call, run_job
 from gtn_bench.store.cache import Context
+from gtn_bench.store.owners import owned_name, remove_abandoned
 
+_NOTES = "gtn-bench-notes-"  # at the beginning of the names of folders for notes
 _IDLE = 300  # seconds after which a worker without work ends; until then later runs use it
 
 # Threads of the libraries under NumPy and SciPy, whose sums depend on their number. PyTorch's are set for each job.
@@ -137,7 +139,9 @@ def local_processes(workers: int) -> Iterator[Pool]:
     Args:
         workers: Number of processes. They start with the first job.
     """
-    notes = Path(tempfile.mkdtemp(prefix="gtn-bench-"))
+    remove_abandoned(Path(tempfile.gettempdir()), _NOTES)
+    notes = Path(tempfile.gettempdir()) / owned_name(_NOTES)
+    notes.mkdir(mode=0o700)
     pool = LocalPool(workers, notes)
     try:
         with warnings.catch_warnings():  # loky replaces workers whose memory has grown; no result is lost

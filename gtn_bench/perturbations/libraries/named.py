@@ -16,6 +16,7 @@ from gtn_bench.perturbations.libraries.constructors import (
     stored_parameters,
 )
 from gtn_bench.perturbations.libraries.known import Known
+from gtn_bench.perturbations.libraries.namespaces import is_absent
 from gtn_bench.perturbations.libraries.signatures import annotation_text
 from gtn_bench.perturbations.targets import Targeted
 
@@ -71,6 +72,9 @@ class NamedAttack(Targeted):
     def _signature(self) -> Parameters:
         """Return the parameters of the constructor, by name."""
         self._check_applies()
+        if self.attack not in self.known and is_absent(self.attack, self.namespace):
+            tabled = sorted({*self.known, *self.others})
+            self._check_installed([name for name in tabled if not is_absent(name, self.namespace)])
         attacks = attack_parameters(type(self))
         self._check_installed(attacks)
         return attacks[self.attack]
@@ -89,8 +93,8 @@ class NamedAttack(Targeted):
             )
         if self.attack not in attacks:
             short = next((name for name in attacks if "".join(filter(str.isupper, name)) == self.attack), self.attack)
-            titles = [f"{self.name}.{name}" for name in attacks]
-            raise ConfigError(f"unknown attack '{self.title}'{did_you_mean(f'{self.name}.{short}', titles)}")
+            near = did_you_mean(short, attacks).replace("'", f"'{self.name}.", 1)
+            raise ConfigError(f"unknown attack '{self.title}'{near}")
 
     @classmethod
     def read_constructor(cls, attack_class: type) -> Parameters:

@@ -1,0 +1,156 @@
+"""Commands that compare runs: compare, board."""
+
+from __future__ import annotations
+
+import json
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gtn_bench import console
+from gtn_bench.cli.options import AcceptChanges, Json
+from gtn_bench.config.errors import ConfigError, shown
+from gtn_bench.config.paths import user_path
+from gtn_bench.store.files import write_atomically
+
+if TYPE_CHECKING:
+    from gtn_bench.reporting.comparing import Comparison
+
+FIRED = 3  # the exit code of --fail-if
+
+
+class Format(StrEnum):
+    """Values of ``--format``."""
+
+    text = "text"
+    json = "json"
+    markdown = "markdown"
+    html = "html"
+
+
+_ENDINGS = {".html": Format.html, ".htm": Format.html, ".md": Format.markdown, ".json": Format.json}
+
+FormatOption = Annotated[
+    Format | None, typer.Option("--format", help="Form of the output; by default that of the ending of --out, or text.")
+]
+FileOut = Annotated[str | None, typer.Option("--out", metavar="FILE", help="File to write; by default it is printed.")]
+
+
+def compare(
+    baseline: Annotated[str, typer.Argument(metavar="BASELINE", help="Output folder of the run to compare with.")],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Output folder of the run that is compared.")],
+    form: FormatOption = None,
+    as_json: Json = False,
+    out: FileOut = None,
+    fail_if: Annotated[
+        str | None,
+        typer.Option(
+            metavar="worse[:MARGIN]",
+            help="Exit with code 3 if a curve is significantly worse, by more than MARGIN if it is given.",
+        ),
+    ] = None,
+    accept_changes: AcceptChanges = False,
+) -> None:
+    """Compare a run with a baseline: what differs, and whether any curve is significantly better or worse."""
+    from gtn_bench.reporting.comparing import compare as compare_runs
+    from gtn_bench.reporting.notebook import open
+    from gtn_bench.reporting.run_sentences import gate_sentence, power_sentence
+
+    margin = parse_fail_if(fail_if) if fail_if is not None else 0.0
+    chosen = _format(form, as_json, out)
+    first, second = (open(path, accept_changes=accept_changes) for path in (baseline, folder))
+    comparison = compare_runs(first, second, margin=margin)
+    _write(_rendered(comparison, chosen), out)
+    if fail_if is None:
+        return
+    if too_few := power_sentence(comparison):
+        console.complain(too_few, "warning: --fail-if cannot find a difference:")
+    if found := gate_sentence(comparison):
+        console.complain(found, f"--fail-if {fail_if}:")
+        raise typer.Exit(FIRED)
+
+
+def board(
+    folders: Annotated[list[str], typer.Argument(metavar="DIR...", help="Output folders of runs.")],
+    form: FormatOption = None,
+    as_json: Json = False,
+    out: Annotated[
+        str | None,
+        typer.Option("--out", metavar="FILE", help="Page to write, .html or .md; its table is written beside it as CSV."),
+    ] = None,
+    accept_changes: AcceptChanges = False,
+) -> None:
+    """Rank the curves of many runs by area, worst-case accuracy and grade. Runs of other suites have tables of their own."""
+    from gtn_bench.reporting.board import boards, rendered
+    from gtn_bench.reporting.board_table import board_csv
+    from gtn_bench.reporting.notebook import open
+
+    chosen = _format(form, as_json, out)
+    found = boards([open(path, accept_changes=accept_changes) for path in folders])
+    _write(rendered(found, chosen.value), out)
+    if out is not None:
+        beside = user_path(out).with_suffix(".csv")
+        write_atomically(beside, board_csv(found))
+        console.say(f"table: {beside}")
+
+
+def parse_fail_if(text: str) -> float:
+    """Return the margin of ``--fail-if``: ``worse`` is 0, ``worse:0.02`` is 0.02.
+
+    Args:
+        text: The value of the option.
+
+    Raises:
+        ConfigError: If it has another form.
+    """
+    condition, separator, margin = text.partition(":")
+    try:
+        value = float(margin) if separator else 0.0
+    except ValueError:
+        value = math.nan
+    if condition != "worse" or not 0 <= value < 1:
+        raise ConfigError(
+            f"--fail-if expects worse or worse:MARGIN, a difference of areas from 0 to 1 such as worse:0.02, got {shown(text)}"
+        )
+    return value
+
+
+def _format(form: Format | None, as_json: bool, out: str | None) -> Format:
+    """Return the form of the output.
+
+    Raises:
+        ConfigError: If two options ask for different ones.
+    """
+    if as_json and form not in (None, Format.json):
+        raise ConfigError(f"--json and --format {form} exclude each other; leave one out")
+    if as_json:
+        return Format.json
+    return form or _ENDINGS.get(Path(out).suffix.lower() if out else "", Format.text)
+
+
+def _rendered(comparison: Comparison, form: Format) -> str:
+    from gtn_bench.reporting import run_comparison_text as texts
+
+    match form:
+        case Format.json:
+            return json.dumps(texts.as_json(comparison), indent=2, default=str)
+        case Format.markdown:
+            return texts.as_markdown(comparison)
+        case Format.html:
+            from gtn_bench.reporting.compare_page import as_html
+
+            return as_html(comparison)
+    return texts.as_text(comparison)
+
+
+def _write(text: str, out: str | None) -> None:
+    """Print a text, or write it to a file and say where."""
+    if out is None:
+        print(text)
+        return
+    path = user_path(out)
+    write_atomically(path, (text.rstrip("\n") + "\n").encode(errors="backslashreplace"))
+    console.say(f"written: {path}")
