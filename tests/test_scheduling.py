@@ -192,6 +192,28 @@ def test_the_guilty_cell_fails_after_two_attempts_alone_and_the_others_run_again
     assert progress[0] == ("cells", 1, 10) and progress[-1] == ("cells", 10, 10)
 
 
+@pytest.mark.parametrize(("stored", "again"), [(["0a", "0b", "0c"], []), (["0a", "0c"], [("0b",)])])
+def test_what_a_dead_worker_has_stored_is_not_computed_again(
+    stored: list[str], again: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    """The worker had ended its job, and its note is gone, but it could not tell."""
+    store = Store(tmp_path)
+
+    class Ended(Dying):
+        def _finish(self) -> None:
+            if len(self.given) == 1:
+                for key in stored:
+                    store.save("cells", key, {}, {})
+            super()._finish()
+            self.deadly = set()
+
+    pool, events = Ended(tmp_path, {"0a"}, begins=False), []  # type: ignore[var-annotated]
+    dispatcher = Dispatcher(Context(store, "cpu"), pool, lambda *_: None, events.append, None)
+    assert dispatcher.run("cells", sweeps(1), 3) == {}
+    assert pool.given == [("0a", "0b", "0c"), *again]
+    assert sorted(key for event in events for key in event.keys) == ["0a", "0b", "0c"]
+
+
 def test_workers_that_die_before_they_begin_end_the_run(tmp_path: Path) -> None:
     pool = Dying(tmp_path, {"0a"}, begins=False)
     dispatcher = Dispatcher(Context(Store(tmp_path), "cpu"), pool, lambda *_: None, lambda _: None, None)

@@ -126,22 +126,24 @@ class Dispatcher:
             self._fail(job.keys, job, f"{type(error).__name__}: {error}")
 
     def _repeat(self, job: Job, note: Note | None, how: str) -> None:
-        """Decide about a job whose worker has died."""
-        if note is None:
-            self._unbegun += 1
+        """Decide about a job whose worker has died: repeat the parts that it has not stored, or let one fail."""
+        missing = [key for key in job.keys if not self.context.store.holds(job.kind, key)]
+        if stored := [key for key in job.keys if key not in missing]:
+            self._advance(job._replace(keys=tuple(stored)), "done")
+        if not missing:
+            return
+        job = job.only(missing)
+        if note is None:  # it had not begun, or had ended and could not tell any more
+            self._unbegun += not stored
             if self._unbegun > _AT_START * self.pool.slots:
                 raise RunError(f"workers die before they begin with a task: {how}")
             self._waiting.appendleft(job)
             return
         self._unbegun = 0
-        missing = [key for key in job.keys if not self.context.store.holds(job.kind, key)]
-        computing = [key for key in note.keys if key in missing] if job.divided is not None else missing
-        if not note.keys:  # it had not begun with any part
-            computing = missing
-        others = [key for key in missing if key not in computing]
-        if stored := [key for key in job.keys if key not in missing]:
-            self._advance(job._replace(keys=tuple(stored)), "done")
-        if others:
+        computing = missing
+        if note.keys and job.divided is not None:
+            computing = [key for key in note.keys if key in missing]
+        if others := [key for key in missing if key not in computing]:
             self._waiting.appendleft(job.only(others)._replace(deaths=0))
         if not computing:
             return

@@ -44,13 +44,13 @@ class Job(NamedTuple):
     deaths: int = 0
 
     def only(self, keys: Sequence[str]) -> Self:
-        """Return a job for some of the parts.
+        """Return a job for some of the parts. If they cannot be computed one by one, it computes the others again.
 
         Args:
             keys: Keys of the parts, some or all of `keys`.
         """
         if self.divided is None:
-            return self
+            return self._replace(keys=tuple(keys))
         parts = self.arguments[self.divided]
         chosen = {key: parts[key] for key in keys}
         before, after = self.arguments[: self.divided], self.arguments[self.divided + 1 :]
