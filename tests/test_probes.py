@@ -346,3 +346,15 @@ def test_random_networks_are_judged_with_the_draws_of_the_evaluation(
 def test_line_has_the_distances_that_the_tests_assume() -> None:
     assert isinstance(LINE.network, Line) and FOOLED.sum() == 28
     assert ((X - RADIUS > 0) & (X + RADIUS < 1)).all()
+
+
+def test_more_steps_repeats_one_of_several_restarts() -> None:
+    """The check costs the same, however many restarts the attack has, and stays within its estimate."""
+    images = Digits()()["test"][:20]
+    outcomes, estimates = [], []
+    for restarts in (1, 8):
+        attack = PERTURBATIONS["apgd"](beta=0.01, steps=5, restarts=restarts)
+        outcomes.append(PROBES["more_steps"].run(situation(attack, small_classifier(), images))["more_steps"])
+        estimates.append(PROBES["more_steps"].passes(attack))
+    passes = [outcome.forwards + outcome.backwards for outcome in outcomes]
+    assert 0 < passes[0] == passes[1] <= 20 * estimates[0] == 20 * estimates[1]

@@ -166,6 +166,18 @@ def test_restarts_of_library_attacks() -> None:
     assert apgd.with_restart() == apgd
 
 
+def test_once_leaves_one_restart_and_the_rest() -> None:
+    attack = PERTURBATIONS["apgd"](beta=0.1, targets=3, restarts=4)
+    assert attack.once() == PERTURBATIONS["apgd"](beta=0.1, targets=3)
+    search = Search(of=attack, beta=0.1, grid=(0.05, 0.1))
+    assert search.once() == Search(of=attack.once(), beta=0.1, grid=(0.05, 0.1))
+    several = PERTURBATIONS["torchattacks"](attack="APGD", beta=0.1, params={"n_restarts": 5})
+    assert several.once().params == {**several.params, "n_restarts": 1}  # type: ignore[attr-defined]
+    assert PERTURBATIONS["pgd"](beta=0.1).once() == PERTURBATIONS["pgd"](beta=0.1)
+    none = PERTURBATIONS["art"](attack="ProjectedGradientDescent", beta=0.1)
+    assert none.once() is none  # zero random starts stay zero
+
+
 def test_beta_stays_what_beta_sets() -> None:
     steps = PERTURBATIONS["torchattacks"](attack="PGD", beta=4, beta_parameter="steps", params={"eps": 0.1})
     assert steps.with_steps(2) is None and steps.with_step_size(2.0) is not None

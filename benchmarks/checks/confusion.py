@@ -56,7 +56,8 @@ class Outcome(NamedTuple):
         seed: The seed.
         verdict: `suspect`, `refused`, `reliable`, `unknown`; or `failed`.
         reasons: The checks that failed; for an honest set-up that is not reliable, what is missing.
-        share: Share of the graded cells that are reliable.
+        balls: Share of the balls in which the strongest attack is reliable.
+        curves: Share of the norms in all balls of which the strongest attacks are reliable.
         seconds: Wall time.
     """
 
@@ -64,7 +65,8 @@ class Outcome(NamedTuple):
     seed: int
     verdict: str
     reasons: tuple[str, ...]
-    share: float
+    balls: float
+    curves: float
     seconds: float
 
 
@@ -82,12 +84,12 @@ def outcome(name: str, seed: int) -> Outcome:
         warnings.simplefilter("ignore")
         try:
             results = setup.run(seed, Path(folder) / "results")
-            verdict, reasons, share = (honest if setup.is_honest else broken)(results)
+            verdict, reasons, balls, curves = (honest if setup.is_honest else broken)(results)
         except ConfigError as error:
-            verdict, reasons, share = "refused", (str(error),), 0.0
+            verdict, reasons, balls, curves = "refused", (str(error),), 0.0, 0.0
         except Exception as error:  # one row of the table
-            verdict, reasons, share = "failed", (f"{type(error).__name__}: {error}",), 0.0
-    return Outcome(setup.name, seed, verdict, reasons, share, time.perf_counter() - start)
+            verdict, reasons, balls, curves = "failed", (f"{type(error).__name__}: {error}",), 0.0, 0.0
+    return Outcome(setup.name, seed, verdict, reasons, balls, curves, time.perf_counter() - start)
 
 
 def read(path: Path) -> dict[tuple[str, int], Outcome]:
@@ -101,7 +103,7 @@ def read(path: Path) -> dict[tuple[str, int], Outcome]:
     return {(found.name, found.seed): found._replace(reasons=tuple(found.reasons)) for found in outcomes}
 
 
-def broken(results: gtn_bench.Results) -> tuple[str, tuple[str, ...], float]:
+def broken(results: gtn_bench.Results) -> tuple[str, tuple[str, ...], float, float]:
     """Return verdict and failed checks of the attack, over all strengths.
 
     Args:
@@ -109,11 +111,11 @@ def broken(results: gtn_bench.Results) -> tuple[str, tuple[str, ...], float]:
     """
     rows = results.summary[(results.summary["perturbation"] == "attack") & (results.summary["beta"] > 0)]
     flags = sorted({flag for text in rows["flags"] for flag in text.split("; ") if flag})
-    return worst(rows["grade"]), tuple(flags), 0.0
+    return worst(rows["grade"]), tuple(flags), 0.0, 0.0
 
 
-def honest(results: gtn_bench.Results) -> tuple[str, tuple[str, ...], float]:
-    """Return verdict, failed or missing checks, and the share of reliable cells, of the strongest attack of each ball.
+def honest(results: gtn_bench.Results) -> tuple[str, tuple[str, ...], float, float]:
+    """Return verdict, failed or missing checks, and the shares of reliable balls and curves, of the strongest attacks.
 
     Args:
         results: The results.
@@ -121,11 +123,13 @@ def honest(results: gtn_bench.Results) -> tuple[str, tuple[str, ...], float]:
     rows = strongest(results.summary)
     if (rows["grade"] == "suspect").any():
         flags = {flag for text in rows["flags"] for flag in text.split("; ") if flag}
-        return "suspect", tuple(sorted(flags)), 0.0
+        return "suspect", tuple(sorted(flags)), 0.0, 0.0
     keys = ["perturbation", "beta"]
     missing = results.checks.merge(rows[rows["grade"] != "reliable"][keys], on=keys)
     missing = missing[missing["outcome"].isin(("withheld", "not run"))]
-    return worst(rows["grade"]), tuple(sorted(set(missing["check"]))), float((rows["grade"] == "reliable").mean())
+    well = rows["grade"] == "reliable"
+    shares = float(well.mean()), float(well.groupby(rows["norm"]).all().mean())
+    return worst(rows["grade"]), tuple(sorted(set(missing["check"]))), *shares
 
 
 def strongest(summary: pd.DataFrame) -> pd.DataFrame:
@@ -177,6 +181,7 @@ def page(outcomes: dict[str, list[Outcome]], left_out: list[str]) -> str:
     all_honest = [found for setup in honest_ones for found in outcomes[setup.name]]
     false_alarms = sum(found.verdict not in ("reliable", "unknown") for found in all_honest)
     reliable = sum(found.verdict == "reliable" for found in all_honest)
+    balls, curves = sum(found.balls for found in all_honest), sum(2 * found.curves for found in all_honest)
     lines = [
         "# Do the checks find what is broken, and nothing else?",
         "",
@@ -187,7 +192,11 @@ def page(outcomes: dict[str, list[Outcome]], left_out: list[str]) -> str:
         "",
         f"- Faults found for the right reason: {sum(counts)} of {sum(tried)}.",
         f"- Honest models with a suspect strongest attack: {false_alarms} of {len(all_honest)}.",
-        f"- Honest models that are reliable in every ball of the suite `standard`: {reliable} of {len(all_honest)}.",
+        f"- Curves of honest models in the suite `standard` that are reliable, which means in every ball of the norm: "
+        f"{curves:.0f} of {2 * len(all_honest)} ({curves / (2 * len(all_honest)):.0%}).",
+        f"- Honest models both of whose curves are reliable: {reliable} of {len(all_honest)} "
+        f"({reliable / len(all_honest):.0%}).",
+        f"- Balls of honest models that are reliable: {balls / len(all_honest):.1%}.",
         "",
         "## Evaluations with a fault",
         "",
@@ -203,17 +212,20 @@ def page(outcomes: dict[str, list[Outcome]], left_out: list[str]) -> str:
         "",
         "## Honest evaluations",
         "",
-        "The grade of a model is the worst one of the strongest white-box attacks in the balls of the suite "
-        "`standard`: 7 in L-inf and 5 in L2.",
+        "The grade of a curve is the worst one of the strongest white-box attacks in its balls, 7 in L-inf and 5 in L2 "
+        "in the suite `standard`. The grade of a model is the worst one of both curves.",
         "",
-        "| model | seeds | suspect | reliable | cells reliable | what is missing, with the number of seeds |",
-        "|---|---|---|---|---|---|",
+        "| model | seeds | suspect | reliable | curves reliable | balls reliable | missing, with the number of seeds |",
+        "|---|---|---|---|---|---|---|",
     ]
     for setup in honest_ones:
         found = outcomes[setup.name]
         suspect, well = (sum(each.verdict == verdict for each in found) for verdict in ("suspect", "reliable"))
-        share = sum(each.share for each in found) / len(found)
-        lines.append(f"| {setup.name} | {len(found)} | {suspect} | {well} | {share:.0%} | {_reasons(setup, found)} |")
+        shares = (sum(each) / len(found) for each in zip(*((one.curves, one.balls) for one in found), strict=True))
+        texts = map("{:.0%}".format, shares)
+        lines.append(
+            f"| {setup.name} | {len(found)} | {suspect} | {well} | {' | '.join(texts)} | {_reasons(setup, found)} |"
+        )
     if left_out:
         lines += ["", f"Not evaluated: {'; '.join(left_out)}."]
     lines += ["", *THRESHOLDS]

@@ -106,6 +106,9 @@ class AutoPGD(Targeted):
     def with_restart(self) -> Self | None:
         return self.variant(random_start=True)
 
+    def once(self) -> Self:
+        return self if self.restarts == 1 else self.model_copy(update={"restarts": 1})
+
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         import torch
 

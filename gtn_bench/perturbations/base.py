@@ -231,6 +231,10 @@ class Perturbation(Description):
         """
         return None
 
+    def once(self) -> Self:
+        """Return the perturbation with one random start, if it tries several."""
+        return self
+
     def variant(self, **fields: Any) -> Self | None:
         """Return the perturbation with other values of fields, validated.
 

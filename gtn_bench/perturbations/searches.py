@@ -91,6 +91,9 @@ class SearchWith(MinimalPerturbation):
     def with_restart(self) -> Self | None:
         return self._around(self.of.with_restart())
 
+    def once(self) -> Self:
+        return self._around(self.of.once()) or self
+
     def _around(self, of: Perturbation | None) -> Self | None:
         """Return the search with another perturbation; None without one, or if its ball is another one."""
         searched = self.variant(of=of) if of else None

@@ -111,7 +111,7 @@ def more_steps(perturbation: Perturbation) -> float:
     Args:
         perturbation: The attack.
     """
-    longer = perturbation.with_steps(FACTOR)
+    longer = perturbation.once().with_steps(FACTOR)
     return of_attack(longer) + of_attack(longer and longer.with_restart())
 
 

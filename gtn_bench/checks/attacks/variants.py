@@ -42,14 +42,14 @@ def with_other_loss(perturbation: Perturbation, num_classes: int) -> Perturbatio
 
 
 def more_steps(situation: Situation) -> dict[str, Outcome]:
-    """Repeat the attack with twice the steps from another random point of the ball.
+    """Repeat the attack with twice the steps from another random point of the ball, once if it has several restarts.
 
     An attack without a random start is repeated from its own start, too.
 
     Args:
         situation: The attack.
     """
-    longer = situation.perturbation.with_steps(FACTOR)
+    longer = situation.perturbation.once().with_steps(FACTOR)
     if longer is None:
         return {"more_steps": does_not_apply("the attack has no number of steps")}
     passes = Passes(situation.classifier)

@@ -195,6 +195,11 @@ class ParameterizedAttack(NamedAttack):
         is_random = {*self.params} & {*RESTARTS} or (self._facts.access == "black" and self._facts.budget)
         return self if is_random else None
 
+    def once(self) -> Self:
+        counts = [name for name in RESTARTS if name in self.params and isinstance(self.params[name], int)]
+        several = [name for name in counts if int(self.params[name]) > 1]  # type: ignore[arg-type]
+        return self.variant(params={**self.params, **dict.fromkeys(several, 1)}) or self if several else self
+
     def _with(self, name: str, value: Value) -> Self | None:
         """Return the attack with another value of a parameter."""
         return self.variant(params={**self.params, name: value})
