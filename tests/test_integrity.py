@@ -156,7 +156,8 @@ def test_the_header_alone_is_verified(damage: str, store: Store) -> None:
         (b"\xff" * 20, "it is no safetensors file"),
         (struct.pack("<Q", 4) + b"[1] ", "its header is no header of a safetensors file"),
         (struct.pack("<Q", 40) + b'{"__metadata__":{"key":"cells/x"}}      ', "its header lacks the checksum"),
-        (struct.pack("<Q", 2) + b"{}", "it has no checksum"),
+        (struct.pack("<Q", 2) + b"{}", "it has neither checksums nor metadata"),
+        (struct.pack("<Q", 40) + b'{"__metadata__":{"about":"{}"}}         ', "it has no checksum"),
     ],
 )
 def test_messages_about_damaged_files(content: bytes, message: str, tmp_path: Path) -> None:

@@ -147,6 +147,8 @@ def _read_all(path: Path, key: str) -> tuple[bytes, Header]:
 
 
 def _expect(header: Header, path: Path, key: str) -> Header:
+    if key and not header.has_metadata:
+        raise ValueError("it has neither checksums nor metadata")
     if key and not header.payload:
         raise OlderFileError(path, "it has no checksum")
     if key and header.key != key:

@@ -40,6 +40,7 @@ class Header(NamedTuple):
         size: Bytes after the header, according to the header.
         tensors: Types, shapes and places of the tensors, by name.
         origin_text: What computed the content, as JSON.
+        has_metadata: Whether the plain data are there, which every version of gtn-bench has stored.
     """
 
     key: str
@@ -48,6 +49,7 @@ class Header(NamedTuple):
     size: int
     tensors: dict[str, Any]
     origin_text: str
+    has_metadata: bool
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -127,10 +129,10 @@ def parse_header(start: bytes) -> Header:
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         raise ValueError("its header is no header of a safetensors file") from None
     if has_checksum:
-        return Header(metadata["key"], about, metadata["payload"], size, tensors, metadata["origin"])
+        return Header(metadata["key"], about, metadata["payload"], size, tensors, metadata["origin"], True)
     if _OWN & metadata.keys():
         raise ValueError("its header lacks the checksum")
-    return Header("", about, "", size, tensors, "{}")
+    return Header("", about, "", size, tensors, "{}", "about" in metadata)
 
 
 def check_payload(content: bytes, header: Header) -> None:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from faults.comparing import computed_again, stamps, stored
-from faults.damage import DAMAGES, Damage
+from faults.damage import DAMAGES, Damage, flip_bit_of_payload
 from faults.kills import has_ended
 from faults.places import Outcome, Place
 from faults.processes import kill, survivors, wait_until
@@ -80,13 +80,15 @@ def _interrupt_meta_training(work: Workplace, target: Path) -> None:
 
 
 def _damaged(path: Path, damage: Damage, place: Place, draw: random.Random) -> bytes:
-    """Return the damaged content of a file; with a swap, that of another file of the same kind if there is one."""
+    """Return the damaged content of a file; with a swap, that of another file of the same kind if there is one.
+
+    A damage that leaves the content as it is, such as zeros in place of zeros, is replaced by a flipped bit.
+    """
     content = path.read_bytes()
     others = [other for other in stored(place.cache, (path.parts[-3],)) if other != path]
     other = draw.choice(others or stored(place.cache, ("cells",))).read_bytes()
     changed = damage(content, other, draw)
-    assert changed != content
-    return changed
+    return changed if changed != content else flip_bit_of_payload(content, other, draw)
 
 
 def _is_reported(path: Path, outcome: Outcome) -> bool:

@@ -86,7 +86,9 @@ class LocalPool:
 
             _renew_workers()
             threads = {name: os.environ.get(name, "1") for name in _THREADS}
-            self._executor = get_reusable_executor(self.slots, timeout=_IDLE, initializer=prepare_worker, env=threads)
+            self._executor = get_reusable_executor(
+                self.slots, timeout=_IDLE, initializer=prepare_worker, initargs=(os.getpid(),), env=threads
+            )
         return self._executor
 
     def _translate(self, done: Future[Outcome], outer: Future[Outcome]) -> None:

@@ -10,10 +10,13 @@ import time
 _INTERVAL = 0.5  # seconds
 
 
-def prepare_worker() -> None:
-    """Let this process end soon after its parent, and ignore Ctrl-C: the parent ends its workers itself."""
+def prepare_worker(parent: int) -> None:
+    """Let this process end soon after its parent, and ignore Ctrl-C: the parent ends its workers itself.
+
+    Args:
+        parent: Identifier of the parent, which may have ended already.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
     threading.Thread(target=_end_with, args=(parent,), name="end with the parent", daemon=True).start()
 
 
