@@ -1,14 +1,20 @@
-"""Signals to stop that arrive when the work of a command is done."""
+"""Signals to stop: while a teacher is trained in the main process, and when the work of a command is done."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
+from typing import Any
 
 import pytest
+from helpers.suites import TINY
 
 import gtn_bench
+from gtn_bench.config import suite
 
 _SCRIPT = """
 import atexit, os, sys, torch
@@ -42,3 +48,26 @@ def test_a_signal_after_the_work_changes_neither_exit_code_nor_output(
     assert ended.returncode == code, ended.stderr
     assert ended.stdout == (f"{gtn_bench.__version__}\n" if code == 0 else "")
     assert ended.stderr.count("\n") == (0 if code == 0 else 1) and "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("caught", [False, True])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_during_the_meta_training_ends_the_run(
+    workers: int, caught: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no failure of the teacher, also if a library catches all exceptions."""
+
+    def interrupted(*_: Any) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except BaseException:
+            if not caught:
+                raise
+
+    monkeypatch.setattr("gtn_bench.execution.tasks.meta_train", interrupted)
+    (tmp_path / "suite.yaml").write_text(TINY)
+    plan = gtn_bench.plan(suite.load(tmp_path / "suite.yaml"))
+    with pytest.raises(KeyboardInterrupt):
+        gtn_bench.run(plan, tmp_path / "out", workers=workers, scheduler="processes", cache=tmp_path / "cache")
+    assert not (tmp_path / "out" / "summary.csv").exists()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from gtn_bench.config.errors import ConfigError, RunError
 from gtn_bench.execution.events import Event
 from gtn_bench.execution.executors.base import Pool, WorkerDiedError
+from gtn_bench.execution.interrupts import interrupted
 from gtn_bench.execution.jobs import Job, Outcome, event_of, last_line
 from gtn_bench.execution.notes import Note, age_of_note, read_note
 from gtn_bench.execution.plain_progress import PlainProgress, Running
@@ -87,6 +88,8 @@ class Dispatcher:
             for future in finished:
                 self._collect(future)
             self.pool.check()
+            if interrupted():  # and what catches all exceptions has caught that one
+                raise KeyboardInterrupt
         return self._failures
 
     def _submit(self) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from gtn_bench.config.errors import ConfigError, did_you_mean, shown
 from gtn_bench.execution.executors.base import Pool
+from gtn_bench.execution.interrupts import noticing_interrupts
 from gtn_bench.store.cache import Context
 
 _NAMES = "processes", "local-cluster"
@@ -23,16 +25,28 @@ def open_pool(scheduler: str | None, workers: int, context: Context) -> Abstract
         context: Cache and device.
 
     Returns:
-        A context manager. If an exception leaves it, processes of this machine end at once.
+        A context manager. Inside of it, Ctrl-C is told apart from exceptions that user code raises. If an exception
+        leaves it, processes of this machine end at once.
 
     Raises:
         ConfigError: If the scheduler has another form; on entry, if it cannot be used.
     """
     check_scheduler(scheduler)
-    if scheduler is None and workers == 1:
-        from gtn_bench.execution.executors.local import this_process
+    return _noticing(_pool(scheduler, workers, context))
 
-        return this_process()
+
+@contextmanager
+def _noticing(pool: AbstractContextManager[Pool]) -> Iterator[Pool]:
+    with noticing_interrupts(), pool as opened:
+        yield opened
+
+
+def _pool(scheduler: str | None, workers: int, context: Context) -> AbstractContextManager[Pool]:
+    """Return what `open_pool` opens."""
+    if scheduler is None and workers == 1:
+        from gtn_bench.execution.executors.local import ThisProcess
+
+        return nullcontext(ThisProcess())
     if scheduler in (None, "processes"):
         from gtn_bench.execution.executors.local import local_processes
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from gtn_bench.execution.executors.base import Pool, WorkerDiedError, killed
 from gtn_bench.execution.executors.workers import prepare_worker
-from gtn_bench.execution.interrupts import noticing_interrupts
 from gtn_bench.execution.jobs import Job, Outcome, packed, run_call, run_job
 from gtn_bench.store.cache import Context
 from gtn_bench.store.owners import owned_name, remove_abandoned
@@ -125,13 +124,6 @@ class ThisProcess:
 
     def check(self) -> None:
         """This process is always there."""
-
-
-@contextlib.contextmanager
-def this_process() -> Iterator[Pool]:
-    """Yield this process as a pool. Exceptions that user code raises are told apart from Ctrl-C."""
-    with noticing_interrupts():
-        yield ThisProcess()
 
 
 @contextlib.contextmanager
