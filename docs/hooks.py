@@ -7,6 +7,7 @@ A marker is an HTML comment on a line of its own:
 - `<!-- cli -->`: all commands with their arguments and options.
 - `<!-- checks -->`: the sanity checks of cells.
 - `<!-- model-checks -->`: the checks of a model before its evaluation.
+- `<!-- notebook -->`: the cells of notebook.ipynb, without outputs.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
 
     from gtn_bench.analysis.checks import Check
 
-MARKER = re.compile(r"^<!-- (suite-reference|table|cli|checks|model-checks)(?:: ([a-z-]+))? -->$", re.MULTILINE)
+MARKER = re.compile(
+    r"^<!-- (suite-reference|table|cli|checks|model-checks|notebook)(?:: ([a-z-]+))? -->$", re.MULTILINE
+)
 NATIVE = "gtn-bench"  # value of the catalog's column `library` for the perturbations of this package
 HEADINGS = {"about": "description", "summary": "description"}  # of the catalog's columns
 LONG = 150  # characters of parameters that are too many for a column
@@ -64,6 +68,16 @@ def suite_reference(_: str) -> str:
         default = "required" if field.is_required() else code(field.get_default(call_default_factory=True))
         rows.append((f"`{key}`", schema_type(schema), default, field.description or ""))
     return table(("key", "type", "default", "meaning"), rows)
+
+
+def notebook(_: str) -> str:
+    """Return the cells of the notebook beside this file, without its first heading and without outputs."""
+    content = json.loads(Path(__file__).with_name("notebook.ipynb").read_text(encoding="utf-8"))
+    parts = []
+    for cell in content["cells"]:
+        source = "".join(cell["source"])
+        parts.append(f"```python\n{source}\n```" if cell["cell_type"] == "code" else source)
+    return re.sub(r"^# .*\n+", "", "\n\n".join(parts))
 
 
 def schema_type(schema: Mapping[str, Any]) -> str:
@@ -206,7 +220,14 @@ def command_reference(command: CommandInfo, path: str) -> Iterable[str]:
     yield f"## {path}"
     yield "```text\n" + " ".join([path, "[OPTIONS]", *arguments]) + "\n```"
     yield description(command)
+    yield examples(command)
     yield parameters_table(command.callback)
+
+
+def examples(command: CommandInfo) -> str:
+    """Return the examples at the end of the help text of a command; an empty string if it has none."""
+    lines = (command.epilog or "").split("\n\n")[1:]
+    return "\n".join(["```", *lines, "```"]) if lines else ""
 
 
 def parameters_table(callback: Callable[..., Any]) -> str:
@@ -348,4 +369,5 @@ GENERATORS: dict[str, Callable[[str], str]] = {
     "cli": cli,
     "checks": checks,
     "model-checks": model_checks,
+    "notebook": notebook,
 }

@@ -10,6 +10,7 @@ gtn_bench.report("results")  # figures and report.md
 
 results = gtn_bench.evaluate(model, (x, y), "quick")  # any torch.nn.Module, any arrays
 results = gtn_bench.open("results/demo")  # the results of an earlier run
+print(gtn_bench.compare("results/before", "results/after"))  # a run compared with a baseline
 
 spec = gtn_bench.load_teacher("digits")  # or a path to a YAML file
 gtn_bench.teach(spec, "teachers/digits")  # resumes if it was interrupted
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from gtn_bench.planning.cells import Plan
     from gtn_bench.planning.planner import load, plan
     from gtn_bench.reporting import report
+    from gtn_bench.reporting.comparing import compare
     from gtn_bench.reporting.notebook import Results, open
 
 __version__ = "0.1.0"
@@ -42,6 +44,7 @@ __all__ = [
     "Suite",
     "TeacherSpec",
     "architecture",
+    "compare",
     "evaluate",
     "load",
     "load_teacher",
@@ -62,6 +65,7 @@ _MODULES = {
     "Suite": "config.suite",
     "TeacherSpec": "execution.teach",
     "architecture": "models.from_function",
+    "compare": "reporting.comparing",
     "evaluate": "execution.evaluate",
     "load": "planning.planner",
     "load_teacher": "execution.teach",

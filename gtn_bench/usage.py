@@ -35,7 +35,9 @@ def _problem(error: Any, context: Any, command: str, arguments: Sequence[str]) -
     if kind == "NoSuchOption" and context:
         return _unknown_option(error.option_name, context, arguments)
     if (found := re.match(r"No such command '(.*?)'", message)) and context:
-        return f"no command '{found[1]}'{did_you_mean(found[1], context.command.list_commands(context))}"
+        known = context.command.list_commands(context)
+        near = did_you_mean(found[1], known) or f"; known: {', '.join(sorted(known))}"
+        return f"no command '{found[1]}'{near}"
     if kind == "MissingParameter" and parameter and context:
         missing = [parameter, *_missing_options(parameter, context, arguments)]
         return f"{command} needs {_and([_title(each) for each in missing])}"

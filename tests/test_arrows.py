@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
         *("config", "store", "data", "inference", "teaching", "modes", "perturbations", "evaluation", "reference"),
         *("certification", "checks", "planning", "analysis", "reporting"),
     },
-    "console": {"config", "teaching", "analysis", "execution"},
+    "console": {"execution"},
     "usage": {"config"},
     "cli": {
         *("__version__", "config", "store", "teaching", "planning", "analysis", "execution", "reporting", "console"),

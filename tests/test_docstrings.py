@@ -19,7 +19,7 @@ OPENERS = re.compile(r"^(What|Of|Whether|Where|By|With|How|Which|Likewise|The sa
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-COMMANDS = re.compile(r'^ +"[a-z]+": \w+\.(\w+),$', re.MULTILINE)  # their options say what they take
+COMMANDS = re.compile(r"\bCommand\(\s*\w+\.(\w+),")  # their options say what they take
 APPLICATION = (ROOT / "cli" / "app.py").read_text(encoding="utf-8")
 
 

@@ -22,7 +22,7 @@ from gtn_bench.analysis.significance import permutation_test
 from gtn_bench.analysis.tables import IDENTITY, MEASURED
 from gtn_bench.config.suite import parse
 from gtn_bench.reporting.learners import data_set, duplicates, findings, learner_count, single_learners
-from gtn_bench.reporting.sentences import sentence
+from gtn_bench.reporting.sentences import Family, sentence
 from gtn_bench.reporting.training import training_differences
 
 RULE = AcceptanceRule(0.0)
@@ -262,29 +262,29 @@ FOUND = "area 0.410 vs. 0.379, difference +0.031 [+0.012, +0.050]"
     [
         (
             {},
-            f"ours is more accurate than theirs under pgd: {FOUND} over 1000 images, p = 0.002; "
-            "this concerns these two models, not how they were trained",
+            f"ours is more robust than theirs under pgd: {FOUND}, p = 0.002 after Holm correction (2 comparisons, "
+            "1000 images); this concerns these two models, not how they were trained",
         ),
         (
             {"p_holm": 0.2},
-            "ours and theirs under pgd: not significant after Holm correction (0.001 before correction); "
-            f"{FOUND} over 1000 images, p = 0.2; this concerns these two models, not how they were trained",
+            f"ours is more robust than theirs under pgd: {FOUND}, p = 0.20 after Holm correction (2 comparisons, "
+            "1000 images): not significant; this concerns these two models, not how they were trained",
         ),
         (
-            {"ci_low": -0.01, "n_pairs": 3},
-            "ours and theirs under pgd: no significant difference; area 0.410 vs. 0.379, difference +0.031 "
-            "[-0.010, +0.050] over 1000 images, minimum detectable effect 0.030; "
-            "this concerns these models, not how they were trained",
+            {"ci_low": -0.01, "p_holm": 0.4, "n_pairs": 3},
+            "no difference seen between ours and theirs under pgd: area 0.410 vs. 0.379, difference +0.031 "
+            "[-0.010, +0.050], p = 0.40 after Holm correction (2 comparisons, 1000 images), minimum detectable effect "
+            "0.030; this concerns these models, not how they were trained",
         ),
         (
             {"over": "learners", "other_n_seeds": 5, "n_pairs": 5},
-            f"ours is more accurate than theirs under pgd: {FOUND}, p = 0.002; "
-            "this concerns the one model of ours, not how it was trained",
+            f"ours is more robust than theirs under pgd: {FOUND}, p = 0.002 after Holm correction (2 comparisons, "
+            "5 pairs); this concerns the one model of ours, not how it was trained",
         ),
         (
             {"over": "learners", "n_seeds": 5, "n_pairs": 10},
-            f"ours is more accurate than theirs under pgd: {FOUND}, p = 0.002; "
-            "this concerns the models of theirs, not how they were trained",
+            f"ours is more robust than theirs under pgd: {FOUND}, p = 0.002 after Holm correction (2 comparisons, "
+            "10 pairs); this concerns the models of theirs, not how they were trained",
         ),
         (
             {"ci_low": np.nan},
@@ -293,7 +293,7 @@ FOUND = "area 0.410 vs. 0.379, difference +0.031 [+0.012, +0.050]"
     ],
 )
 def test_sentences_about_models_are_not_about_training(more: dict[str, Any], expected: str) -> None:
-    assert sentence({**MODELS, **more}) == expected
+    assert sentence({**MODELS, **more}, Family(2, 0)) == expected
 
 
 SUITE = """

@@ -147,7 +147,7 @@ ATTRIBUTES = {
         "provenance",
         "examples",
     ),
-    *("rule", "display_name", "check", "figure"),
+    *("rule", "display_name", "check", "plot", "compare", "table"),
 }
 
 
@@ -179,7 +179,7 @@ def test_results_are_shown_without_torch(results: gtn_bench.Results) -> None:
 def test_figures_are_not_registered_and_leave_the_state_of_matplotlib(results: gtn_bench.Results) -> None:
     with matplotlib.rc_context({"font.size": 31.0, "axes.grid": True}):
         before, backend = {key: matplotlib.rcParams[key] for key in matplotlib.rcParams}, matplotlib.get_backend()
-        everything, alone = results.figure(), results.figure("blur")
+        everything, alone = results.plot(), results.plot("blur")
         png, size = everything._repr_png_()
         results._repr_html_()
         assert {key: matplotlib.rcParams[key] for key in matplotlib.rcParams} == before
@@ -194,8 +194,8 @@ def test_figures_are_not_registered_and_leave_the_state_of_matplotlib(results: g
 
 def test_a_figure_of_an_unknown_perturbation_is_refused(results: gtn_bench.Results) -> None:
     expected = f"{results.folder}: no perturbation is called 'niose'; did you mean 'noise'?"
-    assert message(results.figure, "niose") == expected
-    assert message(results.figure, 3) == f"{results.folder}: no perturbation is called 3; known: blur, noise"
+    assert message(results.plot, "niose") == expected
+    assert message(results.plot, 3) == f"{results.folder}: no perturbation is called 3; known: blur, noise"
 
 
 def test_results_without_a_finished_cell_are_shown(results: gtn_bench.Results, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_results_without_a_finished_cell_are_shown(results: gtn_bench.Results, t
     broken = gtn_bench.Results(folder, accept_changes=True)
     shown = broken._repr_html_()
     assert "12 of 12 cells failed" in shown and "No cell was evaluated." in shown and "<img" not in shown
-    assert message(broken.figure) == f"{folder}: no cell was evaluated; see results.errors"
+    assert message(broken.plot) == f"{folder}: no cell was evaluated; see results.errors"
     (folder / "curves.csv").unlink()
     (folder / "summary.csv").write_bytes(to_csv(results.summary.assign(flags="unchanged")))
     shown = gtn_bench.Results(folder, accept_changes=True)._repr_html_()

@@ -44,7 +44,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a specification, and the folder `taught` that `gtn-bench teach` has written."""
     folder = tmp_path_factory.mktemp("teacher")
     (folder / "small.yaml").write_text(TEACHER)
-    options = ("--out", folder / "taught", "--seeds", "1", "--check-every", "0", "--export", folder / "export")
+    options = ("--out", folder / "taught", "--learners", "1", "--check-every", "0", "--export", folder / "export")
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("GTN_BENCH_CACHE", str(folder / "cache"))
         patched.setattr(sys, "argv", ["gtn-bench", "teach", str(folder / "small.yaml"), *map(str, options)])
@@ -99,7 +99,7 @@ def test_retrain_refuses_an_accuracy_table_of_somebody_else(
 def test_retrain_replaces_its_own_table(row: str, whole: Path, taught: Path, tmp_path: Path, call: Call) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "accuracy.csv").write_text(HEADER + row)
-    options = ("--seeds", "1", "--workers", "1", "--device", "cpu")
+    options = ("--learners", "1", "--workers", "1", "--device", "cpu")
     for _ in range(2):
         assert call("retrain", whole / "export", "--out", tmp_path / "out", *options)[0] == 0
         assert (tmp_path / "out" / "accuracy.csv").read_bytes() == (taught / "accuracy.csv").read_bytes()
@@ -169,7 +169,7 @@ def test_teach_refuses_files_in_the_way_of_its_retraining(
 def test_teach_continues_its_own_folder(whole: Path, taught: Path, call: Call) -> None:
     table = (taught / "accuracy.csv").read_bytes()
     (taught / ".lock").touch()  # of a killed process
-    options = ("--out", taught, "--seeds", "1", "--export", whole / "export")
+    options = ("--out", taught, "--learners", "1", "--export", whole / "export")
     assert call("teach", whole / "small.yaml", *options)[0] == 0
     assert (taught / "accuracy.csv").read_bytes() == table
 
@@ -211,7 +211,7 @@ def test_teach_and_retrain_take_architectures_of_plug_ins(
         "    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))\n"
     )
     (tmp_path / "own.yaml").write_text(TEACHER.replace("linear", "plugged"))
-    options = ("--seeds", "1", "--device", "cpu")
+    options = ("--learners", "1", "--device", "cpu")
     taught = tmp_path / "taught"
     code, error = call("teach", tmp_path / "own.yaml", "--out", taught)
     assert code == 2 and "unknown architecture 'plugged'" in error and "--plugin" in error

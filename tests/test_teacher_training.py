@@ -259,7 +259,7 @@ def test_retrain_measures_ten_and_all_inner_steps_and_caches_learners(
 ) -> None:
     monkeypatch.setenv("GTN_BENCH_CACHE", str(tmp_path / "store"))
     source = str(taught / "teacher.safetensors")
-    table = retrain(source, tmp_path / "out", architectures=["linear", "base"], seeds=2, device="cpu", workers=1)
+    table = retrain(source, tmp_path / "out", architectures=["linear", "base"], learners=2, device="cpu", workers=1)
     assert table[["architecture", "inner_steps", "statistics"]].to_numpy().tolist() == [
         [architecture, steps, statistics]
         for architecture in ("linear", "base")
@@ -270,7 +270,7 @@ def test_retrain_measures_ten_and_all_inner_steps_and_caches_learners(
     assert table["accuracy"].max() > 0.3
     store = {path: path.stat().st_mtime_ns for path in (tmp_path / "store" / "learners").rglob("*.safetensors")}
     assert len(store) == 16
-    retrain(source, tmp_path / "out", architectures=["linear", "base"], seeds=2, device="cpu", workers=1)
+    retrain(source, tmp_path / "out", architectures=["linear", "base"], learners=2, device="cpu", workers=1)
     assert store == {path: path.stat().st_mtime_ns for path in store}  # cached by content
 
     finish(taught, table, export=tmp_path / "export.safetensors")

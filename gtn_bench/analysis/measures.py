@@ -32,7 +32,8 @@ def measures(summary: pd.DataFrame, rule: AcceptanceRule, correct: Correct, curv
         The columns of `gtn_bench.analysis.tables.MEASURE_COLUMNS`.
 
         - `area`: mean accuracy over the sweep, with its 95 % interval. For the perturbation `worst`: the mean over
-          images of the smallest area of an image under any perturbation.
+          images of the smallest area of an image under any perturbation. Sweeps of different norms, units and ranges
+          count alike there, so it depends on the sweeps and is no accuracy in a ball: compare modes of one suite.
         - `area_given_correct`: the area for the images that the learner classified correctly without a perturbation.
         - `half_strength`: strength at which the accuracy is half of the clean one; inf if the curve stays above, nan
           if a larger beta is a weaker perturbation. Its interval is that of the strengths at which the two ends of the

@@ -29,10 +29,19 @@ def pooled(summary: pd.DataFrame, rule: AcceptanceRule) -> pd.DataFrame:
     Returns:
         Rows of the summary with a column `rows`, a tuple of the summary rows that each row is the mean of.
     """
+    accepted = acceptance(summary, rule)
+    return pool_over(summary, accepted.loc[accepted[ACCEPTED], ["teacher", "architecture"]])
+
+
+def pool_over(summary: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return what `pooled` returns, for given architectures in place of the accepted ones.
+
+    Args:
+        summary: The summary.
+        pairs: Columns teacher and architecture: what is pooled for each teacher.
+    """
     done = summary[summary["status"] == "done"]
     done = done.assign(rows=pd.Series([(row,) for row in done.index], index=done.index, dtype=object))
-    accepted = acceptance(summary, rule)
-    pairs = accepted.loc[accepted[ACCEPTED], ["teacher", "architecture"]]
     pooled = for_each_teacher(done).merge(pairs, on=["teacher", "architecture"])
     keys = ["dataset", "teacher", "mode", "seed", "perturbation", "beta"]
     aggregations: dict[str, Any] = {**dict.fromkeys(AVERAGED, mean_of_all), "rows": "sum"}

@@ -32,7 +32,7 @@ _SPECIFICATION, _TEACHER, _CHECKPOINT = "teacher.yaml", "teacher.safetensors", "
 _PROVENANCE, _LOCK = "provenance.json", ".lock"
 _PAGES = (
     "report.md",
-    *(f"{FIGURES}/{name}.{kind}" for name in ("learning", "curriculum", "rates") for kind in ("png", "svg")),
+    *(f"{FIGURES}/{name}.{kind}" for name in ("learning", "curriculum", "rates") for kind in ("pdf", "png", "svg")),
 )
 _HELP = "rename or remove them, or choose another folder"
 

@@ -6,45 +6,104 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Annotated, Never
+from typing import Annotated, NamedTuple, Never
 
 import typer
 
 from gtn_bench import __version__, console
-from gtn_bench.cli import reading, running, stored, teaching
+from gtn_bench.cli import comparing, evaluating, listing, reading, running, starting, stored, teaching
 from gtn_bench.config.errors import ConfigError, RunError
 from gtn_bench.execution.interrupts import ignore_interrupts
 from gtn_bench.store.progress import reporting_to
 from gtn_bench.usage import UnusableCommand, line_about
 
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 some cells failed, or a computation failed; 2 wrong usage, suite or input; "
+    "3 --fail-on or --fail-if fired; 130 interrupted."
+)
 app = typer.Typer(
     help="Are networks trained on synthetic data less robust?",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS: dict[str, Callable[..., None]] = {
-    "run": running.run,
-    "demo": running.demo,
-    "evaluate": running.evaluate,
-    "doctor": running.doctor,
-    "teach": teaching.teach,
-    "retrain": teaching.retrain,
-    "report": reading.report,
-    "merge": running.merge,
-    "validate": reading.validate,
-    "list": reading.list_,
-    "schema": reading.schema,
+
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+        function: What it does; its signature has the arguments and options.
+        panel: The panel of the help text that lists it.
+        examples: Command lines.
+    """
+
+    function: Callable[..., None]
+    panel: str
+    examples: tuple[str, ...]
+
+
+_EVALUATE, _TEACH, _READ, _ABOUT = "Evaluate", "Teachers", "Reports and comparisons", "Suites"
+COMMANDS = {
+    "run": Command(
+        running.run,
+        _EVALUATE,
+        (
+            "gtn-bench run suite.yaml",
+            "gtn-bench run suite.yaml --seeds 0-9 --out results/ten-seeds",
+            "gtn-bench run suite.yaml --perturbation fgsm --mode gtn --mode vanilla --limit 100",
+            "gtn-bench run suite.yaml --json --fail-on suspect",
+        ),
+    ),
+    "demo": Command(running.demo, _EVALUATE, ("gtn-bench demo", "gtn-bench demo --limit 20 --seeds 0,1")),
+    "evaluate": Command(
+        evaluating.evaluate,
+        _EVALUATE,
+        ("gtn-bench evaluate --architecture resnet18 --weights model.pth --data test.npz --suite quick",),
+    ),
+    "doctor": Command(
+        evaluating.doctor,
+        _EVALUATE,
+        ("gtn-bench doctor --architecture resnet18 --weights model.pth --data test.npz",),
+    ),
+    "merge": Command(
+        running.merge,
+        _EVALUATE,
+        ("gtn-bench merge results/mnist-1-of-2 results/mnist-2-of-2 --out results/mnist",),
+    ),
+    "teach": Command(
+        teaching.teach,
+        _TEACH,
+        ("gtn-bench teach base_larger", "gtn-bench teach teacher.yaml --out teachers/mine --learners 10"),
+    ),
+    "retrain": Command(
+        teaching.retrain,
+        _TEACH,
+        ("gtn-bench retrain mnist-base_larger --architecture linear --learners 5",),
+    ),
+    "report": Command(
+        reading.report, _READ, ("gtn-bench report results/demo", "gtn-bench report results/demo --bands simultaneous")
+    ),
+    "compare": Command(
+        comparing.compare, _READ, ("gtn-bench compare results/before results/after --fail-if worse:0.02",)
+    ),
+    "board": Command(comparing.board, _READ, ("gtn-bench board results/* --by worst-case --out board.html",)),
+    "init": Command(starting.init, _ABOUT, ("gtn-bench init suite.yaml",)),
+    "validate": Command(reading.validate, _ABOUT, ("gtn-bench validate suite.yaml",)),
+    "list": Command(listing.list_, _ABOUT, ("gtn-bench list perturbations", "gtn-bench list perturbations pgd")),
+    "schema": Command(reading.schema, _ABOUT, ("gtn-bench schema > suite.schema.json",)),
 }
 for name, command in COMMANDS.items():
-    app.command(name)(command)
-app.add_typer(stored.app, name="cache")
+    epilog = "\n\n".join(["Examples:" if len(command.examples) > 1 else "Example:", *command.examples])
+    app.command(name, epilog=epilog, rich_help_panel=command.panel)(command.function)
+app.add_typer(stored.app, name="cache", rich_help_panel=_ABOUT)
 
 
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 0 done, 1 some cells failed, 2 invalid usage, suite or input, 130 interrupted.
+    `EXIT_CODES` says what its exit codes mean.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:

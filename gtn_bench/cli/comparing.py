@@ -31,6 +31,14 @@ class Format(StrEnum):
     html = "html"
 
 
+class By(StrEnum):
+    """Values of ``--by``."""
+
+    area = "area"
+    worst_case = "worst-case"
+    grade = "grade"
+
+
 _ENDINGS = {".html": Format.html, ".htm": Format.html, ".md": Format.markdown, ".json": Format.json}
 
 FormatOption = Annotated[
@@ -75,22 +83,33 @@ def compare(
 
 def board(
     folders: Annotated[list[str], typer.Argument(metavar="DIR...", help="Output folders of runs.")],
+    by: Annotated[By, typer.Option(help="What the rows are ranked by.")] = By.area,
     form: FormatOption = None,
     as_json: Json = False,
     out: Annotated[
         str | None,
-        typer.Option("--out", metavar="FILE", help="Page to write, .html or .md; its table is written beside it as CSV."),
+        typer.Option(
+            "--out", metavar="FILE", help="Page to write, .html or .md; the table is written beside it, as CSV."
+        ),
     ] = None,
     accept_changes: AcceptChanges = False,
 ) -> None:
-    """Rank the curves of many runs by area, worst-case accuracy and grade. Runs of other suites have tables of their own."""
-    from gtn_bench.reporting.board import boards, rendered
-    from gtn_bench.reporting.board_table import board_csv
+    """Rank the modes of many runs by area, worst-case accuracy or grade. Runs of unlike suites are ranked apart."""
+    from gtn_bench.reporting.board import boards
+    from gtn_bench.reporting.board_page import as_html
+    from gtn_bench.reporting.board_table import as_json as plain
+    from gtn_bench.reporting.board_table import as_text, board_csv
     from gtn_bench.reporting.notebook import open
 
     chosen = _format(form, as_json, out)
-    found = boards([open(path, accept_changes=accept_changes) for path in folders])
-    _write(rendered(found, chosen.value), out)
+    found = boards([open(path, accept_changes=accept_changes) for path in folders], by.value)
+    if chosen is Format.json:
+        text = json.dumps(plain(found), indent=2)
+    elif chosen is Format.html:
+        text = as_html(found, by.value)
+    else:
+        text = as_text(found, by.value, markdown=chosen is Format.markdown)
+    _write(text, out)
     if out is not None:
         beside = user_path(out).with_suffix(".csv")
         write_atomically(beside, board_csv(found))
@@ -113,7 +132,8 @@ def parse_fail_if(text: str) -> float:
         value = math.nan
     if condition != "worse" or not 0 <= value < 1:
         raise ConfigError(
-            f"--fail-if expects worse or worse:MARGIN, a difference of areas from 0 to 1 such as worse:0.02, got {shown(text)}"
+            "--fail-if expects worse or worse:MARGIN, a difference of areas from 0 to 1 such as worse:0.02, got "
+            f"{shown(text)}"
         )
     return value
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from gtn_bench import console
-from gtn_bench.cli.options import Json
+from gtn_bench.cli import showing
+from gtn_bench.cli.options import Json, Quiet
 
 app = typer.Typer(help="Show, verify and clean the cache.", no_args_is_help=True)
 
@@ -23,19 +24,20 @@ def list_(as_json: Json = False) -> None:
     if as_json:
         print(json.dumps([entry._asdict() for entry in found], indent=2))
     else:
-        console.show_stored(found)
+        showing.show_stored(found)
 
 
 @app.command()
 def verify(
     keep: Annotated[bool, typer.Option("--keep", help="Leave damaged files where they are.")] = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Verify every file of the cache. Damaged ones are renamed, so that the next run computes them again."""
     from gtn_bench.execution import upkeep
     from gtn_bench.store.cache import Store, cache_folder
 
-    with console.progress(quiet=as_json) as report:
+    with console.progress(quiet=quiet or as_json) as report:
         found = upkeep.verify(Store(cache_folder()), rename=not keep, progress=report)
     if as_json:
         damaged = {str(path): problem for path, problem in found.damaged.items()}
@@ -44,9 +46,9 @@ def verify(
         for path, problem in found.damaged.items():
             console.complain(f"{path}: {problem}", "damaged:")
         older = f"; {found.older} of earlier versions are computed again when they are needed" if found.older else ""
-        console.say(
-            f"{found.files} files verified, {console.in_bytes(found.bytes)}, {len(found.damaged)} damaged{older}"
-        )
+        if not quiet:
+            size = console.in_bytes(found.bytes)
+            console.say(f"{found.files} files verified, {size}, {len(found.damaged)} damaged{older}")
     if found.damaged:
         raise typer.Exit(1)
 
@@ -58,6 +60,7 @@ def prune(
     ] = None,
     corrupt: Annotated[bool, typer.Option("--corrupt", help="Remove damaged files that were renamed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be removed.")] = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Remove old or damaged files of the cache. Leftovers of killed processes are removed after a day."""
@@ -67,7 +70,7 @@ def prune(
     removed = upkeep.prune(Store(cache_folder()), older_than_days=older_than, corrupt=corrupt, dry=dry_run)
     if as_json:
         print(json.dumps([{**each._asdict(), "path": str(each.path)} for each in removed], indent=2))
-    else:
+    elif not quiet:
         size = console.in_bytes(sum(each.bytes for each in removed))
         console.say(f"{len(removed)} files {'would be ' if dry_run else ''}removed, {size}")
 

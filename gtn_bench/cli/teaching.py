@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gtn_bench import console
-from gtn_bench.cli.options import Device, Json, OnDevice, Plugins, Workers, folder_of, load_plugins
+from gtn_bench.cli import showing
+from gtn_bench.cli.options import EXECUTION, OUTPUT, Device, Json, Learners, OnDevice, Plugins, Quiet, Workers
+from gtn_bench.cli.values import folder_of, load_plugins
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.paths import user_path
 
@@ -20,16 +22,23 @@ if TYPE_CHECKING:
 def teach(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or the name of a shipped teacher.")],
     out: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Folder; by default teachers/<name of the teacher>.")
+        str | None,
+        typer.Option(metavar="DIR", help="Folder; by default teachers/<name of the teacher>.", rich_help_panel=OUTPUT),
     ] = None,
     device: OnDevice = Device.auto,
-    checkpoint_every: Annotated[int, typer.Option(min=1, help="Meta-steps between checkpoints.")] = 10,
-    check_every: Annotated[int, typer.Option(min=0, help="Meta-steps between validations; 0 for none.")] = 20,
-    seeds: Annotated[int, typer.Option(min=1, help="Number of learners that are retrained at the end.")] = 5,
+    checkpoint_every: Annotated[
+        int, typer.Option(min=1, help="Meta-steps between checkpoints.", rich_help_panel=EXECUTION)
+    ] = 10,
+    check_every: Annotated[
+        int, typer.Option(min=0, help="Meta-steps between validations; 0 for none.", rich_help_panel=EXECUTION)
+    ] = 20,
+    learners: Learners = 5,
     export: Annotated[
-        str | None, typer.Option(metavar="FILE", help="File to which the teaching set is exported.")
+        str | None,
+        typer.Option(metavar="FILE", help="File to which the teaching set is exported.", rich_help_panel=OUTPUT),
     ] = None,
     plugin: Plugins = None,
+    quiet: Quiet = False,
 ) -> None:
     """Meta-train a teacher. Rerun an interrupted command to resume. Supports torchrun."""
     from gtn_bench.analysis.teacher_files import check_teacher_files
@@ -45,15 +54,17 @@ def teach(
         _check_retraining(folder / "retrain")
         if exported:
             _check_export(exported)
-    with console.progress_bars(quiet=not is_first_process()) as bars:
-        steps = described.teacher.work
-        task = bars.add_task("meta-steps", total=steps)
+    steps, done = described.teacher.work, 0
+    silent = quiet or not is_first_process()
+    with console.progress(quiet=silent) as report_stage:
 
         def report_step(history: Any) -> None:
-            bars.update(task, completed=len(history.losses))
-            validated = history.checks and history.checks[-1].meta_step == len(history.losses)
-            if validated and is_first_process():
-                console.show_validation(history, bars)
+            nonlocal done
+            done = len(history.losses)
+            report_stage("meta-steps", done, steps)
+            validated = history.checks and history.checks[-1].meta_step == done
+            if validated and not silent:
+                showing.show_validation(history)
 
         taught = teaching.teach(
             described,
@@ -63,28 +74,33 @@ def teach(
             check_every=check_every,
             progress=report_step,
         )
-        bars.update(task, completed=steps)
+        if done < steps:  # an earlier call has finished it
+            report_stage("meta-steps", steps, steps)
     if not is_first_process():
         return
-    accuracy = _retrain(str(taught), folder / "retrain", seeds=seeds, device=device.value)
+    accuracy = _retrain(str(taught), folder / "retrain", quiet=quiet, learners=learners, device=device.value)
     teaching.finish(folder, accuracy, exported)
 
     from gtn_bench.reporting import teacher_report
 
-    console.say(f"report: {teacher_report(folder)}")
+    page = teacher_report(folder)
+    if not quiet:
+        console.say(f"report: {page}")
 
 
 def retrain(
     teaching_set: Annotated[str, typer.Argument(metavar="TEACHER", help="A teaching set: zoo name, file or URL.")],
     out: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Output folder; by default results/retrain-<name>.")
+        str | None,
+        typer.Option(metavar="DIR", help="Output folder; by default results/retrain-<name>.", rich_help_panel=OUTPUT),
     ] = None,
     architecture: Annotated[list[str] | None, typer.Option(help="Repeatable; by default the teacher's.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Number of learners per architecture.")] = 5,
+    learners: Learners = 5,
     sha256: Annotated[str | None, typer.Option(help="Checksum of the teaching set; required for a URL.")] = None,
     device: OnDevice = Device.auto,
     workers: Workers = None,
     plugin: Plugins = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Measure the test accuracy of fresh learners from a teaching set, after ten and after all inner steps."""
@@ -96,10 +112,10 @@ def retrain(
     accuracy = _retrain(
         teaching_set,
         folder,
-        quiet=as_json,
+        quiet=quiet or as_json,
         sha256=sha256,
         architectures=architecture or (),
-        seeds=seeds,
+        learners=learners,
         device=device.value,
         workers=workers,
     )
@@ -111,10 +127,10 @@ def _retrain(taught: str, folder: Path, *, quiet: bool = False, **options: Any) 
     """Retrain learners and print their accuracies."""
     from gtn_bench.execution import teach as teaching
 
-    with console.progress_bars(quiet=quiet) as bars:
-        accuracy = teaching.retrain(taught, folder, progress=console.stage_reporter(bars), **options)
+    with console.progress(quiet=quiet) as report_stage:
+        accuracy = teaching.retrain(taught, folder, progress=report_stage, **options)
     if not quiet:
-        console.show_table(accuracy)
+        showing.show_table(accuracy)
     return accuracy
 
 

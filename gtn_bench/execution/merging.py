@@ -1,19 +1,19 @@
-"""The merge of the shards of a suite: checks that they belong together, then writes the tables of the whole."""
+"""The merge of the shards of a suite, or of runs of other seeds: checks that they belong together, then writes the
+tables of the whole."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from gtn_bench.analysis.manifest import PROVENANCE, read_run
 from gtn_bench.config.errors import ConfigError
-from gtn_bench.execution.accelerator import device_key
-from gtn_bench.execution.environment import Device, choose_device
+from gtn_bench.execution.merging_runs import cell_name, device_of, is_whole_run, merge_runs
 from gtn_bench.execution.runner import run
 from gtn_bench.execution.scheduler import Progress
 from gtn_bench.execution.shards import Shard, learners_of, parse_shard
-from gtn_bench.planning.cells import Cell, Plan
+from gtn_bench.planning.cells import Plan
 from gtn_bench.planning.keys import Keys, keys_of
 from gtn_bench.planning.planner import load, plan
 from gtn_bench.reporting.notebook import Results
@@ -37,10 +37,12 @@ def merge(
     cache: Path | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> Results:
-    """Write the tables of a suite from the shards in a shared cache, as one run of the whole suite does.
+    """Write the tables of a suite from parts in a shared cache, as one run of the whole suite does.
+
+    The parts are the shards of a suite, or whole runs of suites that differ in their seeds only.
 
     Args:
-        folders: Output folders of all shards of the suite. A shard that was computed twice can be named twice.
+        folders: Output folders of all shards of the suite, or of the runs. A part can be named twice.
         out: The output folder of the whole.
         cache: The cache that the shards share; by default `GTN_BENCH_CACHE`, or else the user's cache folder.
         progress: Called with the name of a stage, the number of its finished parts and of all its parts.
@@ -49,16 +51,18 @@ def merge(
         The results in the output folder.
 
     Raises:
-        ConfigError: If a shard is missing or is one of another suite, if two shards disagree about a cell, or if the
-            cache lacks a cell or holds other numbers.
+        ConfigError: If a shard is missing or is one of another suite, if suites differ in more than their seeds, if two
+            parts disagree about a cell, or if the cache lacks a cell or holds other numbers.
     """
     if not folders:
         raise ConfigError("merge expects the output folders of all shards, got none")
+    if is_whole_run(Path(folders[0])):
+        return merge_runs([Path(folder) for folder in folders], out, cache=cache, progress=progress)
     parts = [_read(Path(folder)) for folder in folders]
     _check_together(parts)
     whole = plan(load(parts[0].folder / "suite.yaml"), max_cells=sum(len(part.digests) for part in parts) + 10**9)
     store = Store(cache or cache_folder())
-    device, strict = _device(parts[0])
+    device, strict = device_of(parts[0].folder, parts[0].key_device)
     keys = keys_of(whole, parts[0].key_device)
     _check_cells(parts, whole, keys, store)
     return run(whole, out, device=device, strict_hardware=strict, cache=store.folder, progress=progress)
@@ -111,33 +115,13 @@ def _check_cells(parts: Sequence[_Part], whole: Plan, keys: Keys, store: Store) 
         for key, found in part.digests.items():
             other = known.setdefault(key, part)
             if other.digests[key] != found:
-                raise ConfigError(f"{other.folder} and {part.folder} disagree about the cell {_name(cells[key])}")
+                raise ConfigError(f"{other.folder} and {part.folder} disagree about the cell {cell_name(cells[key])}")
             if cells[key].learner not in learners[part.shard]:
-                raise ConfigError(f"{part.folder}: the cell {_name(cells[key])} is not one of shard {part.shard}")
+                raise ConfigError(f"{part.folder}: the cell {cell_name(cells[key])} is not one of shard {part.shard}")
     for key, part in known.items():
         if not store.holds("cells", key):
             raise ConfigError(
-                f"{store.folder}: lacks the cell {_name(cells[key])} of {part.folder}; run shard {part.shard} again"
+                f"{store.folder}: lacks the cell {cell_name(cells[key])} of {part.folder}; run shard {part.shard} again"
             )
         if store.digest("cells", key) != part.digests[key]:
-            raise ConfigError(f"{part.folder} and {store.folder} disagree about the cell {_name(cells[key])}")
-
-
-def _name(cell: Cell) -> str:
-    """Return the name of a cell in messages."""
-    learner = cell.learner
-    return (
-        f"'{cell.perturbation_label}' at {cell.beta:g}, mode '{learner.mode_label}' of "
-        f"'{learner.architecture_label}', seed {learner.seed}"
-    )
-
-
-def _device(part: _Part) -> tuple[Device, bool]:
-    """Return the device on which this machine has the keys of a shard, and whether they are strict."""
-    kinds: list[Device] = [kind for kind in get_args(Device) if kind != "auto" and part.key_device.startswith(kind)]
-    for kind in kinds:
-        device = choose_device(kind)
-        for strict in (False, True):
-            if device_key(device, strict) == part.key_device:
-                return kind, strict
-    raise ConfigError(f"{part.folder}: was computed on another kind of device, {part.key_device}; merge on one of it")
+            raise ConfigError(f"{part.folder} and {store.folder} disagree about the cell {cell_name(cells[key])}")

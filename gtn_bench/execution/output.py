@@ -26,7 +26,7 @@ from gtn_bench.config.errors import ConfigError, listed, shown
 from gtn_bench.config.suite import Suite
 from gtn_bench.execution import events
 from gtn_bench.planning.schema import suite_schema
-from gtn_bench.reporting.names import page_files
+from gtn_bench.reporting.names import TABLES, page_files
 from gtn_bench.store.files import StorageError, check_folder, write_atomically, write_tensors
 from gtn_bench.store.one_writer import one_writer
 from gtn_bench.store.publishing import publish, staged
@@ -120,6 +120,7 @@ def check_output(folder: Path, suite: Suite, *, accept_changes: bool = False) ->
     pages = _pages(suite)
     try:
         has_folder(folder, FIGURES)
+        has_folder(folder, TABLES)
         stored = (folder / IMAGES).glob("*.safetensors") if has_folder(folder, IMAGES) else ()
         images = {f"{IMAGES}/{path.name}" for path in stored}
         found = {
@@ -152,7 +153,8 @@ def _refuse_others(folder: Path, found: set[str], pages: set[str], *, is_of_a_ru
 
 
 def _pages(suite: Suite) -> set[str]:
-    return page_files(entry.title for entry in suite.perturbations)
+    architectures = len(suite.architectures) + len(suite.modes) + len(suite.controls)  # at most
+    return page_files((entry.title for entry in suite.perturbations), len(suite.teachers), architectures)
 
 
 class SampleWriter:

@@ -24,6 +24,7 @@ from gtn_bench.execution.events import FILE as EVENTS
 from gtn_bench.execution.events import EventLog, read_events
 from gtn_bench.execution.executors import open_pool
 from gtn_bench.execution.output import OutputFolder
+from gtn_bench.execution.run_record import record_of_run
 from gtn_bench.execution.scheduler import Progress, Scheduler
 from gtn_bench.execution.shards import learners_of, parse_shard, part_of, record_of
 from gtn_bench.execution.trials import try_attacks
@@ -96,6 +97,8 @@ def run(
         if part and mine is not None:
             plan, keys = part_of(plan, keys, mine)
             record |= record_of(part, plan, keys, finished, context.store, context.key_device)
+        else:
+            record |= record_of_run(plan, keys, finished, context.store, context.key_device)
         with output.writing() as stage:
             write_results(stage, plan, keys, finished, context, rule, record)
     results = Results(folder)

@@ -10,6 +10,7 @@ from typing import Any
 
 from gtn_bench.config.errors import ConfigError, shown
 from gtn_bench.execution.finished import Finished
+from gtn_bench.execution.run_record import finished_keys
 from gtn_bench.planning.cells import Learner, Plan
 from gtn_bench.planning.keys import Keys
 from gtn_bench.store.cache import Store
@@ -117,11 +118,5 @@ def record_of(
     Returns:
         The shard as text, the type of the device, and for each cell with a result the digest of its numbers, by key.
     """
-    done = [
-        own[0]
-        for cell, own in zip(part.cells, keys.cells, strict=True)
-        if cell.learner not in finished.rejected
-        and cell.learner not in finished.duplicates
-        and not finished.failure(own)
-    ]
+    done = finished_keys(part, keys, finished)
     return {"shard": str(shard), "key_device": key_device, "digests": {key: store.digest("cells", key) for key in done}}

@@ -179,7 +179,7 @@ def retrain(
     *,
     sha256: str | None = None,
     architectures: Sequence[str] = (),
-    seeds: int = 5,
+    learners: int = 5,
     device: Device = "auto",
     workers: int | None = None,
     progress: Progress = lambda stage, done, total: None,
@@ -193,7 +193,7 @@ def retrain(
         out: The output folder.
         sha256: Checksum of the teaching set; a URL requires it.
         architectures: Names of architectures; by default those that the teacher was meta-trained on.
-        seeds: Number of learners per row.
+        learners: Number of learners per row.
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
         workers: Number of processes; by default one per core.
         progress: Called with the name of a stage, the number of its finished parts and of all its parts.
@@ -209,7 +209,7 @@ def retrain(
     folder = user_path(out)
     check_accuracy(folder)
     teacher = build(Trained, {"teaching_set": str(taught), "sha256": sha256}, "")
-    retraining = plan(_retraining(teacher, architectures, seeds))
+    retraining = plan(_retraining(teacher, architectures, learners))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\d+ of \d+ cells failed", RuntimeWarning)  # an error below
         summary = run(retraining, folder, device=device, workers=workers, progress=progress).summary
@@ -240,8 +240,8 @@ def finish(folder: Path, accuracy: pd.DataFrame, export: Path | None = None) -> 
         write_tensors(export, tensors, {**metadata, "accuracy": rows, "provenance": provenance})
 
 
-def _retraining(teacher: Trained, architectures: Sequence[str], seeds: int) -> Suite:
-    """Return a suite of every architecture, seed, number of inner steps and type of statistics, without attacks."""
+def _retraining(teacher: Trained, architectures: Sequence[str], learners: int) -> Suite:
+    """Return a suite of every architecture, learner, number of inner steps and type of statistics, without attacks."""
     known = facts(teacher.fetch())
     lengths = sorted({length for length in (FEW_STEPS, known.inner_steps) if length <= known.inner_steps})
     modes = [
@@ -257,7 +257,7 @@ def _retraining(teacher: Trained, architectures: Sequence[str], seeds: int) -> S
                 "teachers": [teacher.identity()],
                 "architectures": list(architectures) or _labeled(known.metadata["teacher"]["architecture"]),
                 "modes": modes,
-                "seeds": list(range(seeds)),
+                "seeds": list(range(learners)),
                 "perturbations": [{"name": "noise", "beta": [0]}],
             }
         )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from gtn_bench.certification import CERTIFIERS
 from gtn_bench.config.description import Description, lookup, plugin_names
+from gtn_bench.config.errors import ConfigError, did_you_mean, shown
 from gtn_bench.data import DATASETS
 from gtn_bench.models import ARCHITECTURES
 from gtn_bench.modes import MODES
@@ -54,6 +58,58 @@ def _access(cls: type[Perturbation]) -> str:
     if issubclass(cls, Corruption):
         return "none"
     return "white" if cls.uses_gradient else "black"
+
+
+class Parameter(NamedTuple):
+    """A parameter of an entry of a suite.
+
+    Attributes:
+        name: Its key.
+        default: Its default as a suite writes it; empty if it is required.
+        meaning: One sentence or more.
+    """
+
+    name: str
+    default: str
+    meaning: str
+
+
+def parameters(table: str, name: str) -> list[Parameter]:
+    """Return the parameters of an entry of a table.
+
+    Args:
+        table: A key of `TABLES`.
+        name: A name as `catalog` lists it. A name of a library, such as ``torchattacks.PGD``, has the parameters that
+            all of the library have.
+
+    Raises:
+        ConfigError: If the table has no such name.
+    """
+    kind, known = TABLES[table]
+    bare = name.partition(".")[0]
+    if bare not in known and bare not in plugin_names(kind):
+        raise ConfigError(f"unknown {kind} {shown(name)}{did_you_mean(name, [*known, *plugin_names(kind)])}")
+    cls = lookup(known, kind, bare)
+    meanings = _meanings(cls)
+    found = []
+    for field in cls.model_fields:
+        if field not in (*_SET_ELSEWHERE, cls.member_field):
+            default = _with_default(cls, field).partition(": ")[2]
+            found.append(Parameter(field, default, meanings.get(field, "")))
+    return found
+
+
+def _meanings(cls: type[Description]) -> dict[str, str]:
+    """Return what the docstrings of a class and of its bases say about its fields."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        _, _, section = (inspect.cleandoc(base.__doc__ or "")).partition("Attributes:\n")
+        section = section.partition("\n\n")[0]
+        for entry in re.split(r"\n(?= {4}\S)", "\n" + section):
+            names, separator, text = entry.strip().partition(":")
+            if separator and re.fullmatch(r"\w+(, \w+)*", names):
+                found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return found
 
 
 def catalog(table: str) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from gtn_bench.analysis.acceptance import pooled_or_all
 from gtn_bench.analysis.results import Results
+from gtn_bench.reporting import numbers
 
 MOST = 12  # columns of strengths
 SUSPECT, RELIABLE, PROVEN = "†", "✓", "■"
@@ -45,7 +46,7 @@ def accuracy_table(curves: pd.DataFrame, perturbation: str) -> pd.DataFrame:
     for name, curve in shown.groupby(names, sort=False):
         points = {float(row["beta"]): row for row in curve.to_dict("records")}
         rows.append((*name, *(_cell(points[beta]) if beta in points else "" for beta in betas)))
-    return pd.DataFrame(rows, columns=[*names, *(f"{beta:g}" for beta in betas)])
+    return pd.DataFrame(rows, columns=[*names, *numbers.strengths(betas)])
 
 
 def marks_of(results: Results) -> str:
@@ -64,8 +65,6 @@ def marks_of(results: Results) -> str:
 
 
 def _cell(point: Any) -> str:
-    text = f"{point['accuracy']:.3f}"
-    if not np.isnan(point["ci_low"]):
-        text += f" [{point['ci_low']:.3f}, {point['ci_high']:.3f}]"
+    text = numbers.with_interval(point["accuracy"], point["ci_low"], point["ci_high"])
     text += {"suspect": SUSPECT, "reliable": RELIABLE}.get(point["grade"], "")
     return text + (PROVEN if point["proven"] else "")

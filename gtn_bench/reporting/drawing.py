@@ -1,36 +1,42 @@
-"""The figures of a run: which there are, and when they are drawn again."""
+"""The files of the figures of a run: which there are, and when they are drawn again."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from gtn_bench.analysis.curves import Bands
 from gtn_bench.analysis.manifest import FIGURES
 from gtn_bench.analysis.results import Results
-from gtn_bench.reporting.names import file_names, page_files
+from gtn_bench.reporting.names import CAPTIONS, EXAMPLES, FORMATS, page_files
+from gtn_bench.reporting.paper_style import PLAIN, FigureStyle
+from gtn_bench.reporting.run_figures import (
+    curve_figures,
+    draw_all,
+    draw_curves,
+    draw_overview,
+    example_images,
+    figure_files,
+)
 from gtn_bench.store.hashing import digest, file_digest
 from gtn_bench.store.keys import code_digest
 from gtn_bench.store.records import Record
 
-if TYPE_CHECKING:
-    from gtn_bench.reporting.layout import InlineFigure
-    from gtn_bench.reporting.theme import LineStyle
+_ENDINGS = {".md", *(f".{kind}" for kind in FORMATS)}
 
-Images = dict[str, dict[str, dict[float, Any]]]  # by perturbation, mode and beta
-
-
-def figure_files(results: Results) -> dict[str, str]:
-    """Return the name of the figure of each perturbation, without an ending.
-
-    Args:
-        results: The results of a run.
-    """
-    return file_names(str(label) for label in results.summary["perturbation"].unique())
+__all__ = [
+    "Drawing",
+    "all_files",
+    "draw",
+    "draw_curves",
+    "draw_overview",
+    "example_images",
+    "figure_files",
+    "strips_in",
+]
 
 
 class Drawing(NamedTuple):
@@ -45,7 +51,14 @@ class Drawing(NamedTuple):
     keep: frozenset[str]
 
 
-def draw(results: Results, stage: Path, before: Record | None, bands: Bands, published: pd.DataFrame | None) -> Drawing:
+def draw(
+    results: Results,
+    stage: Path,
+    before: Record | None,
+    bands: Bands,
+    published: pd.DataFrame | None,
+    style: FigureStyle = PLAIN,
+) -> Drawing:
     """Draw all figures, unless the same code has drawn them from the same tables already.
 
     Args:
@@ -54,17 +67,28 @@ def draw(results: Results, stage: Path, before: Record | None, bands: Bands, pub
         before: The record of the last report; None if there is none.
         bands: The bands of the curves.
         published: Points of the reference study beside the curves, from `published_beside`.
+        style: The style of the figures.
     """
-    wanted, drawn_from = _wanted(results), _content(results, bands, published)
-    existing = {f"{FIGURES}/{path.name}" for path in (results.folder / FIGURES).glob("*.[ps][nv]g")}
-    known = before.files if before else page_files(figure_files(results))  # an earlier version kept no record
+    wanted, drawn_from = _wanted(results), _content(results, bands, published, style)
+    known = before.files if before else all_files(results)  # an earlier version kept no record
+    existing = {f"{FIGURES}/{path.name}" for path in (results.folder / FIGURES).glob("*") if path.suffix in _ENDINGS}
     drawn = existing & set(known)
     same = before is not None and before.complete and before.content.get("drawn_from") == drawn_from
     if not (same and wanted <= existing and all(_is_recorded(results, before, name) for name in wanted)):
         stage.mkdir()
-        _draw_all(results, stage, bands, published)
+        draw_all(results, stage, bands, published, style, strips_in(results, drawn))
     # Figures of perturbations that the suite no longer has are removed. Without example images, theirs stay.
     return Drawing(drawn_from, frozenset(drawn & wanted if results.examples else drawn))
+
+
+def all_files(results: Results) -> set[str]:
+    """Return the names of all files that the report of a run can write.
+
+    Args:
+        results: The results of a run.
+    """
+    teachers, architectures = (int(results.summary[name].nunique()) for name in ("teacher", "architecture"))
+    return page_files(figure_files(results), teachers, architectures)
 
 
 def _is_recorded(results: Results, before: Record | None, name: str) -> bool:
@@ -79,126 +103,22 @@ def strips_in(results: Results, figures: Collection[str]) -> set[str]:
         results: The results of a run.
         figures: Names of all figures that the folder has after the report.
     """
-    return {label for label, name in figure_files(results).items() if f"{FIGURES}/{name}-examples.png" in figures}
+    return {label for label, name in figure_files(results).items() if f"{FIGURES}/{name}{EXAMPLES}.png" in figures}
 
 
 def _wanted(results: Results) -> set[str]:
     """Return the names of all files, in the output folder."""
     files = figure_files(results)
-    names = {files[str(label)] for label in results.curves["perturbation"].unique()} | {"over-l2", "over-linf"}
-    names |= {f"{files[label]}-examples" for label in example_images(results)}
-    return {f"{FIGURES}/{name}.{kind}" for name in names for kind in ("png", "svg")}
+    names = {figure.file for figure in curve_figures(results)}
+    names |= {f"{files[label]}{EXAMPLES}" for label in example_images(results)}
+    return {CAPTIONS, *(f"{FIGURES}/{name}.{kind}" for name in names for kind in FORMATS)}
 
 
-def _content(results: Results, bands: Bands, published: pd.DataFrame | None) -> str:
+def _content(results: Results, bands: Bands, published: pd.DataFrame | None, style: FigureStyle) -> str:
     """Return a hash of everything that determines the figures."""
-    tables = [results.folder / name for name in ("curves.csv", "samples.parquet", "examples.safetensors")]
+    tables = [results.folder / name for name in ("curves.csv", "samples.parquet", "examples.safetensors", "suite.yaml")]
     tables = [path for path in tables if path.is_file()]  # results can be shared without their large files
     shown = {key: results.provenance.get(key) for key in ("perturbations", "details", "examples", "note", "classes")}
     code = code_digest("gtn_bench.reporting.drawing", "gtn_bench.reporting.figures")
-    how = [bands, published.to_csv() if published is not None else ""]
+    how = [bands, published.to_csv() if published is not None else "", repr(style)]
     return digest([code, shown, how, *(file_digest(table) for table in tables)])
-
-
-def _draw_all(results: Results, folder: Path, bands: Bands, published: pd.DataFrame | None) -> None:
-    from gtn_bench.reporting import figures
-
-    files, strips = figure_files(results), _strips(results)
-    for label in map(str, results.curves["perturbation"].unique()):
-        figures.save(draw_curves(results, label, bands, published), folder / files[label])
-        if label in strips:
-            figure = figures.strip_figure(**strips[label], **_shared(results, label))
-            figures.save(figure, folder / f"{files[label]}-examples")
-    for norm in figures.NORMS:
-        note, names = results.provenance.get("note", ""), _names(results)
-        figure = figures.achieved_figure(results.curves, norm, _styles(results), note=note, names=names)
-        figures.save(figure, folder / f"over-{norm}")
-
-
-def draw_curves(
-    results: Results, perturbation: str, bands: Bands = "pointwise", published: pd.DataFrame | None = None
-) -> InlineFigure:
-    """Return the figure of the curves of a perturbation.
-
-    Args:
-        results: The results.
-        perturbation: Its label.
-        bands: The bands of the curves.
-        published: Points of the reference study beside the curves, from `published_beside`.
-    """
-    from gtn_bench.reporting import figures
-
-    part, theirs = results.curves[results.curves["perturbation"] == perturbation], None
-    if published is not None:
-        theirs = published[published["perturbation"] == perturbation].assign(accuracy=lambda table: table["published"])
-    shared = _shared(results, perturbation)
-    return figures.curves_figure(part, styles=_styles(results), bands=bands, published=theirs, **shared)
-
-
-def draw_overview(results: Results) -> InlineFigure:
-    """Return a figure with a panel for each perturbation.
-
-    Args:
-        results: The results.
-    """
-    from gtn_bench.reporting import figures
-
-    axes, note = results.provenance["perturbations"], results.provenance.get("note", "")
-    return figures.overview_figure(results.curves, axes, _styles(results), note=note, names=_names(results))
-
-
-def _styles(results: Results) -> Mapping[str, LineStyle]:
-    from gtn_bench.reporting import figures
-
-    return figures.style([str(mode) for mode in results.summary["mode"].unique()])
-
-
-def _shared(results: Results, label: str) -> dict[str, Any]:
-    """Return what all figures of a perturbation show."""
-    axis, note = results.provenance["perturbations"][label], results.provenance.get("note", "")
-    return {"axis": axis, "note": note, "name": results.display_name(label)}
-
-
-def _names(results: Results) -> dict[str, str]:
-    return {label: results.display_name(label) for label in figure_files(results)}
-
-
-def _strips(results: Results) -> dict[str, Mapping[str, Any]]:
-    """Return the arguments of `strip_figure` for each perturbation: the first test image at every strength."""
-    found = example_images(results)
-    if not found:
-        return {}
-    chosen = results.provenance["examples"]
-    seen = results.select(architecture=chosen["architecture"], seed=chosen["seed"], sample=0)
-    seen = seen[seen["teacher"].isin(chosen["teachers"])]
-    return {
-        perturbation: {
-            "clean": results.examples["clean"][0],
-            "perturbed": perturbed,
-            "predictions": seen[seen["perturbation"] == perturbation],
-            "label": int(seen["label"].iloc[0]),
-            "classes": results.provenance.get("classes", ()),
-        }
-        for perturbation, perturbed in found.items()
-    }
-
-
-def example_images(results: Results) -> Images:
-    """Return the first example image (C, H, W) by perturbation, mode and beta.
-
-    Names can contain the separator of the keys, so keys are looked up instead of split at every separator.
-
-    Args:
-        results: The results of a run.
-    """
-    labels = (results.summary[column].unique() for column in ("perturbation", "mode"))
-    pairs = {
-        f"{perturbation}/{mode}": (str(perturbation), str(mode)) for perturbation, mode in itertools.product(*labels)
-    }
-    images: Images = {}
-    for key, value in results.examples.items():
-        pair, _, beta = key.rpartition("/")
-        if pair in pairs:
-            perturbation, mode = pairs[pair]
-            images.setdefault(perturbation, {}).setdefault(mode, {})[float(beta)] = value[0]
-    return images

@@ -1,32 +1,105 @@
-"""Figures of a run: accuracy over strength and over distance, and what perturbed images look like."""
+"""Figures of a run: accuracy over strength and over distance, and what perturbed images look like.
+
+Each has the width of a page or of a column of text. A figure with many panels is drawn as several, see `pages`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 
 from gtn_bench.analysis.acceptance import for_each_teacher, pooled_or_all
 from gtn_bench.analysis.curves import BANDS, Bands
 from gtn_bench.config.labels import ACCEPTED
-from gtn_bench.reporting.layout import InlineFigure, Panels, finish, grid, save
+from gtn_bench.reporting import names as file_names
+from gtn_bench.reporting.layout import COLUMN, PAGE, InlineFigure, Panels, finish, panel_width, save, shared_grid
 from gtn_bench.reporting.lines import Styles, draw_line, draw_proof, legend_entries
+from gtn_bench.reporting.numbers import strength
 from gtn_bench.reporting.strips import strip_figure
 from gtn_bench.reporting.text import wrap
 from gtn_bench.reporting.theme import SIZE, SMALL, style, theme
 
-__all__ = ["NORMS", "achieved_figure", "curves_figure", "overview_figure", "save", "strip_figure", "style"]
+__all__ = [
+    "MOST_BANDS",
+    "NORMS",
+    "ON_COLUMN",
+    "ON_PAGE",
+    "Size",
+    "achieved_figure",
+    "curves_figure",
+    "overview_figure",
+    "pages",
+    "save",
+    "shown_curves",
+    "strip_figure",
+    "style",
+]
 
 Norm = Literal["l2", "linf"]
 NORMS: dict[Norm, str] = {"l2": "L2", "linf": "L-infinity"}
 
-_WIDTH, _HEIGHT = 2.1, 1.6  # inches of a panel
-_ALONE = 1.5  # times as large, if it is the only one
-_COLUMNS = 4
+MOST_BANDS = 10  # more bands on top of each other would hide the curves
+_OPACITY = 0.13  # of a band
+_HEIGHTS = (2.3, 1.75, 1.45, 1.25)  # inches of a panel, by the panels in a row
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size of a figure.
+
+    Attributes:
+        width: Inches.
+        columns: Largest number of panels in a row.
+        rows: Largest number of rows of panels.
+        name: What the names of its files end in.
+    """
+
+    width: float
+    columns: int
+    rows: int
+    name: str = ""
+
+
+ON_PAGE = Size(PAGE, 4, 5)
+ON_COLUMN = Size(COLUMN, 2, 5, file_names.COLUMN)
+
+
+def pages(curves: pd.DataFrame, column: str, size: Size) -> list[pd.DataFrame]:
+    """Return the rows of each of the figures that are needed, so that none has too many rows of panels.
+
+    Args:
+        curves: Rows of curves.csv, as they are shown.
+        column: The column that panels differ in, beside the teacher.
+        size: The size of a figure.
+    """
+    lines: list[pd.DataFrame] = []
+    groups = [part for _, part in curves.groupby("teacher", sort=False)]
+    columns = _columns([part[column].nunique() for part in groups], size)
+    for part in groups:
+        names = list(part[column].unique())
+        lines += [part[part[column].isin(names[start : start + columns])] for start in range(0, len(names), columns)]
+    return [pd.concat(lines[start : start + size.rows]) for start in range(0, len(lines), size.rows)]
+
+
+def shown_curves(curves: pd.DataFrame, size: Size) -> pd.DataFrame:
+    """Return what the figure of a perturbation shows: accepted architectures together, and on a page each of all.
+
+    Args:
+        curves: Rows of curves.csv with the perturbation.
+        size: The size of the figure.
+    """
+    if size.columns < ON_PAGE.columns:
+        return pooled_or_all(curves)
+    alone = for_each_teacher(curves[curves["architecture"] != ACCEPTED])
+    pooled = curves[curves["architecture"] == ACCEPTED]
+    return pd.concat([pooled, alone]) if alone["architecture"].nunique() > 1 else alone
 
 
 @theme()
@@ -39,15 +112,15 @@ def curves_figure(
     published: pd.DataFrame | None = None,
     note: str = "",
     name: str = "",
+    size: Size = ON_PAGE,
 ) -> InlineFigure:
     """Draw accuracy over beta for one perturbation: a line with its 95 % band per mode.
 
-    The figure has one panel per architecture, and one for the accepted architectures together if there are several.
-    Each teacher starts a new row. Markers show the grades of points, and hatched bands what neither an attack nor a
-    certificate settles.
+    The figure has one panel per architecture, and one for the accepted architectures together. Each teacher starts a
+    new row. Markers show the grades of points, and hatched bands what neither an attack nor a certificate settles.
 
     Args:
-        curves: Rows of curves.csv with the perturbation.
+        curves: Rows of curves.csv with the perturbation, from `shown_curves`.
         axis: Meaning of beta.
         styles: Line style of each mode, from `style`.
         bands: Whether the bands cover each point or all points of a curve at once.
@@ -55,18 +128,16 @@ def curves_figure(
             panel of their teacher.
         note: Warning above the panels.
         name: Name of the perturbation in the caption.
+        size: The size of the figure.
     """
-    alone = for_each_teacher(curves[curves["architecture"] != ACCEPTED])
-    pooled = curves[curves["architecture"] == ACCEPTED]
-    shown = pd.concat([pooled, alone]) if alone["architecture"].nunique() > 1 else alone
-    panels, parts = _grid(shown, "architecture")
+    panels, parts = _grid(curves, "architecture", size)
     for part in parts:
         _draw_curves(part.panel, part.rows, styles, bands)
         if published is not None and part.first:
             _draw_published(part.panel, published[published["teacher"] == part.teacher], styles)
         title = "accepted architectures" if part.name == ACCEPTED else part.name
-        _set_title(part, title)
-    entries = legend_entries(shown, styles)
+        _set_title(part, title, panels.width)
+    entries = legend_entries(curves, styles)
     if published is not None and len(published):
         entries["published"] = Line2D([], [], color="gray", linestyle="--")
     caption = f"{name}: beta ({axis})" if name else f"beta ({axis})"
@@ -75,7 +146,13 @@ def curves_figure(
 
 @theme()
 def achieved_figure(
-    curves: pd.DataFrame, norm: Norm, styles: Styles, *, note: str = "", names: Mapping[str, str] | None = None
+    curves: pd.DataFrame,
+    norm: Norm,
+    styles: Styles,
+    *,
+    note: str = "",
+    names: Mapping[str, str] | None = None,
+    size: Size = ON_PAGE,
 ) -> InlineFigure:
     """Draw accuracy over the mean distance between perturbed and clean images, one panel per perturbation.
 
@@ -88,13 +165,14 @@ def achieved_figure(
         styles: Line style of each mode, from `style`.
         note: Warning above the panels.
         names: Name of each perturbation in the titles; by default its label.
+        size: The size of the figure.
     """
     shown = pooled_or_all(curves)
-    panels, parts = _grid(shown, "perturbation")
+    panels, parts = _grid(shown, "perturbation", size)
     for part in parts:
         for (mode, _), curve in part.rows.sort_values("beta").groupby(["mode", "architecture"], sort=False):
             draw_line(part.panel, curve, f"mean_{norm}", styles[str(mode)], proofs=False)
-        _set_title(part, (names or {}).get(part.name, part.name))
+        _set_title(part, (names or {}).get(part.name, part.name), panels.width)
     caption = f"mean {NORMS[norm]} distance between perturbed and clean images (pixel values)"
     entries = legend_entries(shown, styles, proofs=False)
     return finish(panels, xlabel=caption, ylabel="accuracy", note=note, legend=entries)
@@ -117,11 +195,11 @@ def overview_figure(
         names: Name of each perturbation in the titles.
     """
     shown = pooled_or_all(curves)
-    panels, parts = _grid(shown, "perturbation", sharex=False)
+    panels, parts = _grid(shown, "perturbation", ON_PAGE, sharex=False)
     for part in parts:
         _draw_curves(part.panel, part.rows, styles, "pointwise")
-        _set_title(part, names[part.name])
-        part.panel.set_xlabel(wrap(axes[part.name], _WIDTH, SMALL), fontsize=SMALL, parse_math=False)
+        _set_title(part, names[part.name], panels.width)
+        part.panel.set_xlabel(wrap(axes[part.name], panels.width, SMALL), fontsize=SMALL, parse_math=False)
     return finish(panels, xlabel="beta", ylabel="accuracy", note=note, legend=legend_entries(shown, styles))
 
 
@@ -136,15 +214,23 @@ class _Part(NamedTuple):
     several: bool  # there is more than one teacher
 
 
-def _grid(shown: pd.DataFrame, column: str, *, sharex: bool = True) -> tuple[Panels, list[_Part]]:
+def _columns(counts: list[int], size: Size) -> int:
+    """Return the number of panels in a row: the fewest that need no further row."""
+    most = min(size.columns, max(counts))
+    rows = sum(-(-count // most) for count in counts)
+    return next(columns for columns in range(1, most + 1) if sum(-(-count // columns) for count in counts) == rows)
+
+
+def _grid(shown: pd.DataFrame, column: str, size: Size, *, sharex: bool = True) -> tuple[Panels, list[_Part]]:
     """Return a grid with a panel for each teacher and value of a column. Each teacher starts a new row."""
     groups = {
         str(teacher): list(rows.groupby(column, sort=False)) for teacher, rows in shown.groupby("teacher", sort=False)
     }
-    columns = min(_COLUMNS, max(len(parts) for parts in groups.values()))
-    rows = sum(-(-len(parts) // columns) for parts in groups.values())
-    scale = _ALONE if rows == columns == 1 else 1.0
-    panels = grid(rows, columns, scale * _WIDTH, scale * _HEIGHT, sharex=sharex, sharey=True)
+    counts = [len(parts) for parts in groups.values()]
+    columns = _columns(counts, size)
+    rows = sum(-(-count // columns) for count in counts)
+    height = min(_HEIGHTS[columns - 1], 0.85 * panel_width(size.width, columns))
+    panels = shared_grid(size.width, rows, columns, height, sharex=sharex, sharey=True)
     found: list[_Part] = []
     used = np.zeros((rows, columns), bool)
     row = 0
@@ -163,10 +249,10 @@ def _grid(shown: pd.DataFrame, column: str, *, sharex: bool = True) -> tuple[Pan
     return panels, found
 
 
-def _set_title(part: _Part, title: str) -> None:
-    lines = wrap(title, _WIDTH, SIZE)
+def _set_title(part: _Part, title: str, width: float) -> None:
+    lines = wrap(title, width, SIZE)
     if part.several:
-        lines += "\n" + wrap(f"teacher {part.teacher}", _WIDTH, SIZE)
+        lines += "\n" + wrap(f"teacher {part.teacher}", width, SIZE)
     part.panel.set_title(lines, parse_math=False)
 
 
@@ -174,12 +260,13 @@ def _draw_curves(panel: Axes, rows: pd.DataFrame, styles: Styles, bands: Bands) 
     beta = rows["beta"].to_numpy()
     if len(beta) and beta.min() > 0 and beta.max() / beta.min() >= 50:
         panel.set_xscale("log")
+        panel.xaxis.set_major_formatter(lambda beta, _: strength(beta))
+        panel.xaxis.set_minor_formatter(NullFormatter())
     low, high = BANDS[bands]
     groups = rows.sort_values("beta").groupby(["mode", "architecture"], sort=False)
     curves = [(styles[str(mode)], curve) for (mode, _), curve in groups]
-    opacity = 1.2 / max(8, len(curves))  # many bands on top of each other would hide the curves
-    for line, curve in curves:
-        panel.fill_between(curve["beta"], curve[low], curve[high], color=line.color, alpha=opacity, linewidth=0)
+    for line, curve in curves if len(curves) <= MOST_BANDS else []:
+        panel.fill_between(curve["beta"], curve[low], curve[high], color=line.color, alpha=_OPACITY, linewidth=0)
     for line, curve in curves:
         draw_proof(panel, curve, line)
     for line, curve in curves:
@@ -189,4 +276,4 @@ def _draw_curves(panel: Axes, rows: pd.DataFrame, styles: Styles, bands: Bands) 
 def _draw_published(panel: Axes, published: pd.DataFrame, styles: Styles) -> None:
     for mode, curve in published.groupby("mode", sort=False):
         if mode in styles:
-            panel.plot(curve["beta"], curve["accuracy"], color=styles[str(mode)].color, linestyle="--")
+            panel.plot(curve["beta"], curve["accuracy"], color=styles[str(mode)].color, linestyle="--", linewidth=0.8)

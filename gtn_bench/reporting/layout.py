@@ -1,7 +1,7 @@
-"""The layout of figures: panels of a fixed size, and room for everything around them.
+"""The layout of figures: the width of a column or a page, and room for everything around the panels.
 
-The layout engines of matplotlib divide a given figure. Here the panels are given, and the figure grows with labels,
-legends and notes: nothing is cut, and nothing overlaps.
+The layout engines of matplotlib divide a given figure. Here the width is given, panels share what labels leave of it,
+and the height grows with labels, legends and notes: nothing is cut, and nothing overlaps.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 
+from gtn_bench.reporting.names import FORMATS
 from gtn_bench.reporting.text import text_width, wrap
 from gtn_bench.reporting.theme import SIZE, SMALL, WARNING, theme
 
-_NARROWEST = 3.4  # inches; captions and notes have at least this width
-_GAP = 0.1  # inches between neighbors
-_KEY = 0.65  # inches of a line in a legend, with the space around it
-_PAGE = 96  # pixels per inch of a page
+COLUMN, PAGE = 3.25, 6.75  # inches: the width of a column of text in a paper, and of both columns
+
+_WIDEST = 4.2  # inches of a panel
+_GAP = 0.08  # inches between neighbors
+_KEY = 0.5  # inches of a line in a legend, with the space around it
+_DPI = 200  # of PNG files
+_SCREEN = 96  # pixels per inch of a screen
 
 
 class InlineFigure(Figure):
@@ -35,8 +39,8 @@ class InlineFigure(Figure):
         """Return the figure as PNG at twice the resolution of a page, and its size on the page in pixels."""
         stream = io.BytesIO()
         with theme():
-            self.savefig(stream, format="png", dpi=2 * _PAGE, metadata={"Software": None})
-        width, height = (round(_PAGE * inches) for inches in self.get_size_inches())
+            self.savefig(stream, format="png", dpi=2 * _SCREEN, metadata={"Software": None})
+        width, height = (round(_SCREEN * inches) for inches in self.get_size_inches())
         return stream.getvalue(), {"width": width, "height": height}
 
 
@@ -47,16 +51,18 @@ class Panels(NamedTuple):
         figure: The figure.
         axes: The panels, an array (rows, columns).
         width, height: Size of a panel in inches, without labels.
+        total: Width of the figure in inches; 0 for the one that the panels need.
     """
 
     figure: InlineFigure
     axes: np.ndarray[Any, Any]
     width: float
     height: float
+    total: float = 0.0
 
 
 def grid(rows: int, columns: int, width: float, height: float, **sharing: Any) -> Panels:
-    """Return a figure with a grid of panels, without pyplot.
+    """Return a figure with a grid of panels of a given size, without pyplot. The figure is as wide as they need.
 
     Args:
         rows, columns: Number of panels.
@@ -69,12 +75,41 @@ def grid(rows: int, columns: int, width: float, height: float, **sharing: Any) -
     return Panels(figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw=whole, **sharing), width, height)
 
 
+def shared_grid(total: float, rows: int, columns: int, height: float, **sharing: Any) -> Panels:
+    """Return a figure of a given width with a grid of panels that share it.
+
+    Args:
+        total: Width of the figure in inches.
+        rows, columns: Number of panels.
+        height: Height of a panel in inches, without labels.
+        sharing: `sharex` and `sharey` of `Figure.subplots`.
+    """
+    return grid(rows, columns, panel_width(total, columns), height, **sharing)._replace(total=total)
+
+
+def panel_width(total: float, columns: int) -> float:
+    """Return the width in inches that a panel has beside its labels, or a little more.
+
+    Args:
+        total: Width of the figure in inches.
+        columns: Panels in a row.
+    """
+    return min(_WIDEST, (total - 4 * _GAP) / columns - 3 * _GAP)
+
+
 def finish(
-    panels: Panels, *, xlabel: str = "", ylabel: str = "", note: str = "", legend: Mapping[str, Artist] | None = None
+    panels: Panels,
+    *,
+    xlabel: str = "",
+    ylabel: str = "",
+    note: str = "",
+    legend: Mapping[str, Artist] | None = None,
+    legend_title: str = "mode",
+    width: float = 0.0,
 ) -> InlineFigure:
     """Put labels around the panels, and give the figure the size that all of them need.
 
-    The legend is right of the panels if it is not higher than they are, else below them in columns.
+    The legend is right of a single panel if it is not higher, else below the panels in columns.
 
     Args:
         panels: The figure and its panels, all drawn.
@@ -82,25 +117,38 @@ def finish(
         ylabel: Label left of all panels.
         note: Warning above all panels.
         legend: An artist for each mode.
+        legend_title: Title of the legend.
+        width: Smallest width of the figure in inches, if its panels have a given size.
 
     Returns:
         The figure.
     """
     figure = panels.figure
-    rooms = {where: _room(panel) for where, panel in np.ndenumerate(panels.axes) if panel.get_visible()}
-    lefts, width = _places(panels, rooms, panels.width, axis=0)
-    tops, height = _places(panels, rooms, panels.height, axis=1)
-    wide = max(width, _NARROWEST)
-    below: list[Text | Legend] = [_text(figure, wrap(xlabel, wide, SIZE), fontsize=SIZE)] if xlabel else []
-    right: list[Text | Legend] = []
-    if legend:
-        labels = [wrap(mode, _NARROWEST - _KEY, SMALL) for mode in legend]
-        lines = 2 + sum(1.5 + label.count("\n") for label in labels)
-        fits = 1.25 * lines * SMALL / 72 <= height
-        widest = max(text_width(line, SMALL) for label in labels for line in label.split("\n"))
-        columns = 1 if fits else max(1, int(wide // (widest + _KEY)))
-        (right if fits else below).append(_legend(figure, legend.values(), labels, columns))
     beside = [_text(figure, ylabel, fontsize=SIZE, rotation="vertical")] if ylabel else []
+    rooms = {where: _room(panel) for where, panel in np.ndenumerate(panels.axes) if panel.get_visible()}
+    free = (panels.total or width) - 2 * _GAP - sum(_size(artist)[0] + _GAP for artist in beside)
+    right: list[Text | Legend] = []
+    if legend and panels.axes.size == 1 and panels.total:
+        labels = [wrap(mode, panels.total / 4, SMALL) for mode in legend]
+        legend_beside = _legend(figure, legend.values(), labels, 1, legend_title)
+        across, high = _size(legend_beside)
+        if high <= panels.height and free - across - _GAP >= 0.6 * panels.total:
+            right, free = [legend_beside], free - across - _GAP
+        else:
+            legend_beside.remove()
+    if panels.total:
+        taken = _places(panels, rooms, 0.0, axis=0)[1]
+        panels = panels._replace(width=min(_WIDEST, (free - taken) / panels.axes.shape[1]))
+    lefts, block = _places(panels, rooms, panels.width, axis=0)
+    tops, height = _places(panels, rooms, panels.height, axis=1)
+    wide = max(block, free)
+    below: list[Text | Legend] = [_text(figure, wrap(xlabel, wide, SIZE), fontsize=SIZE)] if xlabel else []
+    if legend and not right:
+        labels = [wrap(mode, wide - _KEY, SMALL) for mode in legend]
+        widest = max(text_width(line, SMALL) for label in labels for line in label.split("\n"))
+        columns = min(len(labels), max(1, int(wide // (widest + _KEY))))
+        columns = -(-len(labels) // -(-len(labels) // columns))  # no column is nearly empty
+        below.append(_legend(figure, legend.values(), labels, columns, legend_title))
     above = [_text(figure, wrap(note, wide, SMALL), fontsize=SMALL, color=WARNING)] if note else []
     wide = max(wide, *(_size(artist)[0] for artist in (*below, *above)), 0)  # lines can be a pixel wider than expected
 
@@ -110,17 +158,17 @@ def finish(
     for artist in reversed(below):
         bottom = _put(artist, middle, bottom)
     for artist in beside:
-        _put(artist, middle - width / 2 - _GAP - _size(artist)[0] / 2, bottom + (height - _size(artist)[1]) / 2)
+        _put(artist, middle - block / 2 - _GAP - _size(artist)[0] / 2, bottom + (height - _size(artist)[1]) / 2)
     end = left + wide + _GAP
     for artist in right:
-        _put(artist, end + _size(artist)[0] / 2, bottom + height - _size(artist)[1])
+        _put(artist, middle + block / 2 + _GAP + _size(artist)[0] / 2, bottom + height - _size(artist)[1])
         end += _size(artist)[0] + _GAP
     top = bottom + height + _GAP
     for artist in above:
         top = _put(artist, middle, top)
     figure.set_size_inches(end, top)
     for (row, column), panel in np.ndenumerate(panels.axes):
-        x, y = middle - width / 2 + lefts[column], bottom + height - tops[row] - panels.height
+        x, y = middle - block / 2 + lefts[column], bottom + height - tops[row] - panels.height
         panel.set_position((x / end, y / top, panels.width / end, panels.height / top))
     return figure
 
@@ -150,18 +198,21 @@ def _places(
     return places, end
 
 
-def _legend(figure: Figure, handles: Iterable[Artist], labels: Sequence[str], columns: int) -> Legend:
+def _legend(figure: Figure, handles: Iterable[Artist], labels: Sequence[str], columns: int, title: str) -> Legend:
     """Return a legend of the modes."""
     legend = figure.legend(
         list(handles),
         [str(place) for place in range(len(labels))],  # a label with a leading underscore would be left out
-        title="mode",
+        title=title,
         ncols=columns,
         loc="center",
         bbox_transform=figure.dpi_scale_trans,
         borderaxespad=0,
         borderpad=0,
         frameon=False,
+        labelspacing=0.35,
+        handlelength=2.6,
+        columnspacing=1.2,
     )
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_parse_math(False)
@@ -193,11 +244,18 @@ def _put(artist: Text | Legend, x: float, y: float) -> float:
 
 @theme()
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG and SVG. The same figure has the same bytes.
+    """Write a figure as PDF, PNG and SVG. The same figure has the same bytes.
 
     Args:
         figure: The figure.
         path: The files without their endings.
     """
-    figure.savefig(path.with_name(f"{path.name}.png"), dpi=160, metadata={"Software": None})
-    figure.savefig(path.with_name(f"{path.name}.svg"), dpi=160, metadata={"Date": None})
+    for kind in FORMATS:
+        figure.savefig(path.with_name(f"{path.name}.{kind}"), dpi=_DPI, metadata=_NO_METADATA[kind])
+
+
+_NO_METADATA: dict[str, dict[str, None]] = {
+    "pdf": dict.fromkeys(("Creator", "Producer", "CreationDate")),
+    "png": {"Software": None},
+    "svg": dict.fromkeys(("Date", "Creator")),
+}

@@ -18,8 +18,8 @@ from gtn_bench.reporting.theme import LineStyle
 Styles = Mapping[str, LineStyle]
 
 _MARKERS = 12  # at most about so many on a line: the curve stays visible between them
-_SIZE = 5.5  # points of a marker
-_RING = 10.0  # points of the ring around the marker of a proven point
+_SIZE = 4.5  # points of a marker
+_RING = 8.0  # points of the ring around the marker of a proven point
 _LEGEND = "#777777"  # the color of markers that stand for no mode
 _HATCH = "////"
 _LIGHT = 0.3  # opacity of the filling of an unknown point, on white
@@ -52,7 +52,7 @@ def draw_line(panel: Axes, curve: pd.DataFrame, x: str, line: LineStyle, *, proo
         markeredgecolor="white",
         markevery=[place for place in marked if not fillings[place]],
     )
-    points: dict[str, Any] = {"marker": line.marker, "s": _SIZE**2, "edgecolors": line.color, "linewidths": 1.1}
+    points: dict[str, Any] = {"marker": line.marker, "s": _SIZE**2, "edgecolors": line.color, "linewidths": 0.9}
     ring: dict[str, Any] = {
         "marker": "o",
         "s": _RING**2,
@@ -60,13 +60,14 @@ def draw_line(panel: Axes, curve: pd.DataFrame, x: str, line: LineStyle, *, proo
         "edgecolors": line.color,
         "linewidths": 0.8,
     }
-    for place, filling in fillings.items():
-        if filling:
-            panel.scatter(places[place], values[place], facecolors=filling, zorder=3, **points)
+    for filling in sorted(set(fillings.values()) - {""}):
+        same = [place for place, color in fillings.items() if color == filling]
+        panel.scatter(places[same], values[same], facecolors=filling, zorder=3, **points)
     if proofs and "proven" in curve:
         proven = curve["proven"].eq(True).to_numpy()
         ringed = [place for place in marked if proven[place : place + step].all()]
-        panel.scatter(places[ringed], values[ringed], zorder=3, **ring)
+        if ringed:
+            panel.scatter(places[ringed], values[ringed], zorder=3, **ring)
 
 
 def draw_proof(panel: Axes, curve: pd.DataFrame, line: LineStyle) -> None:
@@ -83,7 +84,7 @@ def draw_proof(panel: Axes, curve: pd.DataFrame, line: LineStyle) -> None:
     beta, low, high = (known[column].to_numpy() for column in ("beta", "certified_accuracy", "accuracy"))
     band = panel.fill_between(beta, low, high, facecolor="none", edgecolor=line.color, hatch=_HATCH, linewidth=0)
     band.set_alpha(0.45)
-    panel.plot(beta, low, color=line.color, linewidth=0.9, linestyle=(0, (2, 1.5)))
+    panel.plot(beta, low, color=line.color, linewidth=0.8, linestyle=(0, (2, 1.5)))
 
 
 def has_proofs(curves: pd.DataFrame) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
 import pandas as pd
+
+from gtn_bench.reporting import numbers
 
 
 def escape(text: object) -> str:
@@ -61,5 +62,5 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return "" if np.isnan(value) else f"{value:.3f}"
+        return numbers.accuracy(value)
     return escape(value)

@@ -1,4 +1,4 @@
-"""Names of figure files, whatever a perturbation is called."""
+"""Names of the files of figures and tables, whatever a perturbation is called."""
 
 from __future__ import annotations
 
@@ -6,15 +6,25 @@ import hashlib
 import re
 from collections.abc import Iterable
 
+TABLES = "tables"  # the folder of tables for papers
+FORMATS = ("pdf", "png", "svg")  # of figures
+TABLE_FORMATS = ("md", "tex")
+CAPTIONS = "figures/captions.md"
+EXAMPLES = "-examples"  # ending of the names of figures of images
+COLUMN = "-column"  # ending of the names of figures as wide as a column of text
+WHOLE_TABLES = ("areas", "comparisons", "acceptance", "grades", "settings", "targeted")
+
 _LONGEST = 120  # characters; file systems allow 255 bytes with the ending
+_ROWS = 5  # of panels in a figure
+_RESERVED = re.compile(rf"-(?=({EXAMPLES[1:]}|{COLUMN[1:]}|page\d+)$)")
 
 
 def file_names(labels: Iterable[str]) -> dict[str, str]:
     """Return a file name for each label, without an ending.
 
-    A label of a suite is its own file name. Names of plug-ins can contain anything: characters that are not portable
-    are written as ``~`` and hexadecimal bytes. Names that differ only in case get a number, because some file systems
-    do not distinguish them.
+    A label of a suite is its own file name, unless it ends as names of other files do. Names of plug-ins can contain
+    anything: characters that are not portable are written as ``~`` and hexadecimal bytes. Names that differ only in
+    case get a number, because some file systems do not distinguish them.
 
     Args:
         labels: The labels, each once.
@@ -23,6 +33,7 @@ def file_names(labels: Iterable[str]) -> dict[str, str]:
     taken: set[str] = set()
     for label in labels:
         plain = re.sub(r"^\.|[^A-Za-z0-9._+-]", _hexadecimal, label)
+        plain = _RESERVED.sub("~2d", plain)
         if len(plain) > _LONGEST:
             plain = f"{plain[:_LONGEST]}~{hashlib.sha256(label.encode()).hexdigest()[:8]}"
         name, number = plain, 2
@@ -33,15 +44,43 @@ def file_names(labels: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def page_files(labels: Iterable[str]) -> set[str]:
+def page_ending(number: int) -> str:
+    """Return what the name of a figure ends in if it is one of several with the same content.
+
+    Args:
+        number: Its number, from 1.
+    """
+    return f"-page{number}" if number > 1 else ""
+
+
+def table_name(perturbation: str) -> str:
+    """Return the name of the table of accuracies of a perturbation, without an ending.
+
+    Args:
+        perturbation: The name of the files of its figures.
+    """
+    return f"accuracy-{perturbation}"
+
+
+def page_files(labels: Iterable[str], teachers: int = 1, architectures: int = 1) -> set[str]:
     """Return the names of all files that the report of a run can write.
 
     Args:
         labels: The labels of the perturbations, each once.
+        teachers, architectures: How many there are at most.
     """
-    figures = {name for label in file_names(labels).values() for name in (label, f"{label}-examples")}
-    figures |= {"over-l2", "over-linf"}
-    return {"report.md"} | {f"figures/{name}.{kind}" for name in figures for kind in ("png", "svg")}
+    files = list(file_names(labels).values())
+    rows = max(1, teachers) * -(-max(architectures + 1, len(files)) // 2)  # at most, with two panels in a row
+    pages = [page_ending(number) for number in range(1, 2 - (-rows // _ROWS))]
+    curves = (*files, "over-l2", "over-linf")
+    figures = {f"{name}{size}{page}" for name in curves for size in ("", COLUMN) for page in pages}
+    figures |= {f"{name}{EXAMPLES}" for name in files}
+    tables = {*WHOLE_TABLES, *map(table_name, files)}
+    return (
+        {"report.md", "report.html", CAPTIONS}
+        | {f"figures/{name}.{kind}" for name in figures for kind in FORMATS}
+        | {f"{TABLES}/{name}.{kind}" for name in tables for kind in TABLE_FORMATS}
+    )
 
 
 def _hexadecimal(found: re.Match[str]) -> str:

@@ -17,8 +17,12 @@ from gtn_bench.config.keywords import names_keywords
 from gtn_bench.config.paths import user_path
 from gtn_bench.reporting import tables
 from gtn_bench.reporting.drawing import draw_curves, draw_overview
+from gtn_bench.reporting.mode_comparison import ModeComparison, compare_modes
+from gtn_bench.reporting.pivot import accuracy_pivot
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from gtn_bench.reporting.layout import InlineFigure
 
 
@@ -38,7 +42,7 @@ class Results(results.Results):
         ConfigError: If the folder holds no results.
     """
 
-    def figure(self, perturbation: str | None = None) -> InlineFigure:
+    def plot(self, perturbation: str | None = None) -> InlineFigure:
         """Return a figure of accuracy over strength. It is not registered with pyplot; notebooks show it inline.
 
         Args:
@@ -47,15 +51,51 @@ class Results(results.Results):
         Raises:
             ConfigError: If there is no such perturbation, or no cell of it was evaluated.
         """
+        known = self._perturbations()
+        if perturbation is None and len(known) > 1:
+            return draw_overview(self)
+        return draw_curves(self, self._known(perturbation, known) if perturbation is not None else known[0])
+
+    def table(self, perturbation: str | None = None) -> pd.DataFrame:
+        """Return the accuracy of each mode at each strength, with 95 % confidence intervals, as texts.
+
+        The rows are those of the accepted architectures together, or of each architecture if none is accepted.
+
+        Args:
+            perturbation: A perturbation, for one column per strength; None for one per perturbation and strength.
+
+        Raises:
+            ConfigError: If there is no such perturbation, or no cell of it was evaluated.
+        """
+        known = self._perturbations()
+        return accuracy_pivot(self, known if perturbation is None else [self._known(perturbation, known)])
+
+    def compare(self, mode: str, other: str) -> ModeComparison:
+        """Return the differences between two modes under each perturbation, with a sentence for each.
+
+        Two runs are compared by `gtn_bench.compare`.
+
+        Args:
+            mode: Label of a mode.
+            other: Label of the other mode.
+
+        Raises:
+            ConfigError: If there is no such mode, or the run does not compare the two.
+        """
+        return compare_modes(self, mode, other)
+
+    def _perturbations(self) -> list[str]:
+        """Return the labels of the perturbations that were evaluated."""
         known = [str(label) for label in self.curves["perturbation"].unique()]
         if not known:
             raise ConfigError(f"{self.folder}: no cell was evaluated; see results.errors")
-        if perturbation is None and len(known) > 1:
-            return draw_overview(self)
-        if perturbation not in (None, *known):
+        return known
+
+    def _known(self, perturbation: str, known: list[str]) -> str:
+        if perturbation not in known:
             name = shown(perturbation)
             raise ConfigError(f"{self.folder}: no perturbation is called {name}{did_you_mean(perturbation, known)}")
-        return draw_curves(self, perturbation or known[0])
+        return perturbation
 
     def _repr_html_(self) -> str:
         try:
@@ -77,7 +117,7 @@ class Results(results.Results):
             return [*parts, "<p>No cell was evaluated.</p>"]
         table = tables.overview_table(self)
         parts.append(table.to_html(index=False, border=0, na_rep="", float_format="{:.3f}".format))
-        image, size = self.figure()._repr_png_()
+        image, size = self.plot()._repr_png_()
         source = f"data:image/png;base64,{base64.b64encode(image).decode()}"
         style = f"width: {size['width']}px; max-width: 100%"
         return [*parts, f'<img alt="Accuracy over beta" style="{style}" src="{source}"/>']

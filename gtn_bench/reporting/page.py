@@ -1,7 +1,8 @@
-"""The report of a run: report.md with its tables and figures."""
+"""The report of a run: report.md and report.html, with their tables and figures."""
 
 from __future__ import annotations
 
+import os
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,18 @@ from gtn_bench.config.keywords import names_keywords
 from gtn_bench.config.labels import ACCEPTED
 from gtn_bench.config.suite import load
 from gtn_bench.reference.curves import SOURCE
-from gtn_bench.reporting import markdown, tables
+from gtn_bench.reporting import html, markdown, tables
 from gtn_bench.reporting.accuracies import marks_of
-from gtn_bench.reporting.drawing import Drawing, draw, figure_files, strips_in
+from gtn_bench.reporting.drawing import Drawing, all_files, draw, figure_files, strips_in
 from gtn_bench.reporting.findings import action, grade_counts
 from gtn_bench.reporting.grading import split_flags
 from gtn_bench.reporting.learners import data_set, duplicates, findings, learner_count, single_learners
-from gtn_bench.reporting.names import page_files
+from gtn_bench.reporting.names import TABLES
 from gtn_bench.reporting.pages import check_pages, publish_pages
+from gtn_bench.reporting.paper import write_tables
+from gtn_bench.reporting.paper_style import FigureStyle, figure_style
 from gtn_bench.reporting.proofs import certificate_errors
-from gtn_bench.reporting.sentences import pairs_of_learners, sentence
+from gtn_bench.reporting.sentences import differences, headlines, pairs_of_learners
 from gtn_bench.reporting.training import training_differences
 from gtn_bench.store.files import write_atomically
 from gtn_bench.store.one_writer import one_writer
@@ -38,8 +41,14 @@ from gtn_bench.store.storing import storing
 
 
 @names_keywords
-def report(folder: str | Path, *, bands: Bands = "pointwise", accept_changes: bool = False) -> Path:
-    """Write `figures/` and `report.md` into the output folder of a run.
+def report(
+    folder: str | Path,
+    *,
+    bands: Bands = "pointwise",
+    accept_changes: bool = False,
+    style: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Write `figures/`, `tables/`, `report.md` and `report.html` into the output folder of a run.
 
     Reads the tables, the suite and the example images in the folder, and compares them with the digests that the run
     has recorded. Leaves the state of matplotlib as it is.
@@ -50,14 +59,18 @@ def report(folder: str | Path, *, bands: Bands = "pointwise", accept_changes: bo
             a curve at once.
         accept_changes: Whether files that were changed after the run or the last report are accepted. The page names
             changed tables.
+        style: A style file of matplotlib (.mplstyle) for the figures, or the name of a built-in style. Only settings of
+            the appearance count; the size of figures, and the color, marker and dashes of each mode, stay.
 
     Returns:
         Path of the report.
 
     Raises:
-        ConfigError: If the folder holds no complete results, or changed ones, or cannot be written to.
+        ConfigError: If the folder holds no complete results, or changed ones, or cannot be written to, or if there is
+            no such style.
         StorageError: If the disk is full.
     """
+    look = figure_style(style)
     found = Results(folder, accept_changes=accept_changes).folder
     with one_writer(found), staged(found) as stage:
         results = Results(found, accept_changes=accept_changes)
@@ -65,7 +78,7 @@ def report(folder: str | Path, *, bands: Bands = "pointwise", accept_changes: bo
         unverified = results.files.record is None or bool(results.files.changed)
         try:
             with storing(found):
-                return _report(results, stage, bands, accept_changes=accept_changes, unverified=unverified)
+                return _report(results, stage, bands, look, accept_changes=accept_changes, unverified=unverified)
         except (ConfigError, RunError):
             raise
         except Exception as error:
@@ -77,7 +90,9 @@ def report(folder: str | Path, *, bands: Bands = "pointwise", accept_changes: bo
             ) from None
 
 
-def _report(results: Results, stage: Path, bands: Bands, *, accept_changes: bool, unverified: bool) -> Path:
+def _report(
+    results: Results, stage: Path, bands: Bands, look: FigureStyle, *, accept_changes: bool, unverified: bool
+) -> Path:
     """Write a report of results, which can be such that nobody has verified."""
     if unverified:
         check_consistency(results)
@@ -86,9 +101,11 @@ def _report(results: Results, stage: Path, bands: Bands, *, accept_changes: bool
     done = summary[summary["status"] == "done"]
     published = tables.published_beside(curves) if suite.overlay else None
     before = read_record(results.folder / PAGES) if (results.folder / PAGES).is_file() else None
-    check_pages(results.folder, page_files(figure_files(results)), accept_changes=accept_changes)
-    drawing = draw(results, stage / FIGURES, before, bands, published) if len(done) else Drawing("", frozenset())
-    strips = strips_in(results, drawing.keep.union(f"{FIGURES}/{path.name}" for path in (stage / FIGURES).glob("*")))
+    check_pages(results.folder, all_files(results), accept_changes=accept_changes)
+    figures = stage / FIGURES
+    drawing = draw(results, figures, before, bands, published, look) if len(done) else Drawing("", frozenset())
+    write_tables(results, suite, stage / TABLES)
+    strips = strips_in(results, drawing.keep.union(f"{FIGURES}/{path.name}" for path in figures.glob("*")))
     alone = pooled_or_all(curves)
     one_mode, one_architecture = (summary[name].nunique() == 1 for name in ("mode", "architecture"))
     none_accepted = not acceptance(summary, results.rule)[ACCEPTED].any()
@@ -128,7 +145,8 @@ def _report(results: Results, stage: Path, bands: Bands, *, accept_changes: bool
         "out_of_reach": _out_of_reach(results),
         "alone": sorted(set(alone.loc[alone["architecture"] != ACCEPTED, "teacher"])),
         "acceptance": table(tables.acceptance_table(results)) if decides and len(failed) < len(summary) else "",
-        "differences": _differences(results),
+        "headlines": headlines(results, markdown.escape),
+        "differences": differences(results, markdown.escape),
         "sections": _sections(results, {entry.title: entry.samples for entry in suite.perturbations}, strips),
         "changed": results.files.changed,
         "absent": results.files.absent,
@@ -141,6 +159,7 @@ def _report(results: Results, stage: Path, bands: Bands, *, accept_changes: bool
         "errors": _last_lines(results.provenance["errors"]),
     }
     write_page(stage, "report.md.j2", context)
+    html.write(results, stage, bands=bands, published=published, headlines=headlines(results))
     return publish_pages(stage, results.folder, {"drawn_from": drawing.drawn_from}, drawing.keep)
 
 
@@ -219,21 +238,6 @@ def _out_of_reach(results: Results) -> bool:
         return False
     families = found.groupby("architecture").size()
     return bool((2.0 ** (1 - shown["n_pairs"]) * shown["architecture"].map(families) > 0.05).all())
-
-
-def _differences(results: Results) -> list[str]:
-    """Return a sentence for each comparison of a teacher's accepted architectures together, or else of each."""
-    found = pooled_or_all(results.comparisons)
-    several = found["teacher"].nunique() > 1
-    lines = []
-    for record in found.to_dict("records"):
-        row = {str(column): value for column, value in record.items()}
-        where = [row["teacher"]] if several else []
-        where += [] if row["architecture"] == ACCEPTED else [row["architecture"]]
-        names = {"perturbation": results.display_name(row["perturbation"]), "mode": row["mode"], "other": row["other"]}
-        text = sentence({**row, **{key: markdown.escape(name) for key, name in names.items()}})
-        lines.append(f"{markdown.escape(', '.join(where))}: {text}" if where else text)
-    return lines
 
 
 def _last_lines(errors: list[dict[str, Any]]) -> list[str]:

@@ -1,42 +1,136 @@
-"""Sentences about comparisons."""
+"""Sentences that answer the question of a suite: about each comparison of two modes, and the few that come first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
-_SIGNIFICANCE = 0.05
+from gtn_bench.analysis.acceptance import pooled_or_all
+from gtn_bench.analysis.results import Results
+from gtn_bench.config.labels import ACCEPTED
+from gtn_bench.reporting import numbers
+from gtn_bench.reporting.curve_sentences import (
+    accuracy_sentences,
+    clean_sentences,
+    not_attacked,
+    proven_sentences,
+    suspect_sentences,
+)
+from gtn_bench.reporting.ranking import SIGNIFICANCE, ranked
+
+SHOWN = 5  # sentences at the top of a report
+_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-def sentence(comparison: Mapping[str, Any]) -> str:
+class Headlines(NamedTuple):
+    """The sentences of a report.
+
+    Attributes:
+        shown: The most important ones.
+        folded: The others.
+    """
+
+    shown: tuple[str, ...]
+    folded: tuple[str, ...]
+
+
+class Family(NamedTuple):
+    """The comparisons whose p-values are corrected together.
+
+    Attributes:
+        comparisons: Their number.
+        open: The number of those by pairs of learners that are not significant.
+    """
+
+    comparisons: int
+    open: int
+
+
+def headlines(results: Results, name: Callable[[object], str] = str) -> Headlines:
+    """Return the sentences that answer the question of a suite: at most `SHOWN`, and the others.
+
+    Significant differences come first, the largest before others; then those that are nearest to significance.
+    Perturbations and pairs of modes take turns. Clean accuracy is told if it differs between modes; so are suspect and
+    proven curves among the shown ones. Without comparisons, the sentences are about accuracies.
+
+    Args:
+        results: The results of a run.
+        name: Returns the text of a name, such as `gtn_bench.reporting.markdown.escape`.
+    """
+    if not (results.summary["status"] == "done").any():
+        return Headlines(tuple(not_attacked(results)), ())
+    rows = _compared(results)
+    if not rows:
+        known = accuracy_sentences(results, name)
+        about = [*suspect_sentences(results, None, name), *proven_sentences(results, None, name)]
+        space = max(SHOWN - len(about[:2]), 1)
+        return Headlines((*known[:space], *about[:2]), (*known[space:], *about[2:]))
+    families = families_of(results)
+    ordered = ranked(rows)
+    clean = clean_sentences(results, name)
+    lines = [_line(results, row, families, name) for row in ordered]
+    space, about = SHOWN + 1, [""]
+    while space + len(about) > SHOWN:  # as many comparisons as leave space for the sentences about their curves
+        space -= 1
+        curves = _curves_of(ordered[:space])
+        about = [*clean[:1], *suspect_sentences(results, curves, name), *proven_sentences(results, curves, name)]
+    return Headlines((*lines[:space], *about), (*lines[space:], *clean[1:]))
+
+
+def differences(results: Results, name: Callable[[object], str] = str) -> list[str]:
+    """Return a sentence for each comparison of a teacher's accepted architectures together, or else of each.
+
+    Args:
+        results: The results of a run.
+        name: Returns the text of a name, such as `gtn_bench.reporting.markdown.escape`.
+    """
+    families = families_of(results)
+    return [_line(results, row, families, name) for row in _compared(results)]
+
+
+def sentence(comparison: Mapping[str, Any], family: Family) -> str:
     """Return one sentence about a comparison of two modes, without a full stop.
 
-    A difference counts as significant if its confidence interval excludes 0 and its corrected p value is at most 0.05.
+    A difference counts as significant if its confidence interval excludes 0 and its corrected p-value is at most 0.05.
+    The sentence has no direction if the interval contains 0.
 
     Args:
         comparison: A row of comparisons.csv.
+        family: The comparisons that it is corrected with.
     """
     c = comparison
     mode, other, where = c["mode"], c["other"], f"under {c['perturbation']}"
-    areas = f"area {c['area']:.3f} vs. {c['other_area']:.3f}"
+    areas = f"area {numbers.accuracy(c['area'])} vs. {numbers.accuracy(c['other_area'])}"
     if np.isnan(c["ci_low"]):
         return f"{mode} and {other} {where}: {areas}; no confidence interval with one image"
-    found = f"{areas}, difference {c['difference']:+.3f} [{c['ci_low']:+.3f}, {c['ci_high']:+.3f}]"
-    found += f" over {c['n_images']} images" if c["over"] == "images" else ""
-    scope = _scope(c)
+    ends = numbers.interval(c["ci_low"], c["ci_high"], signed=True)
+    found = f"{areas}, difference {numbers.difference(c['difference'])} {ends}"
+    found += f", {numbers.p_equals(c['p_holm'])} after Holm correction ({_count(family.comparisons, 'comparison')}"
+    found += f", {_compared_over(c)})"
     if c["ci_low"] <= 0 <= c["ci_high"]:
-        found += f", minimum detectable effect {c['minimum_detectable_effect']:.3f}"
-        return f"{mode} and {other} {where}: no significant difference; {found}{scope}"
-    found += f", p = {c['p_holm']:.2g}{scope}"
-    if c["p_holm"] <= _SIGNIFICANCE:
-        return f"{mode} is {'less' if c['difference'] < 0 else 'more'} accurate than {other} {where}: {found}"
-    smallest = 2.0 ** (1 - c["n_pairs"])
-    why = f"{c['p']:.2g} before correction"
-    if pairs_of_learners(c) and smallest > _SIGNIFICANCE:
-        why = f"the smallest possible p with {c['n_pairs']} pairs of learners is {smallest:.2g}"
-    return f"{mode} and {other} {where}: not significant after Holm correction ({why}); {found}"
+        effect = f"minimum detectable effect {numbers.accuracy(c['minimum_detectable_effect'])}"
+        return f"no difference seen between {mode} and {other} {where}: {found}, {effect}{_scope(c)}"
+    text = f"{mode} is {'less' if c['difference'] < 0 else 'more'} robust than {other} {where}: {found}"
+    if c["p_holm"] <= SIGNIFICANCE:
+        return f"{text}{_scope(c)}"
+    return f"{text}: not significant{_needed(c, family)}{_scope(c)}"
+
+
+def pairs_needed(comparisons: int) -> int:
+    """Return the smallest number of pairs of learners with which the smallest p-value can be significant.
+
+    With n pairs, the smallest two-sided p-value of a sign-flip test is 2^(1-n).
+
+    Args:
+        comparisons: Number of comparisons whose p-values are corrected together.
+    """
+    pairs = 1
+    while 2.0 ** (1 - pairs) * comparisons > SIGNIFICANCE:
+        pairs += 1
+    return pairs
 
 
 def pairs_of_learners(comparison: Mapping[str, Any]) -> bool:
@@ -45,7 +139,72 @@ def pairs_of_learners(comparison: Mapping[str, Any]) -> bool:
     Args:
         comparison: A row of comparisons.csv.
     """
-    return comparison["over"] == "learners" and min(comparison["n_seeds"], comparison["other_n_seeds"]) > 1
+    return bool(comparison["over"] == "learners" and min(comparison["n_seeds"], comparison["other_n_seeds"]) > 1)
+
+
+def _compared(results: Results) -> list[dict[str, Any]]:
+    """Return the comparisons of a teacher's accepted architectures together, or else all."""
+    records = pooled_or_all(results.comparisons).to_dict("records")
+    return [{str(column): value for column, value in record.items()} for record in records]
+
+
+def families_of(results: Results) -> Callable[[Mapping[str, Any]], Family]:
+    """Return the function that returns the family of a comparison.
+
+    Args:
+        results: The results of a run.
+    """
+    table, controls = results.comparisons, results.rule.controls
+    controlled = table["mode"].isin(controls) | table["other"].isin(controls)
+    known: dict[tuple[str, bool], Family] = {}
+    for (architecture, control), rows in table.groupby([table["architecture"], controlled]):
+        pairs = (rows["over"] == "learners") & (rows[["n_seeds", "other_n_seeds"]].min(axis=1) > 1)
+        unsettled = int((pairs & ~(rows["p_holm"] <= SIGNIFICANCE)).sum())
+        known[str(architecture), bool(control)] = Family(len(rows), unsettled)
+    return lambda row: known[row["architecture"], bool({row["mode"], row["other"]} & set(controls))]
+
+
+def _line(
+    results: Results,
+    row: Mapping[str, Any],
+    families: Callable[[Mapping[str, Any]], Family],
+    name: Callable[[object], str],
+) -> str:
+    """Return the sentence about a comparison, with its teacher and architecture if a report has several."""
+    several = results.summary.loc[results.summary["teacher"] != "none", "teacher"].nunique() > 1
+    where = [row["teacher"]] if several else []
+    where += [] if row["architecture"] == ACCEPTED else [row["architecture"]]
+    shown = {"perturbation": results.display_name(row["perturbation"]), "mode": row["mode"], "other": row["other"]}
+    text = sentence({**row, **{key: name(value) for key, value in shown.items()}}, families(row))
+    return f"{name(', '.join(where))}: {text}" if where else text
+
+
+def _curves_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the curves of some comparisons: teacher, architecture, mode, perturbation."""
+    names = ["teacher", "architecture", "mode", "perturbation"]
+    curves = [(row["teacher"], row["architecture"], row[mode], row["perturbation"]) for row in rows for mode in _PAIR]
+    return pd.DataFrame(list(dict.fromkeys(curves)), columns=names)
+
+
+_PAIR = ("mode", "other")
+
+
+def _compared_over(c: Mapping[str, Any]) -> str:
+    """Return what a comparison is over."""
+    if c["over"] == "images":
+        return _count(c["n_images"], "image")
+    return _count(c["n_pairs"], "pair")
+
+
+def _needed(c: Mapping[str, Any], family: Family) -> str:
+    """Return how many pairs of learners make a significant difference possible; empty if there are enough."""
+    needed = pairs_needed(family.open)
+    if not pairs_of_learners(c) or c["n_pairs"] >= needed:
+        return ""
+    architectures = max(c["n_pairs"] // c["n_seeds"], 1)
+    seeds = -(-needed // architectures)
+    of = "" if architectures == 1 else f" of {_word(architectures)} architectures"
+    return f"; at least {needed} pairs ({seeds} seeds{of}) are needed"
 
 
 def _scope(c: Mapping[str, Any]) -> str:
@@ -58,3 +217,11 @@ def _scope(c: Mapping[str, Any]) -> str:
     if c["n_pairs"] == max(c["n_seeds"], c["other_n_seeds"]):
         return f"; this concerns the one model of {single}, not how it was trained"
     return f"; this concerns the models of {single}, not how they were trained"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _word(number: int) -> str:
+    return _WORDS[number] if number < len(_WORDS) else str(number)

@@ -9,16 +9,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gtn_bench.reporting.layout import InlineFigure, finish, grid
+from gtn_bench.reporting.layout import PAGE, InlineFigure, finish, grid
+from gtn_bench.reporting.numbers import strengths
 from gtn_bench.reporting.text import text_width, wrap
 from gtn_bench.reporting.theme import INK, SMALL, WARNING, theme
 
 Array = np.ndarray[Any, Any]
 
 _MOST = 10  # perturbed images per row
-_SIDE, _THINNEST, _LONGEST = 0.75, 0.2, 2.5  # inches of an image: the usual longest side, bounds of elongated ones
-_LABELS = 1.6  # inches of the labels of rows
-_TEXT = 1.0  # inches of a line of text below an image
+_SIDE, _THINNEST, _LONGEST = 0.6, 0.15, 1.8  # inches of an image: the usual longest side, bounds of elongated ones
+_LABELS = 1.0  # inches of the labels of rows
+_TEXT = 0.7  # inches of a line of text below an image
+_ROOM = PAGE - _LABELS - 0.3  # inches for the images of a row
 
 
 _BELOW: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": SMALL, "parse_math": False}
@@ -57,7 +59,7 @@ def strip_figure(
 
     Args:
         clean: The image (C, H, W) in [0, 1].
-        perturbed: Perturbed images (C, H, W) by mode and beta. Of more than ten strengths, ten are shown.
+        perturbed: Perturbed images (C, H, W) by mode and beta. Of many strengths, at most ten are shown, as they fit.
         predictions: Columns mode, beta, clean_prediction, prediction.
         label: True class of the image.
         axis: Meaning of beta.
@@ -66,7 +68,10 @@ def strip_figure(
         name: Name of the perturbation in the caption.
     """
     betas = sorted({beta for images in perturbed.values() for beta in images})
-    shown = [betas[place] for place in _spread(len(betas), _MOST)]
+    names = dict(zip(betas, strengths(betas), strict=True))
+    texts = [_class(number, classes) for number in predictions["prediction"].unique()]
+    pitch = _pitch(clean.shape[1:], [*names.values(), *_below([f"{text} ✗" for text in texts])])
+    shown = [betas[place] for place in _spread(len(betas), max(1, min(_MOST, int(_ROOM / pitch) - 1)))]
     tiles: list[Tile] = []
 
     def add(row: int, column: int, image: Array, predicted: int) -> None:
@@ -86,7 +91,7 @@ def strip_figure(
         caption.append(f"{len(shown)} of {len(betas)} strengths")
     if len(clean) not in (1, 3):
         caption.append(f"mean of the {len(clean)} channels")
-    columns = ["clean", *(f"{beta:.3g}" for beta in shown)]
+    columns = ["clean", *(names[beta] for beta in shown)]
     return tiles_figure(tiles, list(perturbed), columns, xlabel="; ".join(caption), note=note)
 
 
@@ -107,10 +112,12 @@ def tiles_figure(
     labels = [wrap(label, _LABELS, SMALL) for label in rows]
     lines = max(label.count("\n") + 1 for label in labels)
     texts = [wrap(tile.text, _TEXT, SMALL) for tile in tiles]
-    widest = max(text_width(line, SMALL) for text in texts for line in text.split("\n"))
     most = max(text.count("\n") + 1 if text else 0 for text in texts)  # lines below an image
-    below = 0.1 + most * (0.05 + 1.2 * SMALL / 72)
-    pitch = (max(width, widest, 0.6) + 0.1, max(height + below, (1 + 1.25 * lines) * SMALL / 72))
+    below = 0.08 + most * (0.04 + 1.2 * SMALL / 72)
+    pitch = (
+        _pitch(tiles[0].image.shape[1:], [*columns, *_below([tile.text for tile in tiles])]),
+        max(height + below, (1 + 1.25 * lines) * SMALL / 72),
+    )
     panels = grid(1, 1, len(columns) * pitch[0], (len(rows) - 1) * pitch[1] + height)
     panel: Axes = panels.axes[0, 0]
     for tile, text in zip(tiles, texts, strict=True):
@@ -125,7 +132,17 @@ def tiles_figure(
     panel.set_yticks([row * pitch[1] + height / 2 for row in range(len(rows))], labels, parse_math=False)
     panel.tick_params(length=0, labeltop=True, labelbottom=False)
     panel.spines[:].set_visible(False)
-    return finish(panels, xlabel=xlabel, ylabel=ylabel, note=note)
+    return finish(panels, xlabel=xlabel, ylabel=ylabel, note=note, width=PAGE)
+
+
+def _below(texts: Sequence[str]) -> list[str]:
+    """Return the lines of texts below images."""
+    return [line for text in dict.fromkeys(texts) for line in wrap(text, _TEXT, SMALL).split("\n")]
+
+
+def _pitch(shape: tuple[int, ...], texts: Sequence[str]) -> float:
+    """Return the inches from an image of shape (H, W) to the next one, with texts above or below each."""
+    return max(_size(shape)[0], *(text_width(text, SMALL) for text in texts), 0.0) + 0.08
 
 
 def _class(number: int, names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from gtn_bench.analysis.measures import overview
 from gtn_bench.analysis.results import Results
 from gtn_bench.config.labels import NO_TEACHER
 from gtn_bench.reference.curves import beside, distances
+from gtn_bench.reporting import numbers
 from gtn_bench.reporting.accuracies import accuracy_table
 from gtn_bench.reporting.findings import missing_checks, suspect_checks
 from gtn_bench.reporting.grading import CURVE, curve_grades, overview_grade
@@ -39,7 +41,9 @@ def published_table(results: Results, published: pd.DataFrame) -> pd.DataFrame:
         published: The table that `published_beside` returns.
     """
     names = {"mean distance": "mean difference", "largest": "largest difference", "at beta": "beta of the largest"}
-    return _displayed(results, distances(published).rename(columns=names))
+    found = distances(published)
+    found = found.assign(**{"at beta": [numbers.strength(float(beta)) for beta in found["at beta"]]})
+    return _displayed(results, found.rename(columns=names))
 
 
 def overview_table(results: Results) -> pd.DataFrame:
@@ -124,9 +128,7 @@ def acceptance_table(results: Results) -> pd.DataFrame:
     reasons = []
     for row in table.to_dict("records"):
         short = {mode: row[mode] for mode in decisive if not row[mode] > rule.threshold}
-        reasons.append(
-            ", ".join(f"{mode} failed" if np.isnan(mean) else f"{mode} {mean:.3f}" for mode, mean in short.items())
-        )
+        reasons.append(", ".join(f"{mode} {numbers.accuracy(mean, missing='failed')}" for mode, mean in short.items()))
     return _without_constants(results, table.assign(reason=reasons), "teacher")
 
 
@@ -138,9 +140,10 @@ def measures_table(results: Results) -> pd.DataFrame:
     """
     shown = pooled_or_all(results.measures)
     rows = shown[["teacher", "architecture", "perturbation", "mode"]].copy()
-    rows["area"] = _with_interval(shown, "area", "ci_low", "ci_high")
-    rows["area, initially correct"] = [_short(value) for value in shown["area_given_correct"]]
-    rows["beta at half accuracy"] = _with_interval(shown, "half_strength", "half_ci_low", "half_ci_high")
+    rows["area"] = _rowwise(numbers.with_interval, shown, "area", "ci_low", "ci_high")
+    rows["area, initially correct"] = [numbers.accuracy(value) for value in shown["area_given_correct"]]
+    half = ("half_strength", "half_ci_low", "half_ci_high")
+    rows["beta at half accuracy"] = _rowwise(_reached, shown, *half)
     texts = curve_grades(results.summary, results.rule).set_index(CURVE)["text"].to_dict()
     rows["grade"] = [texts.get(tuple(row), "") for row in shown[CURVE].itertuples(index=False)]
     keys = ["teacher", "architecture", "perturbation"]
@@ -155,7 +158,7 @@ def cells_table(results: Results, cells: pd.DataFrame, *more: str) -> pd.DataFra
         cells: Rows of the summary.
         more: Further columns.
     """
-    return _displayed(results, cells.assign(beta=cells["beta"].map("{:g}".format))[[*_KEYS, *more]])
+    return _displayed(results, cells.assign(beta=cells["beta"].map(numbers.strength))[[*_KEYS, *more]])
 
 
 def _displayed(results: Results, table: pd.DataFrame) -> pd.DataFrame:
@@ -178,18 +181,13 @@ def _order_of_appearance(column: pd.Series[Any]) -> pd.Series[Any]:
     return column.map({value: place for place, value in enumerate(column.unique())})
 
 
-def _short(value: float) -> str:
-    """Return three significant digits; nothing for nan, `not reached` for infinity."""
-    if np.isnan(value):
-        return ""
-    return "not reached" if np.isinf(value) else f"{float(f'{value:.3g}'):g}"
+def _rowwise(text: Callable[[float, float, float], str], table: pd.DataFrame, *columns: str) -> list[str]:
+    """Return a text for the numbers in three columns of each row."""
+    return [text(*map(float, row)) for row in table[list(columns)].itertuples(index=False, name=None)]
 
 
-def _with_interval(table: pd.DataFrame, value: str, low: str, high: str) -> list[str]:
-    """Return the value of each row with its interval in brackets, if it has one."""
-    cells = []
-    for middle, lower, upper in table[[value, low, high]].itertuples(index=False):
-        none = np.isnan(lower) or np.isinf([middle, lower, upper]).all()
-        interval = "" if none else f" [{_short(lower)}, {_short(upper)}]"
-        cells.append(_short(middle) + interval)
-    return cells
+def _reached(value: float, low: float, high: float) -> str:
+    """Return a strength with its interval, or that no strength of the sweep reaches it."""
+    if np.isinf([value, low, high]).all():
+        return numbers.distance(value)
+    return numbers.distance_interval(value, low, high)

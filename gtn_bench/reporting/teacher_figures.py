@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 
-from gtn_bench.reporting.layout import InlineFigure, finish, grid
+from gtn_bench.reporting.layout import PAGE, InlineFigure, finish, shared_grid
 from gtn_bench.reporting.strips import Array, Tile, tiles_figure
 from gtn_bench.reporting.theme import style, theme
 
-_WIDTH, _HEIGHT = 2.9, 1.9  # inches of a panel
+_HEIGHT = 1.75  # inches of a panel
 
 
 @theme()
@@ -21,7 +22,8 @@ def learning_figure(history: dict[str, Any]) -> InlineFigure:
         history: The history of a teaching set, as plain data.
     """
     losses, checks = history["losses"], history["checks"]
-    panels = grid(1, 2 if checks else 1, _WIDTH, _HEIGHT)
+    panels = shared_grid(PAGE, 1, 2 if checks else 1, _HEIGHT)
+    entries: dict[str, Artist] = {}
     panel = panels.axes[0, 0]
     panel.plot(np.arange(1, len(losses) + 1), losses, marker="o" if len(losses) < 10 else "", markersize=4)
     panel.set(ylabel="meta-loss", yscale="log")
@@ -30,10 +32,9 @@ def learning_figure(history: dict[str, Any]) -> InlineFigure:
         steps = [check["meta_step"] for check in checks]
         for inner_steps, line in style(list(checks[0]["accuracy"])).items():
             values = [check["accuracy"][inner_steps] for check in checks]
-            panel.plot(steps, values, color=line.color, marker=line.marker, markersize=4, label=inner_steps)
+            (entries[inner_steps],) = panel.plot(steps, values, color=line.color, marker=line.marker, markersize=4)
         panel.set(ylabel="validation accuracy", ylim=(None, 1.0))
-        panel.legend(title="inner steps", frameon=False)
-    return finish(panels, xlabel="meta-step")
+    return finish(panels, xlabel="meta-step", legend=entries, legend_title="inner steps")
 
 
 @theme()
@@ -72,7 +73,7 @@ def rates_figure(lr: Array, momentum: Array) -> InlineFigure:
         lr: Learning rates (T,).
         momentum: Momenta (T,).
     """
-    panels = grid(1, 2, _WIDTH, _HEIGHT)
+    panels = shared_grid(PAGE, 1, 2, _HEIGHT)
     for panel, values, name in zip(panels.axes[0], (lr, momentum), ("learning rate", "momentum"), strict=True):
         panel.plot(np.arange(1, len(values) + 1), values, marker="o", markersize=3)
         panel.set(ylabel=name)

@@ -1,18 +1,21 @@
-"""Text in figures: its width, and lines that fit."""
+"""Text in figures: its width, lines that fit, and short names."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cache
+from typing import Any, cast
 
+from matplotlib import rcParams
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
 _SEPARATORS = "/_.,+-"
+LONGEST = {"teacher": 20, "architecture": 20, "mode": 24, "perturbation": 40}  # characters of names in figures
 
 
-@cache
 def text_width(text: str, size: float) -> float:
-    """Return the width of a line of text in the default font.
+    """Return the width of a line of text in the fonts of the current rcParams.
 
     Args:
         text: The line.
@@ -21,7 +24,14 @@ def text_width(text: str, size: float) -> float:
     Returns:
         The width in inches.
     """
-    font = FontProperties(family="DejaVu Sans", size=size)
+    fonts = cast(Mapping[str, Any], rcParams)
+    family = [name for each in fonts["font.family"] for name in fonts.get(f"font.{each}", [each])]
+    return _width(text, size, tuple(family))
+
+
+@cache
+def _width(text: str, size: float, family: tuple[str, ...]) -> float:
+    font = FontProperties(family=list(family), size=size)
     width: float = text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
     return width / 72
 
@@ -63,3 +73,29 @@ def _pieces(word: str, width: float, size: float) -> list[str]:
         parts.append(word[:cut])
         word = word[cut:]
     return [*parts, word]
+
+
+def short_names(names: Iterable[str], most: int) -> dict[str, str]:
+    """Return a name of limited length for each of some names, distinct if they are.
+
+    Args:
+        names: The names.
+        most: The largest number of characters. Longer names lose their middle.
+
+    Returns:
+        The short name of each name.
+    """
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in dict.fromkeys(names):
+        plain = " ".join(name.split())
+        tail, number, short = (most - 1) // 2, 1, plain
+        if len(plain) > most:
+            short = f"{plain[: most - 1 - tail]}…{plain[len(plain) - tail :]}"
+        while short in taken:
+            number += 1
+            end = f"…{number}"
+            short = plain[: most - len(end)] + end
+        taken.add(short)
+        found[name] = short
+    return found

@@ -197,7 +197,7 @@ class ParameterizedAttack(NamedAttack):
 
     def once(self) -> Self:
         counts = [name for name in RESTARTS if name in self.params and isinstance(self.params[name], int)]
-        several = [name for name in counts if int(self.params[name]) > 1]  # type: ignore[arg-type]
+        several = [name for name in counts if int(self.params[name]) > 1]
         return self.variant(params={**self.params, **dict.fromkeys(several, 1)}) or self if several else self
 
     def _with(self, name: str, value: Value) -> Self | None:
