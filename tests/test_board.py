@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -123,8 +124,13 @@ def test_board_writes_a_page_and_a_table(
     assert answer[0]["rows"][0]["run"] == folders[0]
     assert call(monkeypatch, "board", *folders) == 0
     assert "Board 2: 1 run, ranked by area" in capsys.readouterr().out
-    assert call(monkeypatch, "board", *folders, "--format", "markdown") == 0
-    assert "| rank | run |" in capsys.readouterr().out
+    assert call(monkeypatch, "board", *folders, "--format", "markdown", "--by", "worst-case") == 0
+    printed = capsys.readouterr().out
+    assert "| rank | run |" in printed and "ranked by smallest area over perturbations" in printed
+    assert call(monkeypatch, "board", *folders, "--out", str(tmp_path / "board.csv")) == 2
+    page_named = capsys.readouterr().err
+    assert page_named.startswith("error: --out names the page, the table is written beside it, got ")
+    assert page_named.endswith(f"use --out {tmp_path / 'board.html'}\n")
 
 
 @pytest.mark.parametrize(
@@ -189,6 +195,17 @@ def test_markup_in_a_path_is_text(
         assert "<script>alert" not in text and "&lt;script&gt;alert(1)" in text
 
 
+@pytest.mark.parametrize("command", ["compare", "board"])
+def test_names_that_the_output_cannot_encode_are_escaped(
+    command: str, runs: dict[str, gtn_bench.Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strange = shutil.copytree(runs["bad"].folder, tmp_path / "\u00fc")
+    content = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(content, encoding="ascii", write_through=True))
+    assert call(monkeypatch, command, str(runs["good"].folder), str(strange)) == 0
+    assert b"/\\xfc" in content.getvalue()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -203,6 +220,10 @@ def test_markup_in_a_path_is_text(
         (["--fail-if", "worse:-1"], "--fail-if expects worse or worse:MARGIN, a difference of areas from 0 to 1 such "),
         (["--fail-if", "worse:nan"], "--fail-if expects worse or worse:MARGIN, a difference of areas from 0 to 1 such"),
         (["--json", "--format", "html"], "--json and --format html exclude each other; leave one out"),
+        (
+            ["--out", "page.pdf"],
+            "--out expects a name that ends in .html, .md, .json or .txt, got 'page.pdf'; for another name, choose a ",
+        ),
     ],
 )
 def test_wrong_options_are_refused(

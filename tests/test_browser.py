@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from helpers.graded import certificates_of, graded_records, write_run
 from helpers.pages import MARKUP, page_run, write_page
 
 from gtn_bench.analysis.records import summarize
+from gtn_bench.reporting import numbers
+from gtn_bench.reporting.html import curve_data
 
 REQUIRED = os.environ.get("GTN_BENCH_BROWSER") == "required"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -170,6 +173,22 @@ def test_values_are_read_with_the_pointer_and_the_keyboard(browser: Browser, mad
         assert "beta 0.1;" in page.locator("#reading").inner_text()
         page.keyboard.press("Escape")
         assert not tip.is_visible()
+
+
+def test_numbers_have_the_digits_of_tables(browser: Browser) -> None:
+    """Exact ties, decimal ties whose nearest number lies below or above, and sums with an error in the last digit."""
+    ties = [place / 16 for place in range(17)] + [place / 80 for place in range(81)] + [1.125, 11.25, 0.1 + 0.2475]
+    sums = [sum([place / 4000] * 10) / 10 for place in range(1, 4000, 7)]
+    script = files("gtn_bench.reporting.html").joinpath("static", "numbers.js").read_text(encoding="utf-8")
+    page = browser.new_page()
+    values = curve_data.numbers([*ties, *sums])
+    found = page.evaluate(
+        f"(values) => {{{script}\nreturn values.map((each) => [share(each), distance(each)]); }}", values
+    )
+    page.close()
+    assert [tuple(texts) for texts in found] == [
+        (numbers.accuracy(value), numbers.distance(value)) for value in (*ties, *sums)
+    ]
 
 
 def test_the_data_of_a_chart_follow_what_is_switched_on(browser: Browser, made: Path) -> None:

@@ -193,6 +193,10 @@ def test_init_writes_a_suite_that_validates_and_replaces_nothing(
         assert call(monkeypatch, "init", name) == 2
         assert capsys.readouterr().err == f"error: {message}\n"
     assert call(monkeypatch, "init", "of mine/my suite.yml", "--quiet") == 0 and not capsys.readouterr().out
+    assert call(monkeypatch, "init", "my suite.yaml") == 0
+    assert capsys.readouterr().out.endswith(
+        "gtn-bench validate 'my suite.yaml'; run it with: gtn-bench run 'my suite.yaml'\n"
+    )
     assert gtn_bench.load("of mine/my suite.yml").name == "suite"
 
 

@@ -340,3 +340,18 @@ def test_what_the_run_lacks_is_lost(make: Make, tmp_path: Path) -> None:
     comparison = gtn_bench.compare(make(), altered(make(), tmp_path / "other", change))
     assert len(comparison.table) == 3 and comparison.differences.cells.statuses == {("done", "error"): 9}
     assert comparison.lost == ("short of linear under noise has no complete curve (9 error of 9 cells)",)
+
+
+def test_a_perturbation_whose_cells_all_failed_is_lost(make: Make, tmp_path: Path) -> None:
+    def change(folder: Path) -> None:
+        summary = pd.read_csv(folder / "summary.csv")
+        summary.loc[summary["perturbation"] == "noise", "status"] = "error"
+        summary.to_csv(folder / "summary.csv", index=False)
+        samples = pd.read_parquet(folder / "samples.parquet")
+        samples[samples["perturbation"] != "noise"].to_parquet(folder / "samples.parquet")
+
+    comparison = gtn_bench.compare(make(), altered(make(), tmp_path / "other", change))
+    assert set(comparison.table["perturbation"]) == {"fgsm"}
+    assert comparison.lost == tuple(
+        f"{mode} of linear under noise has no complete curve (9 error of 9 cells)" for mode in ("vanilla", "short")
+    )

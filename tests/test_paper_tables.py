@@ -117,7 +117,9 @@ def test_clean_accuracies_of_areas_are_those_of_the_overview(tmp_path: Path) -> 
     assert set(paper_tables.areas(results)["clean accuracy"]) == {"1.000"}
     table = paper_tables.areas(results).set_index("mode")
     for row in results.measures[results.measures["architecture"] == "accepted"].to_dict("records"):
-        title = {"fgsm": "fgsm, 30 steps", "worst": "smallest per image"}.get(row["perturbation"], row["perturbation"])
+        title = {"fgsm": "fgsm, 30 steps", "worst": "smallest area over perturbations"}.get(
+            row["perturbation"], row["perturbation"]
+        )
         assert table.loc[row["mode"], title].startswith(f"{row['area']:.3f} [")
 
 

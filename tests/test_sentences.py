@@ -10,11 +10,11 @@ import pytest
 from helpers.runs import run
 
 from gtn_bench.analysis.results import Results
-from gtn_bench.analysis.significance import holm, permutation_test
+from gtn_bench.analysis.significance import holm, pairs_needed, permutation_test
 from gtn_bench.reporting.answer import answer, suspect_curves
 from gtn_bench.reporting.markdown import escape
 from gtn_bench.reporting.ranking import ranked
-from gtn_bench.reporting.sentences import SHOWN, Family, differences, headlines, pairs_needed, sentence
+from gtn_bench.reporting.sentences import SHOWN, Family, differences, headlines, sentence
 
 DEMO = Path(__file__).parents[1] / "reports" / "demo"
 ONE_MODE = """

@@ -84,6 +84,13 @@ def test_a_table_of_several_schema_versions_is_refused(tmp_path: Path) -> None:
         read_csv(tmp_path / "table.csv")
 
 
+def test_missing_schema_versions_are_named_once(tmp_path: Path) -> None:
+    table = pd.concat([TABLE, TABLE], ignore_index=True).assign(**{VERSION_COLUMN: None})
+    table.to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(ValueError, match=r"^schema version nan, this version"):
+        read_csv(tmp_path / "table.csv")
+
+
 def test_the_schema_of_samples_has_the_identity_the_image_and_the_measured_columns() -> None:
     assert tables.SAMPLE_SCHEMA.names == [*tables.IDENTITY, "sample", *tables.MEASURED]
     assert tables.SAMPLE_SCHEMA.metadata == {VERSION_COLUMN.encode(): str(SCHEMA_VERSION).encode()}

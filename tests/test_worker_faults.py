@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,3 +140,15 @@ def test_workers_end_with_their_run(stop: signal.Signals, plugin: None, tmp_path
     process.communicate(timeout=5)
     assert process.returncode == (-9 if stop == signal.SIGKILL else -2)
     assert left_after(started, 5) == []
+
+
+def test_workers_leave_no_semaphores_behind(tmp_path: Path) -> None:
+    """Python's resource tracker would warn about them after the last line of the command."""
+    suite_file = tmp_path / "suite.yaml"
+    suite_file.write_text(SUITE + "certify: [interval]\n")  # PyTorch traces the network with tqdm
+    command = [sys.executable, "-m", "gtn_bench", "run", str(suite_file), "--out", str(tmp_path / "out")]
+    environment = {**os.environ, "GTN_BENCH_CACHE": str(tmp_path / "cache")}
+    ended = subprocess.run(
+        [*command, "--workers", "2", "--quiet"], capture_output=True, text=True, timeout=120, env=environment
+    )
+    assert ended.returncode == 0 and ended.stderr == ""

@@ -44,6 +44,7 @@ THRESHOLDS = (
     "| more_steps | two runs | one run, with twice the steps after a restart | Two runs newly fool an image of 128 too "
     "often for the bound of 3 %. |",
 )
+EVIDENCE = ("gradient_free", "second_attack", "more_steps", "binarization", "rising")  # what `reliable` needs
 # Attacks of the suite `standard` in a ball whose radius is the strength.
 NORMS = {"fgsm": "linf", "pgd": "linf", "apgd": "linf", "fmn-linf": "linf", "apgd-l2": "l2", "deepfool": "l2"}
 
@@ -126,7 +127,7 @@ def honest(results: gtn_bench.Results) -> tuple[str, tuple[str, ...], float, flo
         return "suspect", tuple(sorted(flags)), 0.0, 0.0
     keys = ["perturbation", "beta"]
     missing = results.checks.merge(rows[rows["grade"] != "reliable"][keys], on=keys)
-    missing = missing[missing["outcome"].isin(("withheld", "not run"))]
+    missing = missing[missing["outcome"].isin(("withheld", "not run")) & missing["check"].isin(EVIDENCE)]
     well = rows["grade"] == "reliable"
     shares = float(well.mean()), float(well.groupby(rows["norm"]).all().mean())
     return worst(rows["grade"]), tuple(sorted(set(missing["check"]))), *shares

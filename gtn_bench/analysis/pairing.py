@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -100,7 +100,7 @@ def shared_curves(first: Results, second: Results, sweeps: Mapping[str, SharedSw
         sweeps: What is shared of each perturbation.
     """
     ours, theirs = (_of_perturbations(results.summary, sweeps) for results in (first, second))
-    lost = list(dict.fromkeys(_lost(ours, theirs, sweeps)))
+    lost = list(dict.fromkeys(_lost(first.summary, second.summary)))
     accepted = acceptance(first.summary, first.rule)
     also = acceptance(second.summary, second.rule)
     known: set[tuple[tuple[int, ...], ...]] = set()
@@ -147,16 +147,19 @@ def _of_teacher(summary: pd.DataFrame, teacher: str) -> pd.DataFrame:
     return summary[summary["teacher"].isin([teacher, NO_TEACHER])].assign(teacher=teacher)
 
 
-def _lost(first: pd.DataFrame, second: pd.DataFrame, sweeps: Mapping[str, SharedSweep]) -> Iterator[str]:
+def _lost(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[str]:
     """Yield a sentence for each curve of the baseline that the other run has planned, but does not have."""
+    sweeps = [sweeps_of(summary) for summary in (first, second)]
+    betas = {label: np.intersect1d(sweep, sweeps[1][label]) for label, sweep in sweeps[0].items() if label in sweeps[1]}
     names = ["teacher", "architecture", "mode", "perturbation"]
-    theirs: dict[Any, pd.DataFrame] = dict(iter(second.groupby(names, sort=False)))
-    for name, cells in first.groupby(names, sort=False):
-        count = len(sweeps[str(name[-1])].betas)
-        if name in theirs and _complete(cells, count) and not _complete(theirs[name], count):
-            statuses = theirs[name]["status"].value_counts()
+    ours, theirs = (dict(iter(summary.groupby(names, sort=False))) for summary in (first, second))
+    for name in (name for name in ours if name in theirs):
+        of = betas[str(name[-1])]
+        cells, others = (table[name][table[name]["beta"].isin(of)] for table in (ours, theirs))
+        if _complete(cells, len(of)) and not _complete(others, len(of)):
+            statuses = others["status"].value_counts()
             found = ", ".join(f"{number} {status}" for status, number in statuses.items() if status != "done")
-            yield f"{name[2]} of {name[1]} under {name[3]} has no complete curve ({found} of {len(theirs[name])} cells)"
+            yield f"{name[2]} of {name[1]} under {name[3]} has no complete curve ({found} of {len(others)} cells)"
 
 
 def _complete(cells: pd.DataFrame, strengths: int) -> bool:

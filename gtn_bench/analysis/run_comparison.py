@@ -15,12 +15,10 @@ from gtn_bench.analysis.pooling import areas_of
 from gtn_bench.analysis.results import Results
 from gtn_bench.analysis.run_differences import RunDifferences, run_differences, suite_of
 from gtn_bench.analysis.run_notes import other_attacks, restrictions
-from gtn_bench.analysis.significance import holm
+from gtn_bench.analysis.significance import SIGNIFICANCE, holm, pairs_needed
 from gtn_bench.analysis.suite_differences import same_test_images
 from gtn_bench.analysis.unpaired import of_groups
 from gtn_bench.config.errors import ConfigError, listed, shown
-
-SIGNIFICANCE = 0.05
 
 # `not significant`: the interval excludes 0, but the corrected p-value is above the level. `no interval`: one image.
 Verdict = Literal["better", "worse", "no difference seen", "not significant", "no interval"]
@@ -71,7 +69,7 @@ class RunComparison(NamedTuple):
 
         With fewer, the smallest possible p-value of a sign-flip test exceeds the level after Holm's correction.
         """
-        needed = int(np.ceil(np.log2(2 * max(len(self.table), 1) / SIGNIFICANCE)))
+        needed = pairs_needed(len(self.table))
         paired = self.table[self.table["pairing"] == "seeds and images"]
         return needed if len(paired) and int(paired["n_pairs"].max()) < needed else 0
 

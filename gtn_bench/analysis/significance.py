@@ -7,6 +7,7 @@ from scipy.special import comb
 
 from gtn_bench.analysis.statistics import Array
 
+SIGNIFICANCE = 0.05  # level of corrected p-values
 MAX_PERMUTATIONS = 16_000  # of the permutation test
 _CHUNK = 2**24  # random signs that are drawn at once
 
@@ -69,3 +70,17 @@ def holm(p: Array) -> Array:
     order = np.argsort(p, kind="stable")
     corrected = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order]).clip(max=1)
     return corrected[np.argsort(order, kind="stable")]
+
+
+def pairs_needed(comparisons: int) -> int:
+    """Return the smallest number of pairs of learners with which the smallest p-value can be significant.
+
+    With n pairs, the smallest two-sided p-value of a sign-flip test is 2^(1-n).
+
+    Args:
+        comparisons: Number of comparisons whose p-values are corrected together.
+    """
+    pairs = 1
+    while 2.0 ** (1 - pairs) * comparisons > SIGNIFICANCE:
+        pairs += 1
+    return pairs

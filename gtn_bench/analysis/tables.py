@@ -91,7 +91,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     types: dict[str, Any] = {**dict.fromkeys(names, str), "duplicate_of": "Int64"}
     with path.open(encoding="utf-8", newline="") as file:  # pandas would read a path with a colon as a URL
         table = pd.read_csv(file, dtype=types, keep_default_na=False, na_values=[""])
-    versions = set(table.pop(VERSION_COLUMN)) if VERSION_COLUMN in table else {1}
+    versions = set(table.pop(VERSION_COLUMN).unique().tolist()) if VERSION_COLUMN in table else {1}
     if len(table) and versions != {SCHEMA_VERSION}:
         found = ", ".join(map(str, sorted(versions)))
         raise ValueError(f"schema version {found}, this version of gtn-bench reads {SCHEMA_VERSION}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -106,6 +107,9 @@ def main() -> None:
     `EXIT_CODES` says what its exit codes mean.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):  # names that the encoding of the terminal or the pipe lacks are escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with console.bar_for_long_work() as report, reporting_to(report):
             sys.exit(app(prog_name="gtn-bench", standalone_mode=False))

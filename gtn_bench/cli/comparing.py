@@ -39,7 +39,10 @@ class By(StrEnum):
     grade = "grade"
 
 
-_ENDINGS = {".html": Format.html, ".htm": Format.html, ".md": Format.markdown, ".json": Format.json}
+_ENDINGS = {
+    **{".html": Format.html, ".htm": Format.html, ".md": Format.markdown, ".json": Format.json},
+    **{".txt": Format.text, "": Format.text},
+}
 
 FormatOption = Annotated[
     Format | None, typer.Option("--format", help="Form of the output; by default that of the ending of --out, or text.")
@@ -94,13 +97,16 @@ def board(
     ] = None,
     accept_changes: AcceptChanges = False,
 ) -> None:
-    """Rank the modes of many runs by area, worst-case accuracy or grade. Runs of unlike suites are ranked apart."""
+    """Rank the modes of many runs by area, smallest area, or grade. Runs of unlike suites are ranked apart."""
     from gtn_bench.reporting.board import boards
     from gtn_bench.reporting.board_page import as_html
     from gtn_bench.reporting.board_table import as_json as plain
     from gtn_bench.reporting.board_table import as_text, board_csv
     from gtn_bench.reporting.notebook import open
 
+    if out is not None and Path(out).suffix.lower() == ".csv":
+        page = str(Path(out).with_suffix(".html"))
+        raise ConfigError(f"--out names the page, the table is written beside it, got {shown(out)}; use --out {page}")
     chosen = _format(form, as_json, out)
     found = boards([open(path, accept_changes=accept_changes) for path in folders], by.value)
     if chosen is Format.json:
@@ -142,13 +148,19 @@ def _format(form: Format | None, as_json: bool, out: str | None) -> Format:
     """Return the form of the output.
 
     Raises:
-        ConfigError: If two options ask for different ones.
+        ConfigError: If two options ask for different ones, or the ending of the file is that of no form.
     """
     if as_json and form not in (None, Format.json):
         raise ConfigError(f"--json and --format {form} exclude each other; leave one out")
     if as_json:
         return Format.json
-    return form or _ENDINGS.get(Path(out).suffix.lower() if out else "", Format.text)
+    if form is not None:
+        return form
+    ending = Path(out).suffix.lower() if out is not None else ""
+    if ending not in _ENDINGS:
+        endings = "a name that ends in .html, .md, .json or .txt"
+        raise ConfigError(f"--out expects {endings}, got {shown(out)}; for another name, choose a form with --format")
+    return _ENDINGS[ending]
 
 
 def _rendered(comparison: Comparison, form: Format) -> str:

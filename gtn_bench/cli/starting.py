@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from typing import Annotated
 
 import typer
@@ -28,7 +29,8 @@ def init(
     name = path.stem if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", path.stem) else "suite"
     write_atomically(path, SUITE.replace("NAME", name, 1).encode())
     if not quiet:
-        console.say(f"written: {path}; check it with: gtn-bench validate {file}; run it with: gtn-bench run {file}")
+        name = shlex.quote(file)
+        console.say(f"written: {path}; check it with: gtn-bench validate {name}; run it with: gtn-bench run {name}")
 
 
 SUITE = """\

@@ -18,8 +18,10 @@ from gtn_bench.analysis.suite_differences import FieldDifference, comparable_con
 from gtn_bench.config.errors import ConfigError, listed
 from gtn_bench.config.labels import ACCEPTED, WORST
 from gtn_bench.reporting.grading import curve_grades
+from gtn_bench.reporting.names import SMALLEST_AREA
 
 By = Literal["area", "worst-case", "grade"]
+BY_NAMES: Mapping[By, str] = {"area": "area", "worst-case": SMALLEST_AREA, "grade": "grade"}
 
 # What must be equal for areas to be compared: the data set with its test images, and how learners are evaluated.
 EVALUATION = ("dataset", "perturbations", "units", "precision", "protocol", "eight_bit")
@@ -51,9 +53,9 @@ def boards(runs: Sequence[Results], by: By = "area") -> list[Board]:
 
     Args:
         runs: The results of the runs.
-        by: What the rows are ranked by: the mean over perturbations of the areas under the curves; the worst-case
-            accuracy, for which each image meets the perturbation that is worst for it; or the grade. Rows that are
-            equal in it are ranked by the others.
+        by: What the rows are ranked by: the mean over perturbations of the areas under the curves; the mean over
+            images of the smallest area of an image under any perturbation; or the grade. Rows that are equal in it are
+            ranked by the others.
 
     Raises:
         ConfigError: If a folder is named twice.

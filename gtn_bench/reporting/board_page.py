@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gtn_bench.reporting.board import Board, By
+from gtn_bench.reporting.board import BY_NAMES, Board, By
 from gtn_bench.reporting.board_table import explanation, shown_table, title
 from gtn_bench.reporting.html.page import render
 from gtn_bench.reporting.html.tables import table
 
 _HEADS = ("rank", "run", "teacher", "architecture", "mode")
 _COUNTED = ("learners", "images")
-_BY = {"area": "area", "worst-case": "worst-case accuracy", "grade": "grade"}
 
 
 def as_html(found: Sequence[Board], by: By) -> str:
@@ -27,11 +26,11 @@ def as_html(found: Sequence[Board], by: By) -> str:
             "title": title(board, place),
             "why": explanation(board, place),
             "about": _about(board),
-            "table": table(shown_table(board), f"Ranked by {_BY[by]}", heads=_HEADS).without_constants(_COUNTED),
+            "table": table(shown_table(board), f"Ranked by {BY_NAMES[by]}", heads=_HEADS).without_constants(_COUNTED),
         }
         for place, board in enumerate(found)
     ]
-    return render("board.html.j2", {"runs": runs, "boards": sections, "by": _BY[by]})
+    return render("board.html.j2", {"runs": runs, "boards": sections, "by": BY_NAMES[by]})
 
 
 def _about(board: Board) -> str:

@@ -11,12 +11,11 @@ import pandas as pd
 from gtn_bench.analysis.tables import to_csv
 from gtn_bench.config.errors import listed
 from gtn_bench.config.labels import ACCEPTED
-from gtn_bench.reporting.board import COLUMNS, NAMES, Board, By
+from gtn_bench.reporting.board import BY_NAMES, COLUMNS, NAMES, Board, By
 from gtn_bench.reporting.markdown import escape, markdown_table
+from gtn_bench.reporting.names import SMALLEST_AREA
 from gtn_bench.reporting.numbers import accuracy, with_interval
 from gtn_bench.reporting.run_sentences import field_text
-
-_BY = {"area": "area", "worst-case": "worst-case accuracy", "grade": "grade"}
 
 
 def as_json(found: Sequence[Board]) -> list[dict[str, Any]]:
@@ -39,7 +38,7 @@ def as_text(found: Sequence[Board], by: By, *, markdown: bool) -> str:
     parts = []
     for place, board in enumerate(found):
         table = shown_table(board)
-        lines = [f"{title(board, place)}, ranked by {_BY[by]}", *explanation(board, place)]
+        lines = [f"{title(board, place)}, ranked by {BY_NAMES[by]}", *explanation(board, place)]
         if markdown:
             lines = [
                 f"## {escape(lines[0])}",
@@ -105,7 +104,7 @@ def shown_table(board: Board) -> pd.DataFrame:
         shown = shown.drop(columns="teacher")
     shown["clean accuracy"] = [accuracy(value) for value in table["clean_accuracy"]]
     shown["area"] = [accuracy(value) for value in table["area"]]
-    shown["worst-case accuracy"] = _with_interval(table, "worst_case", "worst_case_low", "worst_case_high")
+    shown[SMALLEST_AREA] = _with_interval(table, "worst_case", "worst_case_low", "worst_case_high")
     for label in board.perturbations if len(board.perturbations) > 1 else ():
         shown[f"area, {label}"] = _with_interval(table, f"area_{label}", f"low_{label}", f"high_{label}")
     shown["grade"] = table["grade"]

@@ -1,4 +1,4 @@
-"""Names of the files of figures and tables, whatever a perturbation is called."""
+"""Names of the files of figures and tables, whatever a perturbation is called, and of what they show."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 
+SMALLEST_AREA = "smallest area over perturbations"  # title of the measure `worst` of results
 TABLES = "tables"  # the folder of tables for papers
 FORMATS = ("pdf", "png", "svg")  # of figures
 TABLE_FORMATS = ("md", "tex")

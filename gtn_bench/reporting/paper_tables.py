@@ -17,19 +17,19 @@ from gtn_bench.reporting.accuracies import SUSPECT
 from gtn_bench.reporting.grading import curve_grades
 from gtn_bench.reporting.html.clean import clean_points
 from gtn_bench.reporting.html.samples import SampleFacts
+from gtn_bench.reporting.names import SMALLEST_AREA
 
 HEADS = ("teacher", "architecture", "perturbation", "mode", "other")  # columns that identify a row
 AREAS = (
     "Mean accuracy over each sweep (the area under the accuracy curve) with 95 % confidence intervals. "
-    "Smallest per image: the mean over images of the smallest area of an image under any perturbation; it depends on "
-    "the ranges of the sweeps."
+    "Smallest area over perturbations: the mean over images of the smallest area of an image under any perturbation; "
+    "it depends on the ranges of the sweeps."
 )
 COMPARISONS = (
     "Differences of areas between modes with 95 % confidence intervals. p: with Holm correction. Detectable: the "
     "smallest true difference that such a run detects with 80 % power."
 )
 GRADES = "Grade of each curve: the worst of its strengths."
-_SMALLEST = "smallest per image"
 _CURVE = ("teacher", "architecture", "mode")
 
 
@@ -107,7 +107,7 @@ def areas(results: Results) -> pd.DataFrame:
     """
     shown = pooled_or_all(results.measures)
     titles = {str(label): results.display_name(str(label)) for label in shown["perturbation"].unique()}
-    titles |= {WORST: _SMALLEST} if WORST in titles else {}
+    titles |= {WORST: SMALLEST_AREA} if WORST in titles else {}
     means = overview(results.summary, results.rule)
     known = dict(
         zip(means[list(_CURVE)].itertuples(index=False, name=None), means["clean accuracy"].astype(float), strict=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-SIGNIFICANCE = 0.05
+from gtn_bench.analysis.significance import SIGNIFICANCE
 
 
 def ranked(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

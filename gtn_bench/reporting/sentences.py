@@ -10,6 +10,7 @@ import pandas as pd
 
 from gtn_bench.analysis.acceptance import pooled_or_all
 from gtn_bench.analysis.results import Results
+from gtn_bench.analysis.significance import SIGNIFICANCE, pairs_needed
 from gtn_bench.config.labels import ACCEPTED
 from gtn_bench.reporting import numbers
 from gtn_bench.reporting.curve_sentences import (
@@ -19,7 +20,7 @@ from gtn_bench.reporting.curve_sentences import (
     proven_sentences,
     suspect_sentences,
 )
-from gtn_bench.reporting.ranking import SIGNIFICANCE, ranked
+from gtn_bench.reporting.ranking import ranked
 
 SHOWN = 5  # sentences at the top of a report
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -117,20 +118,6 @@ def sentence(comparison: Mapping[str, Any], family: Family) -> str:
     if c["p_holm"] <= SIGNIFICANCE:
         return f"{text}{_scope(c)}"
     return f"{text}: not significant{_needed(c, family)}{_scope(c)}"
-
-
-def pairs_needed(comparisons: int) -> int:
-    """Return the smallest number of pairs of learners with which the smallest p-value can be significant.
-
-    With n pairs, the smallest two-sided p-value of a sign-flip test is 2^(1-n).
-
-    Args:
-        comparisons: Number of comparisons whose p-values are corrected together.
-    """
-    pairs = 1
-    while 2.0 ** (1 - pairs) * comparisons > SIGNIFICANCE:
-        pairs += 1
-    return pairs
 
 
 def pairs_of_learners(comparison: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 
 _INTERVAL = 0.5  # seconds
 
@@ -17,6 +18,10 @@ def prepare_worker(parent: int) -> None:
         parent: Identifier of the parent, which may have ended already.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(ImportError):
+        from tqdm import tqdm
+
+        tqdm.set_lock(threading.RLock())  # by default a semaphore, which a worker that is killed leaves behind
     threading.Thread(target=_end_with, args=(parent,), name="end with the parent", daemon=True).start()
 
 

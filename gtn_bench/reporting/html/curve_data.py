@@ -107,9 +107,14 @@ def published_data(published: pd.DataFrame | None) -> list[dict[str, Any]]:
 
 
 def numbers(values: Iterable[Any]) -> list[float | None]:
-    """Return numbers with ten significant digits; None for those that are not finite.
+    """Return numbers with ten significant digits, or with all if a page would else round them otherwise than tables do.
 
     Args:
-        values: The numbers.
+        values: The numbers. Those that are not finite become None.
     """
-    return [float(f"{value:.10g}") if math.isfinite(value) else None for value in map(float, values)]
+    return [_shortened(value) if math.isfinite(value) else None for value in map(float, values)]
+
+
+def _shortened(value: float) -> float:
+    short = float(f"{value:.10g}")
+    return short if all(f"{short:{digits}}" == f"{value:{digits}}" for digits in (".3f", ".3g")) else value

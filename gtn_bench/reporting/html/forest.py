@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from gtn_bench.analysis.acceptance import pooled_or_all
 from gtn_bench.analysis.results import Results
+from gtn_bench.analysis.significance import SIGNIFICANCE
 from gtn_bench.config.labels import ACCEPTED, NO_TEACHER
 from gtn_bench.reporting import numbers
 
-_SIGNIFICANCE = 0.05
 _LIMITS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 
 
@@ -65,8 +66,7 @@ def forest(results: Results) -> Forest:
     """
     found = pooled_or_all(results.comparisons)
     found = found[found["difference"].notna()]
-    ends = found[["difference", "ci_low", "ci_high"]].abs().max().max()
-    limit = next((limit for limit in _LIMITS if ends <= limit), 1.0)
+    limit = axis_limit(found)
     several = found["teacher"].nunique() > 1
     rows = []
     for record in found.to_dict("records"):
@@ -81,9 +81,9 @@ def forest(results: Results) -> Forest:
 
 def _row(row: dict[str, Any], where: str, perturbation: str, limit: float) -> ForestRow:
     known = not np.isnan(row["ci_low"])
-    significant = known and row["p_holm"] <= _SIGNIFICANCE and not row["ci_low"] <= 0 <= row["ci_high"]
+    significant = known and row["p_holm"] <= SIGNIFICANCE and not row["ci_low"] <= 0 <= row["ci_high"]
     verdict = ("less" if row["difference"] < 0 else "more") if significant else ""
-    low, high = (_place(row[end], limit) for end in ("ci_low", "ci_high")) if known else (None, None)
+    low, high = (place_on_axis(row[end], limit) for end in ("ci_low", "ci_high")) if known else (None, None)
     return ForestRow(
         where=where,
         perturbation=perturbation,
@@ -93,12 +93,28 @@ def _row(row: dict[str, Any], where: str, perturbation: str, limit: float) -> Fo
         p=numbers.p_value(row["p_holm"]),
         detectable=numbers.accuracy(row["minimum_detectable_effect"]),
         verdict=verdict,
-        at=_place(row["difference"], limit),
+        at=place_on_axis(row["difference"], limit),
         low=low,
         high=high,
         value=float(row["difference"]),
     )
 
 
-def _place(value: float, limit: float) -> float:
+def axis_limit(table: pd.DataFrame) -> float:
+    """Return the end of the axis of a forest plot, a round number.
+
+    Args:
+        table: Columns difference, ci_low, ci_high.
+    """
+    ends = table[["difference", "ci_low", "ci_high"]].abs().max().max()
+    return next((limit for limit in _LIMITS if ends <= limit), 1.0)
+
+
+def place_on_axis(value: float, limit: float) -> float:
+    """Return the place of a difference on the axis, in percent of its width.
+
+    Args:
+        value: The difference.
+        limit: The end of the axis.
+    """
     return round(50 + 50 * max(-1.0, min(1.0, value / limit)), 3)

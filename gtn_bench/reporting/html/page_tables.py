@@ -10,17 +10,17 @@ import pandas as pd
 
 from gtn_bench.analysis.acceptance import clean_accuracies, pooled_or_all
 from gtn_bench.analysis.results import Results
-from gtn_bench.config.labels import NO_TEACHER
+from gtn_bench.config.labels import NO_TEACHER, WORST
 from gtn_bench.config.suite import Suite
 from gtn_bench.reporting import numbers, tables
 from gtn_bench.reporting.findings import action
 from gtn_bench.reporting.grading import CURVE, curve_grades
 from gtn_bench.reporting.html.tables import Cell, Table, cell, table
 from gtn_bench.reporting.html.training_time import training_seconds
+from gtn_bench.reporting.names import SMALLEST_AREA
 
 _NAMES = ("teacher", "architecture", "mode")
 _MARKS = {"suspect": "†", "reliable": "✓"}
-_WORST = "worst"
 
 
 def areas(results: Results, shown_points: pd.DataFrame) -> Table:
@@ -45,7 +45,7 @@ def areas(results: Results, shown_points: pd.DataFrame) -> Table:
         cells.append(cell(clean.get(tuple(map(str, key)), "")))
         cells += [_area(of.get(label), _MARKS.get(grades.get((*key, label), ""), "")) for label in labels]
         rows.append(cells)
-    shown_names = ["worst case" if label == _WORST else results.display_name(label) for label in labels]
+    shown_names = [SMALLEST_AREA if label == WORST else results.display_name(label) for label in labels]
     caption = "Area under the accuracy curve with its 95 % confidence interval"
     columns = [*names, "clean accuracy", *shown_names]
     return Table(caption, columns, rows, len(names)).without_constants(("teacher", "architecture"))
