@@ -8,9 +8,11 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -274,6 +276,26 @@ def test_a_read_only_cache_is_enough_where_nothing_is_missing(
         assert not store.holds("cells", KEY)
     with pytest.raises(ConfigError, match=r"expects a folder that can be written to \(Read-only file system\)$"):
         Store(tmp_path / "missing").open()
+
+
+def test_a_read_only_cache_without_results_is_refused_before_any_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    temporary_file = tempfile.TemporaryFile
+
+    def fail_there(*arguments: Any, dir: Path, **named: Any) -> Any:
+        if Path(dir) == store:
+            raise OSError(30, "Read-only file system")
+        return temporary_file(*arguments, dir=dir, **named)
+
+    monkeypatch.setattr("tempfile.TemporaryFile", fail_there)
+    monkeypatch.setattr("gtn_bench.execution.tasks.meta_train", lambda *_: pytest.fail("a teacher is trained"))
+    with pytest.raises(ConfigError) as caught:
+        run(TINY, tmp_path / "out", store)
+    assert str(caught.value) == f"{store}: expects a folder that can be written to (Read-only file system)"
+    assert not list(store.iterdir())
 
 
 def test_a_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from gtn_bench.execution.suitability import find_duplicates, first_seeds, refuse
 from gtn_bench.planning.cells import Learner, Plan
 from gtn_bench.planning.keys import Keys
 from gtn_bench.store.cache import Context
+from gtn_bench.store.files import make_folder
 
 __all__ = ["Progress", "Scheduler"]
 
@@ -108,6 +109,7 @@ class Scheduler:
         for taught_by in teachers:
             key = keys.teachers[taught_by.label]
             if not self.context.store.holds("teachers", key):
+                make_folder(self.context.store.folder)
                 from gtn_bench.execution import tasks
                 from gtn_bench.execution.parts import run_part
 
@@ -214,6 +216,8 @@ class Scheduler:
         self._run("probes", *attacked.probes())
 
     def _run(self, stage: str, jobs: Sequence[Job], total: int) -> None:
+        if jobs:  # else a cache that cannot be written to is enough
+            make_folder(self.context.store.folder)
         self._finished.failures.update(self._dispatcher.run(stage, jobs, total))
 
 
