@@ -100,7 +100,7 @@ def test_edited_tables_are_one_line_or_a_page(
     table: str, old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With accepted changes, and in the folder of an earlier version, whose files nothing can be compared with."""
-    monkeypatch.setattr("gtn_bench.reporting.drawing._draw_all", lambda *_: None)
+    monkeypatch.setattr("gtn_bench.reporting.drawing.draw_all", lambda *_: None)
     folder = copied(old, tmp_path / "copy")
     provenance = (folder / "provenance.json").read_text()
     earlier = {
@@ -134,7 +134,7 @@ def test_edited_tables_are_one_line_or_a_page(
 def test_truncated_files_are_one_line_or_a_page(
     name: str, cut: float, old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gtn_bench.reporting.drawing._draw_all", lambda *_: None)
+    monkeypatch.setattr("gtn_bench.reporting.drawing.draw_all", lambda *_: None)
     folder = copied(old, tmp_path / "copy")
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[: int(cut * len(content))])

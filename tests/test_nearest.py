@@ -220,7 +220,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
     "report": (gtn_bench.report, {"band": 2}, "report has no parameter 'band'; did you mean 'bands'?"),
     "open": (gtn_bench.open, {"dir": "x"}, "open has no parameter 'dir'; known: accept_changes, folder"),
     "teach": (gtn_bench.teach, {"devise": "x"}, "teach has no parameter 'devise'; did you mean 'device'?"),
-    "retrain": (gtn_bench.retrain, {"seed": 1}, "retrain has no parameter 'seed'; did you mean 'seeds'?"),
+    "retrain": (gtn_bench.retrain, {"learner": 1}, "retrain has no parameter 'learner'; did you mean 'learners'?"),
     "load_teacher": (gtn_bench.load_teacher, {"src": 1}, "load_teacher has no parameter 'src'; did you mean 'source'?"),
     "perturbation": (
         gtn_bench.perturbation,

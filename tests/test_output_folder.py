@@ -275,11 +275,12 @@ for race in range(5):
     for _ in range(2):
         assert os.wait()[1] == 0
     try:
-        Results(folder).check()
+        results = Results(folder)
+        results.check()
     except ConfigError as error:
         refused = not locks and "not as the run has written" in str(error)
     else:
-        refused = False
+        refused = not locks and bool(results.files.absent)  # the report names them
     found = "refused" if refused else state(folder, old=old, new=new)
     print(found)
 """
