@@ -217,8 +217,10 @@ def test_list_explains_parameters(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert call(monkeypatch, "list", "perturbations", "torchattacks.PGD", "--json") == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["torchattacks.<Class>", "torchattacks.PGD"]
     assert call(monkeypatch, "list", "modes", "vanila") == 2
-    expected = "error: unknown mode 'vanila'; did you mean 'vanilla'?; gtn-bench list modes lists all\n"
+    expected = "error: unknown mode 'vanila'; did you mean 'vanilla'? (gtn-bench list modes lists all)\n"
     assert capsys.readouterr().err == expected
+    assert call(monkeypatch, "list", "perturbations", "torchattacks.PG") == 2
+    assert capsys.readouterr().err == "error: unknown attack 'torchattacks.PG'; did you mean 'torchattacks.PGD'?\n"
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS, "cache", "cache prune"])

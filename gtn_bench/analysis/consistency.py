@@ -8,6 +8,7 @@ import pandas as pd
 from gtn_bench.analysis.acceptance import for_each_teacher
 from gtn_bench.analysis.curves import curves
 from gtn_bench.analysis.pooling import pooled
+from gtn_bench.analysis.reading import RERUN
 from gtn_bench.analysis.results import Results
 from gtn_bench.analysis.tables import IDENTITY, LEARNER
 from gtn_bench.config.errors import ConfigError
@@ -30,6 +31,9 @@ def check_consistency(results: Results) -> None:
     Raises:
         ConfigError: If they do not; it names the table.
     """
+    images = results.summary.loc[results.summary["status"] == "done", "n"]
+    if not (np.isfinite(images) & (images > 0)).all():
+        raise ConfigError(f"{results.folder / 'summary.csv'}: column 'n' expects numbers of images; {RERUN}")
     found = results.curves
     _check_curves(results, found)
     areas = _areas(for_each_teacher(found))  # with a copy of what needs no teacher

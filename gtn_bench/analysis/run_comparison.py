@@ -81,7 +81,7 @@ def compare_runs(baseline: Results, results: Results, margin: float = 0.0) -> Ru
     that both runs share count. Where the images differ, nothing is paired.
 
     A curve is better or worse if the 95 % confidence interval of the difference excludes 0 and its p-value is at most
-    0.05 after Holm's correction over all curves. It is worse by more than the margin if the interval lies below
+    0.05 after Holm's correction over all curves. It is worse by more than the margin if the interval is below
     -margin and the p-value of the differences plus margin is at most 0.05 after the same correction.
 
     Args:

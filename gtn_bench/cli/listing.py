@@ -54,14 +54,19 @@ def _chosen(rows: Sequence[dict[str, str]], kind: Kind, name: str) -> list[dict[
     """Return the row of a name, after that of its library if it is one of a library.
 
     Raises:
-        ConfigError: If there is neither.
+        ConfigError: If there is neither, or the library has no such attack.
     """
     library = name.partition(".")[0]
-    if found := [row for row in rows if row["name"] == name or row["name"].startswith(f"{library}.<")]:
+    found = [row for row in rows if row["name"] == name or row["name"].startswith(f"{library}.<")]
+    if found and kind is Kind.perturbations and name not in [row["name"] for row in found]:
+        from gtn_bench.planning.catalog import check_attack
+
+        check_attack(name)
+    if found:
         return found
     one = "file" if kind is Kind.specs else kind.value.removesuffix("s")
     names = [row["name"] for row in rows]
-    raise ConfigError(f"unknown {one} {shown(name)}{did_you_mean(name, names)}; gtn-bench list {kind.value} lists all")
+    raise ConfigError(f"unknown {one} {shown(name)}{did_you_mean(name, names)} (gtn-bench list {kind.value} lists all)")
 
 
 def _parameters(kind: Kind, rows: Sequence[Mapping[str, str]]) -> dict[str, list[Parameter]]:

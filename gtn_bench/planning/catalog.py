@@ -152,3 +152,18 @@ def catalog(table: str) -> list[dict[str, str]]:
                 for attack, known in cls.known.items()
             ]
     return rows
+
+
+def check_attack(name: str) -> None:
+    """Check that an attack of a library can be named.
+
+    Args:
+        name: The name, ``torchattacks.PGD``.
+
+    Raises:
+        ConfigError: If the library has no such attack, or it does not apply to image classifiers.
+    """
+    library, _, attack = name.partition(".")
+    found = PERTURBATIONS[library]
+    assert issubclass(found, LibraryAttack)
+    found.model_construct(attack=attack, params={}).parameters()

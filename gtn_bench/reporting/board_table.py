@@ -14,7 +14,7 @@ from gtn_bench.config.labels import ACCEPTED
 from gtn_bench.reporting.board import BY_NAMES, COLUMNS, NAMES, Board, By
 from gtn_bench.reporting.markdown import escape, markdown_table
 from gtn_bench.reporting.names import SMALLEST_AREA
-from gtn_bench.reporting.numbers import accuracy, with_interval
+from gtn_bench.reporting.numbers import accuracy, counted, with_interval
 from gtn_bench.reporting.run_sentences import field_text
 
 
@@ -72,7 +72,7 @@ def title(board: Board, place: int) -> str:
         place: Its place, from 0.
     """
     count = len(board.runs)
-    return f"Board {place + 1}: {count} run{'' if count == 1 else 's'}"
+    return f"Board {place + 1}: {counted(count, 'run')}"
 
 
 def explanation(board: Board, place: int) -> list[str]:

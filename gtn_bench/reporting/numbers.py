@@ -153,3 +153,13 @@ def _significant(value: float, decimals: int) -> str:
     if decimals > _DIGITS - 1 - math.log10(_TINY):
         return f"{value:.{_DIGITS - 1}e}"
     return f"{round(value, decimals):.0f}" if decimals < 0 else _fixed(value, decimals)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 pair``, ``2 pairs``.
+
+    Args:
+        number: The number.
+        noun: The noun in the singular.
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"

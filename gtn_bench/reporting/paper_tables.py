@@ -96,9 +96,7 @@ def images(results: Results, label: str) -> int:
         results: The results of a run.
         label: Label of the perturbation.
     """
-    known = results.summary.loc[results.summary["perturbation"] == label, "n"]
-    known = known[np.isfinite(known)]
-    return int(known.max()) if len(known) else 0
+    return int(results.summary.loc[results.summary["perturbation"] == label, "n"].max())
 
 
 def areas(results: Results) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from gtn_bench.analysis.run_comparison import RunComparison
 from gtn_bench.analysis.suite_differences import FieldDifference
 from gtn_bench.config.errors import listed, shortened
 from gtn_bench.config.labels import ACCEPTED, NO_TEACHER
-from gtn_bench.reporting.numbers import accuracy, p_equals, p_value, with_interval
+from gtn_bench.reporting.numbers import accuracy, counted, p_equals, p_value, with_interval
 
 _ORDER = ("worse", "better", "not significant", "no interval", "no difference seen")
 _MOST = 80  # characters of a value that is shown
@@ -32,7 +32,7 @@ def counts(comparison: RunComparison) -> str:
     """
     found = comparison.table["verdict"].value_counts()
     first, *others = [f"{verdict} on {found[verdict]}" for verdict in _ORDER if found.get(verdict, 0)]
-    return ", ".join([f"{first} of {_count(len(comparison.table), 'curve')}", *others])
+    return ", ".join([f"{first} of {counted(len(comparison.table), 'curve')}", *others])
 
 
 def curve_sentences(comparison: RunComparison) -> list[str]:
@@ -58,7 +58,7 @@ def curve_sentence(row: Mapping[str, Any], comparison: RunComparison) -> str:
         return f"{who} {where}: {areas}; no confidence interval with one image"
     found = f"{areas}, difference {with_interval(row['difference'], row['ci_low'], row['ci_high'], signed=True)}"
     scope = _scope(row)
-    family = f"{_count(len(comparison.table), 'comparison')}{_pairs(row)}"
+    family = f"{counted(len(comparison.table), 'comparison')}{_pairs(row)}"
     found += f", {p_equals(row['p_holm'])} after Holm correction ({family})"
     if row["verdict"] == "no difference seen":
         effect = f"minimum detectable effect {accuracy(row['minimum_detectable_effect'])}"
@@ -92,10 +92,10 @@ def pairing_text(row: Mapping[str, Any]) -> str:
     Args:
         row: A row of the table of the comparison.
     """
-    images = _count(row["n_images"], "image")
+    images = counted(row["n_images"], "image")
     if row["pairing"] == "seeds and images":
-        return f"{_count(row['n_pairs'], 'pair')} of learners, {images}"
-    seeds = f"{row['n_seeds']} and {_count(row['baseline_n_seeds'], 'learner')}"
+        return f"{counted(row['n_pairs'], 'pair')} of learners, {images}"
+    seeds = f"{row['n_seeds']} and {counted(row['baseline_n_seeds'], 'learner')}"
     return f"{seeds}, {images}" if row["pairing"] == "images" else f"unpaired: {seeds}, other images"
 
 
@@ -110,7 +110,7 @@ def difference_sentences(comparison: RunComparison) -> Iterator[tuple[str, list[
     lines = []
     if cells.only_first or cells.only_second:
         lines.append(
-            f"{_count(cells.shared, 'cell')} in both runs, {cells.only_first} only in the baseline, "
+            f"{counted(cells.shared, 'cell')} in both runs, {cells.only_first} only in the baseline, "
             f"{cells.only_second} only in the run"
         )
     for each in cells.labels:
@@ -118,7 +118,7 @@ def difference_sentences(comparison: RunComparison) -> Iterator[tuple[str, list[
             if values:
                 lines.append(f"{each.field} only in the {where}: {listed(values, _short)}")
     lines += [
-        f"{_count(count, 'cell')}: {old} in the baseline, {new} in the run"
+        f"{counted(count, 'cell')}: {old} in the baseline, {new} in the run"
         for (old, new), count in cells.statuses.items()
     ]
     yield "Cells", lines
@@ -149,9 +149,11 @@ def gate_sentence(comparison: RunComparison) -> str:
     found = []
     if worse := comparison.worse:
         names = [f"{curve_name(row, comparison)} under {row['perturbation']}" for row in worse]
-        found.append(f"{_count(len(worse), 'curve')} significantly worse{beyond}: {listed(names, str)}")
+        found.append(f"{counted(len(worse), 'curve')} significantly worse{beyond}: {listed(names, str)}")
     if comparison.lost:
-        found.append(f"{_count(len(comparison.lost), 'curve')} of the baseline missing: {listed(comparison.lost, str)}")
+        found.append(
+            f"{counted(len(comparison.lost), 'curve')} of the baseline missing: {listed(comparison.lost, str)}"
+        )
     return "; ".join(found)
 
 
@@ -167,16 +169,16 @@ def power_sentence(comparison: RunComparison) -> str:
     paired = comparison.table[comparison.table["pairing"] == "seeds and images"]
     pairs = int(paired["n_pairs"].max())
     smallest = 2.0 ** (1 - pairs)
-    family = _count(len(comparison.table), "comparison")
+    family = counted(len(comparison.table), "comparison")
     return (
-        f"no comparison of {_count(pairs, 'pair')} of learners can be significant: the smallest possible p is "
+        f"no comparison of {counted(pairs, 'pair')} of learners can be significant: the smallest possible p is "
         f"{p_value(smallest)} before Holm correction ({family}); at least {needed} pairs are needed: more seeds, or "
         "more accepted architectures"
     )
 
 
 def _pairs(row: Mapping[str, Any]) -> str:
-    return f", {_count(row['n_pairs'], 'pair')}" if row["n_pairs"] else ""
+    return f", {counted(row['n_pairs'], 'pair')}" if row["n_pairs"] else ""
 
 
 def _scope(row: Mapping[str, Any]) -> str:
@@ -189,10 +191,6 @@ def _scope(row: Mapping[str, Any]) -> str:
     return (
         f"; this concerns the single model of the {'run' if learners[0] == 1 else 'baseline'}, not how it was trained"
     )
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _short(value: object) -> str:

@@ -109,7 +109,8 @@ def sentence(comparison: Mapping[str, Any], family: Family) -> str:
         return f"{mode} and {other} {where}: {areas}; no confidence interval with one image"
     ends = numbers.interval(c["ci_low"], c["ci_high"], signed=True)
     found = f"{areas}, difference {numbers.difference(c['difference'])} {ends}"
-    found += f", {numbers.p_equals(c['p_holm'])} after Holm correction ({_count(family.comparisons, 'comparison')}"
+    found += f", {numbers.p_equals(c['p_holm'])} after Holm correction"
+    found += f" ({numbers.counted(family.comparisons, 'comparison')}"
     found += f", {_compared_over(c)})"
     if c["ci_low"] <= 0 <= c["ci_high"]:
         effect = f"minimum detectable effect {numbers.accuracy(c['minimum_detectable_effect'])}"
@@ -179,8 +180,8 @@ _PAIR = ("mode", "other")
 def _compared_over(c: Mapping[str, Any]) -> str:
     """Return what a comparison is over."""
     if c["over"] == "images":
-        return _count(c["n_images"], "image")
-    return _count(c["n_pairs"], "pair")
+        return numbers.counted(c["n_images"], "image")
+    return numbers.counted(c["n_pairs"], "pair")
 
 
 def _needed(c: Mapping[str, Any], family: Family) -> str:
@@ -204,10 +205,6 @@ def _scope(c: Mapping[str, Any]) -> str:
     if c["n_pairs"] == max(c["n_seeds"], c["other_n_seeds"]):
         return f"; this concerns the one model of {single}, not how it was trained"
     return f"; this concerns the models of {single}, not how they were trained"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _word(number: int) -> str:
