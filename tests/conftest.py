@@ -20,6 +20,8 @@ from gtn_bench.inference.classifier import Classifier
 from gtn_bench.models import ARCHITECTURES
 from gtn_bench.modes.real_data import Vanilla
 
+_HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}  # of an interactive Python
+
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
@@ -44,11 +46,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iter
 
 
 @pytest.fixture(autouse=True)
-def _signal_handlers() -> Iterator[None]:
-    """Restore the handlers of signals: a command ignores them in the end, as its process would end with it."""
-    before = {stop: signal.getsignal(stop) for stop in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for stop, handler in before.items():
+def _signal_handlers() -> None:
+    """Let no test inherit ignored signals: a command that a fixture has run ignores them, so does a background job."""
+    for stop, handler in _HANDLERS.items():
         signal.signal(stop, handler)
 
 

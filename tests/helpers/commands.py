@@ -12,6 +12,7 @@ import psutil
 PLUGIN = Path(__file__).with_name("faulty.py")
 
 _SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 import gtn_bench
@@ -19,6 +20,7 @@ from gtn_bench.config import suite
 from gtn_bench.config.errors import RunError
 from gtn_bench.planning.plugins import load_plugin
 load_plugin({plugin!r})
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
 if __name__ == "__main__":
     plan = gtn_bench.plan(suite.parse(Path({suite!r}).read_text()))
     try:
