@@ -228,7 +228,7 @@ def test_comparisons_samples_and_classes_are_filtered(browser: Browser, made: Pa
         page.locator("#forest-filter select").select_option("noise")
         assert rows.count() == 1 and "noise" in rows.first.inner_text()
         samples = page.locator("#viewer .sample")
-        assert samples.count() == 4 and "Confidences are not stored" in page.locator("#viewer").inner_text()
+        assert samples.count() == 4 and "softmax probability" in page.locator("#viewer").inner_text()
         page.locator("#viewer select").nth(1).select_option("2")
         assert samples.count() == 1 and "class 2" in samples.first.inner_text()
         page.locator("#viewer select").nth(1).select_option("")

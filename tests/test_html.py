@@ -183,6 +183,17 @@ def test_the_viewer_knows_predictions(made: Path) -> None:
         rows = results.select(perturbation=label, mode=name, beta=strength["beta"], seed=0).iloc[:4]
         assert strength["after"] == [str(each) for each in rows["prediction"]]
         assert strength["before"] == [str(each) for each in rows["clean_prediction"]]
+        assert strength["confidence"] == [f"{each:.3f}" for each in rows["confidence"]]
+
+
+def test_samples_without_confidences_have_predictions(made: Path, tmp_path: Path) -> None:
+    """Earlier versions did not write the column."""
+    folder = shutil.copytree(made, tmp_path / "copy")
+    table = pq.read_table(folder / "samples.parquet")
+    pq.write_table(table.drop_columns("confidence"), folder / "samples.parquet", row_group_size=N)
+    (entry, _) = page_of(folder).data["viewer"]
+    strengths = [one for mode in entry["modes"] for one in mode["strengths"]]
+    assert strengths and all("after" in one and "confidence" not in one for one in strengths)
 
 
 def test_results_without_large_files_say_so(made: Path, tmp_path: Path) -> None:

@@ -336,6 +336,7 @@ def test_images_are_judged_after_rounding_to_8_bits(classifier: Classifier) -> N
         assert torch.equal(rounded.examples, (exact.examples * 255).round() / 255)
         assert not torch.equal(rounded.examples, exact.examples)
         assert torch.equal(rounded.prediction, classifier.predict(rounded.examples))
+        torch.testing.assert_close(rounded.confidence, classifier(rounded.examples).softmax(dim=1).amax(dim=1).detach())
         change = (rounded.examples - x).flatten(1)
         assert torch.equal(rounded.linf, change.abs().amax(dim=1)) and torch.equal(rounded.l2, change.norm(dim=1))
         assert rounded.shares == exact.shares and rounded.forwards == exact.forwards

@@ -58,6 +58,7 @@ SAMPLE_SCHEMA = pa.schema(
         ("label", pa.int16()),
         ("clean_prediction", pa.int16()),
         ("prediction", pa.int16()),
+        ("confidence", pa.float32()),
         ("linf", pa.float32()),
         ("l2", pa.float32()),
         ("zero_gradient", pa.bool_()),

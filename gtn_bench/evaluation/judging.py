@@ -52,7 +52,7 @@ class Judge:
     ) -> AttackResult:
         x_adv = returned.clamp(0, 1)
         judged = (x_adv * WHITE).round() / WHITE if self.eight_bit else x_adv
-        prediction = predict(self.classifier, judged)
+        prediction, confidence = classify(self.classifier, judged)
         # Rounding moves images out of a ball and back to the clean ones, for which an attack is not responsible.
         measured = shares_of(perturbation, (x_adv - self.x).flatten(1), prediction == self.y, perturbed)
         distance = (judged - self.x).flatten(1)
@@ -60,6 +60,7 @@ class Judge:
             label=self.y.cpu(),
             clean_prediction=self.clean.prediction.cpu(),
             prediction=prediction.cpu(),
+            confidence=confidence.cpu(),
             linf=distance.abs().amax(dim=1).cpu(),
             l2=distance.norm(dim=1).cpu(),
             zero_gradient=self._stalled(perturbation, perturbed.attacked).cpu(),
@@ -90,12 +91,29 @@ def predict(classifier: Classifier, x: Tensor) -> Tensor:
     Returns:
         Classes (N,) int64.
     """
+    return classify(classifier, x)[0]
 
-    def judged(images: Tensor) -> Tensor:
+
+def classify(classifier: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the predicted classes of images and their probabilities, computed in batches.
+
+    Args:
+        classifier: The classifier.
+        x: Images (N, C, H, W) in [0, 1].
+
+    Returns:
+        Classes (N,) int64; their softmax probabilities (N,).
+    """
+
+    def judged(images: Tensor) -> tuple[Tensor, Tensor]:
         classifier.restart("judgment")
-        return classifier.predict(images)
+        with torch.no_grad():
+            logits = classifier(images)
+            prediction = logits.argmax(dim=1)
+            return prediction, logits.softmax(dim=1).gather(1, prediction[:, None])[:, 0]
 
-    return torch.cat(in_batches(judged, classifier, "any", x))
+    predictions, confidences = zip(*in_batches(judged, classifier, "any", x), strict=True)
+    return torch.cat(predictions), torch.cat(confidences)
 
 
 def zero_logit_gradient(classifier: Classifier, x: Tensor, y: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-MEASURED = ("label", "clean_prediction", "prediction", "linf", "l2", "zero_gradient")  # per image
+MEASURED = ("label", "clean_prediction", "prediction", "confidence", "linf", "l2", "zero_gradient")  # per image
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,7 @@ class AttackResult:
         label: True labels (N,) int64.
         clean_prediction: Predicted classes of the clean images (N,) int64.
         prediction: Predicted classes of the perturbed images (N,) int64.
+        confidence: Softmax probabilities of these classes (N,).
         linf: L-inf distances (N,), in pixel values.
         l2: L2 distances (N,), in pixel values.
         zero_gradient: Mask (N,) bool. True where the gradient that the perturbation follows is exactly zero at the
@@ -46,6 +47,7 @@ class AttackResult:
     label: Tensor
     clean_prediction: Tensor
     prediction: Tensor
+    confidence: Tensor
     linf: Tensor
     l2: Tensor
     zero_gradient: Tensor

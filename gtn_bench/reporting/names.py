@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 SMALLEST_AREA = "smallest area over perturbations"  # title of the measure `worst` of results
 TABLES = "tables"  # the folder of tables for papers
@@ -52,6 +53,22 @@ def page_ending(number: int) -> str:
         number: Its number, from 1.
     """
     return f"-page{number}" if number > 1 else ""
+
+
+def parts_of(name: str, folders: Iterable[Path]) -> list[str]:
+    """Return the names of the figures with the same content: one that is too long for a page continues in others.
+
+    Args:
+        name: The name of the first one, without an ending.
+        folders: The folders to look in. The first that has the first figure counts.
+    """
+    for folder in folders:
+        found: list[str] = []
+        while any((folder / f"{name}{page_ending(len(found) + 1)}.{kind}").is_file() for kind in FORMATS):
+            found.append(f"{name}{page_ending(len(found) + 1)}")
+        if found:
+            return found
+    return []
 
 
 def table_name(perturbation: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from gtn_bench.analysis.significance import SIGNIFICANCE
+
 _DECIMALS = 3  # of accuracies and areas
 _DIGITS = 3  # significant ones of distances
 _SMALLEST_P = 0.001
@@ -64,6 +66,8 @@ def with_interval(value: float, low: float, high: float, *, signed: bool = False
 def p_value(p: float, *, missing: str = "") -> str:
     """Return a p value: two decimals, below 0.1 three, and ``< 0.001`` for smaller ones.
 
+    A value that three decimals would round to the level of significance has as many as distinguish them.
+
     Args:
         p: The p value.
         missing: The text for nan.
@@ -72,7 +76,10 @@ def p_value(p: float, *, missing: str = "") -> str:
         return missing
     if p < _SMALLEST_P:
         return f"< {_SMALLEST_P:g}"
-    return f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+    decimals = 3 if p < 0.0995 else 2
+    while p != SIGNIFICANCE and round(p, decimals) == SIGNIFICANCE:
+        decimals += 1
+    return f"{p:.{decimals}f}"
 
 
 def p_equals(p: float) -> str:

@@ -26,7 +26,7 @@ from gtn_bench.reporting.drawing import Drawing, all_files, draw, figure_files, 
 from gtn_bench.reporting.findings import action, grade_counts
 from gtn_bench.reporting.grading import split_flags
 from gtn_bench.reporting.learners import data_set, duplicates, findings, learner_count, single_learners
-from gtn_bench.reporting.names import TABLES
+from gtn_bench.reporting.names import TABLES, parts_of
 from gtn_bench.reporting.pages import check_pages, publish_pages
 from gtn_bench.reporting.paper import write_tables
 from gtn_bench.reporting.paper_style import FigureStyle, figure_style
@@ -147,7 +147,11 @@ def _report(
         "acceptance": table(tables.acceptance_table(results)) if decides and len(failed) < len(summary) else "",
         "headlines": headlines(results, markdown.escape),
         "differences": differences(results, markdown.escape),
-        "sections": _sections(results, {entry.title: entry.samples for entry in suite.perturbations}, strips),
+        "sections": _sections(results, {entry.title: entry.samples for entry in suite.perturbations}, strips, stage),
+        "over_distance": {
+            "L2": parts_of("over-l2", _figure_folders(results, stage)),
+            "L-infinity": parts_of("over-linf", _figure_folders(results, stage)),
+        },
         "changed": results.files.changed,
         "absent": results.files.absent,
         "cells": len(summary),
@@ -184,13 +188,21 @@ def write_page(folder: Path, template: str, context: dict[str, Any]) -> Path:
     return page
 
 
-def _sections(results: Results, samples: dict[str, int | None], strips: set[str]) -> list[dict[str, Any]]:
-    """Return what the section of each perturbation needs: names, file, meaning of beta, number of images."""
+def _figure_folders(results: Results, stage: Path) -> tuple[Path, Path]:
+    """Return the folders of the figures that were drawn now, and of those that are kept."""
+    return stage / FIGURES, results.folder / FIGURES
+
+
+def _sections(
+    results: Results, samples: dict[str, int | None], strips: set[str], stage: Path
+) -> list[dict[str, Any]]:
+    """Return what the section of each perturbation needs: names, files, meaning of beta, number of images."""
     names = figure_files(results)
     return [
         {
             "name": results.display_name(label),
             "file": names[label],
+            "parts": parts_of(names[label], _figure_folders(results, stage)),
             "axis": results.provenance["perturbations"][label],
             "samples": samples[label],
             "accuracies": markdown.markdown_table(tables.accuracies_table(results, label)),

@@ -57,7 +57,7 @@ def curve_sentence(row: Mapping[str, Any], comparison: RunComparison) -> str:
     if row["verdict"] == "no interval":
         return f"{who} {where}: {areas}; no confidence interval with one image"
     found = f"{areas}, difference {with_interval(row['difference'], row['ci_low'], row['ci_high'], signed=True)}"
-    scope = _scope(row)
+    scope = _about_single(row)
     family = f"{counted(len(comparison.table), 'comparison')}{_pairs(row)}"
     found += f", {p_equals(row['p_holm'])} after Holm correction ({family})"
     if row["verdict"] == "no difference seen":
@@ -181,7 +181,7 @@ def _pairs(row: Mapping[str, Any]) -> str:
     return f", {counted(row['n_pairs'], 'pair')}" if row["n_pairs"] else ""
 
 
-def _scope(row: Mapping[str, Any]) -> str:
+def _about_single(row: Mapping[str, Any]) -> str:
     """Return what a comparison with a single model is about."""
     learners = row["n_seeds"], row["baseline_n_seeds"]
     if min(learners) > 1:

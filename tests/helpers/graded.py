@@ -59,6 +59,7 @@ def record(
         "label": np.zeros(n, int),
         "clean_prediction": np.zeros(n, int),
         "prediction": mask.astype(int),
+        "confidence": np.full(n, 0.75),
         "linf": np.full(n, distance),
         "l2": np.full(n, distance),
         "zero_gradient": np.zeros(n, bool),

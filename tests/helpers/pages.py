@@ -80,6 +80,7 @@ def page_run(
                 "label": label,
                 "clean_prediction": clean,
                 "prediction": np.where(fooled, (label + 2) % CLASSES, clean),
+                "confidence": generator.uniform(0.2, 1, n),
                 "linf": np.where(fooled, beta, beta / 2),
                 "l2": np.where(fooled, 3 * beta, beta) * generator.uniform(0.5, 1, n),
             }

@@ -29,7 +29,7 @@ from gtn_bench.reporting.html.header import cited, grades, header, unbroken
 from gtn_bench.reporting.html.page_data import page_data
 from gtn_bench.reporting.html.samples import read_samples
 from gtn_bench.reporting.html.tables import table
-from gtn_bench.reporting.names import page_ending
+from gtn_bench.reporting.names import parts_of
 from gtn_bench.reporting.proofs import certificate_errors
 from gtn_bench.store.files import write_atomically
 
@@ -188,9 +188,8 @@ def _distances(stage: Path, results: Results) -> list[tuple[str, str]]:
 
 
 def _pages(name: str, folders: Sequence[Path]) -> list[str]:
-    """Return the first figures of a name: one that is too long for a page continues in others."""
-    found = [figure_uri(f"{name}{page_ending(number)}", folders) for number in range(1, _PAGES + 1)]
-    return [uri for uri in found if uri]
+    """Return the first figures with the same content."""
+    return [uri for part in parts_of(name, folders)[:_PAGES] if (uri := figure_uri(part, folders))]
 
 
 def _published(results: Results, published: pd.DataFrame | None) -> Any:

@@ -19,6 +19,7 @@ Identity = tuple[Any, ...]
 
 _FILE = "samples.parquet"
 _COLUMNS = ["label", "clean_prediction", "prediction", "linf", "l2"]
+_CONFIDENCE = "confidence"  # a column that earlier versions did not write
 _SHOWN = 16  # first images of a cell whose predictions are kept
 
 
@@ -31,6 +32,7 @@ class CellFacts(NamedTuple):
         images: Number of images of each class (C,).
         correct: Those of them that are classified correctly after the perturbation (C,).
         label, clean_prediction, prediction: Classes of the first images (k,).
+        confidence: Softmax probabilities of `prediction` (k,); None if they are not stored.
     """
 
     fooled: int
@@ -41,6 +43,7 @@ class CellFacts(NamedTuple):
     label: Array
     clean_prediction: Array
     prediction: Array
+    confidence: Array | None
 
 
 class SampleFacts(NamedTuple):
@@ -87,15 +90,16 @@ def read_samples(results: Results) -> SampleFacts | None:
 def _cells(path: Path, known: Collection[Identity]) -> Iterator[tuple[Identity, dict[str, Array]]]:
     """Yield identity and samples of each cell. A run writes each cell as one group of rows, which is read at once."""
     with path.open("rb") as stream, pq.ParquetFile(stream) as file:  # a path with a colon would be read as a URL
+        wanted = [*_COLUMNS, *({_CONFIDENCE} & set(file.schema_arrow.names))]
         for number in range(file.num_row_groups):
             identity = _identity(file.metadata.row_group(number))
             if identity in known:
-                group = file.read_row_group(number, columns=_COLUMNS, use_threads=False)
-                yield identity, {name: group.column(name).to_numpy() for name in _COLUMNS}
+                group = file.read_row_group(number, columns=wanted, use_threads=False)
+                yield identity, {name: group.column(name).to_numpy() for name in wanted}
                 continue
-            group = file.read_row_group(number, columns=[*IDENTITY, *_COLUMNS])
+            group = file.read_row_group(number, columns=[*IDENTITY, *wanted])
             for key, part in group.to_pandas().groupby(IDENTITY, sort=False, observed=True):
-                yield tuple(key), {name: part[name].to_numpy() for name in _COLUMNS}
+                yield tuple(key), {name: part[name].to_numpy() for name in wanted}
 
 
 def _identity(group: Any) -> Identity:
@@ -119,4 +123,5 @@ def _facts(columns: Mapping[str, Array]) -> CellFacts:
     size = int(label.max(initial=-1)) + 1
     count, correct = (np.bincount(label[mask], minlength=size) for mask in (slice(None), right))
     first = (columns[name][:_SHOWN].astype(int) for name in ("label", "clean_prediction", "prediction"))
-    return CellFacts(int(fooled.sum()), l2, linf, count, correct, *first)
+    confidence = columns[_CONFIDENCE][:_SHOWN] if _CONFIDENCE in columns else None
+    return CellFacts(int(fooled.sum()), l2, linf, count, correct, *first, confidence)

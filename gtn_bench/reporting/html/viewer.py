@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gtn_bench.analysis.results import Results
+from gtn_bench.reporting import numbers
 from gtn_bench.reporting.html.samples import SampleFacts
 from gtn_bench.reporting.html.sprites import class_names, sprite
 
@@ -43,6 +44,8 @@ def viewer_data(results: Results, samples: SampleFacts | None) -> list[dict[str,
                     labels = [int(each) for each in facts.label[: made.columns]]
                     entry["before"] = class_names([int(each) for each in facts.clean_prediction[: made.columns]], names)
                     entry["after"] = class_names([int(each) for each in facts.prediction[: made.columns]], names)
+                    if facts.confidence is not None:
+                        entry["confidence"] = [numbers.accuracy(each) for each in facts.confidence[: made.columns]]
                 strengths.append(entry)
             modes.append({"mode": mode, "strengths": strengths})
         found.append(

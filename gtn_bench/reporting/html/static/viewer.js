@@ -35,7 +35,8 @@ function sampleViewer(data) {
         if (!found) continue;
         const outcome = outcomeOf(found, column);
         if (state.outcome !== "all" && outcome !== state.outcome) continue;
-        const said = found.after ? `predicted ${found.after[column]}` : "prediction not stored";
+        const sure = found.confidence ? ` (${found.confidence[column]})` : "";
+        const said = found.after ? `predicted ${found.after[column]}${sure}` : "prediction not stored";
         const text = `${mode.mode}: ${said}`;
         const note = outcome === "unknown" ? null : element("span", { class: outcome }, { broken: "✗ broken", survived: "✓ survived", "wrong before": `wrong before (${found.before && found.before[column]})` }[outcome]);
         figures.push(element("figure", {}, element("div", { class: "tiles" }, tile(column, found.row, `perturbed, ${text}`), tile(column, found.row + 1, "amplified difference")),
@@ -44,8 +45,9 @@ function sampleViewer(data) {
       if (figures.length) rows.push(element("div", { class: "sample" }, element("figure", {}, element("div", { class: "tiles" }, tile(column, 0, "clean image")), element("figcaption", {}, "clean", element("br"), known(truth) ? `class ${truth}` : "class not stored")), ...figures));
     }
     body.replaceChildren(...(rows.length ? rows : [element("p", {}, "No sample matches the filters.")]));
+    const confident = state.entry.modes.some((mode) => mode.strengths.some((each) => each.confidence));
     const reduced = state.entry.reduced ? " Images are shown at a reduced size." : "";
-    caption.textContent = `Beta ${strength(beta)}. Left: perturbed image; right: difference from the clean image, times ${strength(state.entry.amplified)}, gray where nothing changed. Confidences are not stored in a run.${reduced}`;
+    caption.textContent = `Beta ${strength(beta)}. Left: perturbed image; right: difference from the clean image, times ${strength(state.entry.amplified)}, gray where nothing changed. ${confident ? "In parentheses: softmax probability of the predicted class." : "The run has no confidences."}${reduced}`;
   }
   function build() {
     const classes = [...new Set(state.entry.labels)], strengths = betas();
