@@ -45,9 +45,15 @@ def stop_command(work: Workplace, index: int, suite: str = ALL_STAGES) -> Trial:
     """
     clean, seconds = work.clean(suite)
     place = work.place(f"stop-command-{index}", suite)
-    command = _interrupt(place, signal.SIGTERM, seconds, draws("stop-command", index).uniform(0.1, 0.8))
-    left = survivors(command.session, STOP_SECONDS)
-    outcome = command.wait(0)
+    share = draws("stop-command", index).uniform(0.1, 0.8)
+    while True:
+        command = _interrupt(place, signal.SIGTERM, seconds, share)
+        left = survivors(command.session, STOP_SECONDS)
+        outcome = command.wait(0)
+        if outcome.code or left or share < 0.1:
+            break
+        share *= 0.7  # all work was done before the signal
+        place.clear()
     before = stamps(place.cache)
     wrong = tracebacks(outcome) + _staying(left)
     answered = outcome.code == 130 and len(outcome.errors) == 1
