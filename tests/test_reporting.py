@@ -618,7 +618,8 @@ def test_a_report_compares_two_models_over_images(tmp_path: Path) -> None:
     folder = write_results(tmp_path, ["fgsm"], ["ours", "theirs"], seeds=[0], acceptance=0.0)
     found = paragraphs(folder)
     (line,) = {text for text in found if " vs. " in text}
-    assert line.endswith("; this concerns these two models, not how they were trained.") and ", 20 images)" in line
+    assert line.endswith("; this concerns these two models, not how they were trained; grade: unknown.")
+    assert ", 20 images)" in line
     assert any("McNemar" in text for text in found) and not any("pairs of learners" in text for text in found)
     assert Results(folder).comparisons["over"].tolist() == ["images"] * 2
 

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from helpers.runs import run
 
+from gtn_bench.analysis.acceptance import pooled_or_all
 from gtn_bench.analysis.results import Results
 from gtn_bench.analysis.significance import holm, pairs_needed, permutation_test
 from gtn_bench.reporting.answer import answer, suspect_curves
+from gtn_bench.reporting.curve_sentences import about
+from gtn_bench.reporting.grading import curve_grades
 from gtn_bench.reporting.markdown import escape
 from gtn_bench.reporting.ranking import ranked
 from gtn_bench.reporting.sentences import SHOWN, Family, differences, headlines, sentence
@@ -157,3 +160,30 @@ def test_the_answer_has_the_numbers_of_the_tables() -> None:
     assert curve["grade"] == "suspect" and "other_loss" in curve["failed_checks"]
     assert len(found["comparisons"]) == len(differences(results))
     assert any(text.startswith("gtn under fgsm, 10 steps (") for text in suspect_curves(results))
+
+
+def test_sentences_have_the_grades_of_their_curves() -> None:
+    results = Results(DEMO)
+    table = curve_grades(results.summary, results.rule).set_index(["mode", "perturbation"])["grade"]
+    lines = [line for part in headlines(results) for line in part if " vs. " in line]
+    assert len(lines) == 12
+    for row, line in zip(ranked(list(_comparisons(results))), lines, strict=True):
+        one, other = (table[row[mode], row["perturbation"]] for mode in ("mode", "other"))
+        if one == other == "n/a":
+            assert "grade" not in line
+        elif one == other:
+            assert line.endswith(f"; grade: {one}")
+        else:
+            assert line.endswith(f"; grades: {row['mode']} {one}, {row['other']} {other}")
+    assert sum("; grades: " in line for line in lines) == 2
+
+
+def _comparisons(results: Results) -> list[dict[str, Any]]:
+    records = pooled_or_all(results.comparisons).to_dict("records")
+    return [{str(column): value for column, value in record.items()} for record in records]
+
+
+def test_sentences_name_teachers_and_architectures() -> None:
+    assert about(None, "accepted") == about(None, None) == ""
+    assert about("t", "accepted") == "teacher t" and about(None, "linear") == "architecture linear"
+    assert about("a*b", "c", escape) == r"teacher a\*b, architecture c"

@@ -65,11 +65,9 @@ def clean_sentences(results: Results, name: Name = str) -> list[str]:
         clean = rows.set_index("mode")["clean accuracy"].dropna().sort_values(ascending=False, kind="stable")
         if len(clean) < 2 or (spread := float(clean.max() - clean.min())) < _DIFFERS:
             continue
-        where = [str(teacher)] if several else []
-        where += [] if architecture == ACCEPTED else [str(architecture)]
+        where = about(teacher if several else None, architecture, name)
         values = listed([f"{name(mode)} {numbers.accuracy(value)}" for mode, value in clean.items()], str)
-        prefix = f"Clean accuracy differs for {name(', '.join(where))}: " if where else ""
-        text = f"{prefix or 'Clean accuracy differs: '}{values}; {_AREAS}"
+        text = f"Clean accuracy differs{' for ' + where if where else ''}: {values}; {_AREAS}"
         found.append((spread, text))
     return [text for _, text in sorted(found, key=lambda pair: -pair[0])]
 
@@ -156,10 +154,23 @@ def _where(results: Results, key: Sequence[object], name: Name) -> str:
     """Return what a curve is about: ``vanilla under fgsm``, with teacher and architecture if there are several."""
     teacher, architecture, mode, perturbation = map(str, key)
     curves = for_each_teacher(results.curves)
-    parts = [teacher] if curves["teacher"].nunique() > 1 else []
-    parts += [architecture] if architecture != ACCEPTED and curves["architecture"].nunique() > 1 else []
-    prefix = f"{name(', '.join(parts))}: " if parts else ""
-    return f"{prefix}{name(mode)} under {name(results.display_name(perturbation))}"
+    several = (curves[column].nunique() > 1 for column in ("teacher", "architecture"))
+    shown = (value if many else None for many, value in zip(several, (teacher, architecture), strict=True))
+    where = about(*shown, name)
+    return f"{where + ': ' if where else ''}{name(mode)} under {name(results.display_name(perturbation))}"
+
+
+def about(teacher: object | None, architecture: object | None, name: Name = str) -> str:
+    """Return which learners a sentence is about: ``teacher base_larger, architecture linear``; may be empty.
+
+    Args:
+        teacher: The teacher; None if there are not several.
+        architecture: The architecture; None if there are not several. All accepted ones together are not named.
+        name: Returns the text of a name.
+    """
+    parts = [] if teacher is None else [f"teacher {name(teacher)}"]
+    parts += [] if architecture in (None, ACCEPTED) else [f"architecture {name(architecture)}"]
+    return ", ".join(parts)
 
 
 def _curves(results: Results, points: pd.DataFrame, name: Name) -> str:

@@ -111,6 +111,16 @@ def missing_checks(results: Results) -> pd.DataFrame:
     return pd.DataFrame(table, columns=["check", "perturbations", "cells", "why"])
 
 
+def has_no_reasons(results: Results) -> bool:
+    """Return whether a run has unknown cells and recorded nothing about what withholds the grade `reliable`.
+
+    Args:
+        results: The results of a run.
+    """
+    unknown = (results.summary["grade"] == "unknown") & (results.summary["status"] == "done")
+    return bool(unknown.any()) and not len(missing_checks(results))
+
+
 def _rows(table: pd.DataFrame, columns: list[str]) -> dict[tuple[Any, ...], dict[Any, Any]]:
     """Return the rows of a table by their values of some columns."""
     return {tuple(row[column] for column in columns): row for row in table.to_dict("records")}

@@ -23,7 +23,7 @@ from gtn_bench.reference.curves import SOURCE
 from gtn_bench.reporting import html, markdown, tables
 from gtn_bench.reporting.accuracies import marks_of
 from gtn_bench.reporting.drawing import Drawing, all_files, draw, figure_files, strips_in
-from gtn_bench.reporting.findings import action, grade_counts
+from gtn_bench.reporting.findings import action, grade_counts, has_no_reasons
 from gtn_bench.reporting.grading import split_flags
 from gtn_bench.reporting.learners import data_set, duplicates, findings, learner_count, single_learners
 from gtn_bench.reporting.names import TABLES, parts_of
@@ -193,9 +193,7 @@ def _figure_folders(results: Results, stage: Path) -> tuple[Path, Path]:
     return stage / FIGURES, results.folder / FIGURES
 
 
-def _sections(
-    results: Results, samples: dict[str, int | None], strips: set[str], stage: Path
-) -> list[dict[str, Any]]:
+def _sections(results: Results, samples: dict[str, int | None], strips: set[str], stage: Path) -> list[dict[str, Any]]:
     """Return what the section of each perturbation needs: names, files, meaning of beta, number of images."""
     names = figure_files(results)
     return [
@@ -225,6 +223,7 @@ def _checks(results: Results) -> dict[str, Any]:
         "actions": {name: action(name) for name in names},
         "attack_errors": list(dict.fromkeys(row["error"] for row in results.provenance.get("attack_errors", ()))),
         "missing": table(missing) if len(missing) else "",
+        "no_reasons": has_no_reasons(results),
         "proofs": table(proofs) if len(proofs) else "",
         "certificates": {norm: table(found) for norm, found in tables.certificates_tables(results).items()},
         "smoothed": results.certificates["about"].eq("smoothed model").any(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,15 +11,17 @@ import pandas as pd
 from gtn_bench.analysis.acceptance import pooled_or_all
 from gtn_bench.analysis.results import Results
 from gtn_bench.analysis.significance import SIGNIFICANCE, pairs_needed
-from gtn_bench.config.labels import ACCEPTED
+from gtn_bench.config.labels import NO_TEACHER
 from gtn_bench.reporting import numbers
 from gtn_bench.reporting.curve_sentences import (
+    about,
     accuracy_sentences,
     clean_sentences,
     not_attacked,
     proven_sentences,
     suspect_sentences,
 )
+from gtn_bench.reporting.grading import curve_grades
 from gtn_bench.reporting.ranking import ranked
 
 SHOWN = 5  # sentences at the top of a report
@@ -66,19 +68,19 @@ def headlines(results: Results, name: Callable[[object], str] = str) -> Headline
     rows = _compared(results)
     if not rows:
         known = accuracy_sentences(results, name)
-        about = [*suspect_sentences(results, None, name), *proven_sentences(results, None, name)]
-        space = max(SHOWN - len(about[:2]), 1)
-        return Headlines((*known[:space], *about[:2]), (*known[space:], *about[2:]))
+        others = [*suspect_sentences(results, None, name), *proven_sentences(results, None, name)]
+        space = max(SHOWN - len(others[:2]), 1)
+        return Headlines((*known[:space], *others[:2]), (*known[space:], *others[2:]))
     families = families_of(results)
     ordered = ranked(rows)
     clean = clean_sentences(results, name)
-    lines = [_line(results, row, families, name) for row in ordered]
-    space, about = SHOWN + 1, [""]
-    while space + len(about) > SHOWN:  # as many comparisons as leave space for the sentences about their curves
+    lines = _lines(results, ordered, families, name)
+    space, others = SHOWN + 1, [""]
+    while space + len(others) > SHOWN:  # as many comparisons as leave space for the sentences about their curves
         space -= 1
         curves = _curves_of(ordered[:space])
-        about = [*clean[:1], *suspect_sentences(results, curves, name), *proven_sentences(results, curves, name)]
-    return Headlines((*lines[:space], *about), (*lines[space:], *clean[1:]))
+        others = [*clean[:1], *suspect_sentences(results, curves, name), *proven_sentences(results, curves, name)]
+    return Headlines((*lines[:space], *others), (*lines[space:], *clean[1:]))
 
 
 def differences(results: Results, name: Callable[[object], str] = str) -> list[str]:
@@ -88,8 +90,7 @@ def differences(results: Results, name: Callable[[object], str] = str) -> list[s
         results: The results of a run.
         name: Returns the text of a name, such as `gtn_bench.reporting.markdown.escape`.
     """
-    families = families_of(results)
-    return [_line(results, row, families, name) for row in _compared(results)]
+    return _lines(results, _compared(results), families_of(results), name)
 
 
 def sentence(comparison: Mapping[str, Any], family: Family) -> str:
@@ -152,19 +153,33 @@ def families_of(results: Results) -> Callable[[Mapping[str, Any]], Family]:
     return lambda row: known[row["architecture"], bool({row["mode"], row["other"]} & set(controls))]
 
 
-def _line(
+def _lines(
     results: Results,
-    row: Mapping[str, Any],
+    rows: Iterable[Mapping[str, Any]],
     families: Callable[[Mapping[str, Any]], Family],
     name: Callable[[object], str],
-) -> str:
-    """Return the sentence about a comparison, with its teacher and architecture if a report has several."""
-    several = results.summary.loc[results.summary["teacher"] != "none", "teacher"].nunique() > 1
-    where = [row["teacher"]] if several else []
-    where += [] if row["architecture"] == ACCEPTED else [row["architecture"]]
-    shown = {"perturbation": results.display_name(row["perturbation"]), "mode": row["mode"], "other": row["other"]}
-    text = sentence({**row, **{key: name(value) for key, value in shown.items()}}, families(row))
-    return f"{name(', '.join(where))}: {text}" if where else text
+) -> list[str]:
+    """Return the sentences about comparisons, with the grades of their curves."""
+    several = results.summary.loc[results.summary["teacher"] != NO_TEACHER, "teacher"].nunique() > 1
+    table = curve_grades(results.summary, results.rule)
+    grades = {tuple(map(str, curve)): str(grade) for *curve, grade, _ in table.itertuples(index=False)}
+    found = []
+    for row in rows:
+        shown = {"perturbation": results.display_name(row["perturbation"]), "mode": row["mode"], "other": row["other"]}
+        text = sentence({**row, **{key: name(value) for key, value in shown.items()}}, families(row))
+        where = about(row["teacher"] if several else None, row["architecture"], name)
+        found.append(f"{where + ': ' if where else ''}{text}{_graded(row, grades, name)}")
+    return found
+
+
+def _graded(row: Mapping[str, Any], grades: Mapping[tuple[str, ...], str], name: Callable[[object], str]) -> str:
+    """Return the grades of the two curves of a comparison; empty if there is nothing to grade."""
+    curves = {row[mode]: (row["teacher"], row["architecture"], row[mode], row["perturbation"]) for mode in _PAIR}
+    known = {mode: grades.get(tuple(map(str, curve)), "n/a") for mode, curve in curves.items()}
+    if len(set(known.values())) == 1:
+        (grade,) = set(known.values())
+        return "" if grade == "n/a" else f"; grade: {grade}"
+    return f"; grades: {', '.join(f'{name(mode)} {grade}' for mode, grade in known.items())}"
 
 
 def _curves_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

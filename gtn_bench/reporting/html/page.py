@@ -20,6 +20,7 @@ from gtn_bench.config.suite import Suite, load
 from gtn_bench.reference.curves import SOURCE
 from gtn_bench.reporting import tables
 from gtn_bench.reporting.drawing import figure_files
+from gtn_bench.reporting.findings import has_no_reasons
 from gtn_bench.reporting.html import page_tables
 from gtn_bench.reporting.html.clean import clean_points, with_clean
 from gtn_bench.reporting.html.curve_data import with_fooled
@@ -154,6 +155,7 @@ def _evidence(results: Results) -> dict[str, Any]:
     certificates = tables.certificates_tables(results)
     return {
         "missing": table(missing, "What is missing for the grade reliable") if len(missing) else None,
+        "no_reasons": has_no_reasons(results),
         "proofs": table(settled, "Settled images", heads=_HEADS) if len(settled) else None,
         "certificates": [
             table(found, f"Certified accuracy at each radius in {norm}") for norm, found in certificates.items()
