@@ -154,9 +154,8 @@ def _where(results: Results, key: Sequence[object], name: Name) -> str:
     """Return what a curve is about: ``vanilla under fgsm``, with teacher and architecture if there are several."""
     teacher, architecture, mode, perturbation = map(str, key)
     curves = for_each_teacher(results.curves)
-    several = (curves[column].nunique() > 1 for column in ("teacher", "architecture"))
-    shown = (value if many else None for many, value in zip(several, (teacher, architecture), strict=True))
-    where = about(*shown, name)
+    teachers, architectures = (curves[column].nunique() for column in ("teacher", "architecture"))
+    where = about(teacher if teachers > 1 else None, architecture if architectures > 1 else None, name)
     return f"{where + ': ' if where else ''}{name(mode)} under {name(results.display_name(perturbation))}"
 
 

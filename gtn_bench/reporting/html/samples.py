@@ -122,6 +122,14 @@ def _facts(columns: Mapping[str, Array]) -> CellFacts:
     l2, linf = (float(columns[name][fooled].mean()) if fooled.any() else np.nan for name in ("l2", "linf"))
     size = int(label.max(initial=-1)) + 1
     count, correct = (np.bincount(label[mask], minlength=size) for mask in (slice(None), right))
-    first = (columns[name][:_SHOWN].astype(int) for name in ("label", "clean_prediction", "prediction"))
-    confidence = columns[_CONFIDENCE][:_SHOWN] if _CONFIDENCE in columns else None
-    return CellFacts(int(fooled.sum()), l2, linf, count, correct, *first, confidence)
+    return CellFacts(
+        fooled=int(fooled.sum()),
+        l2=l2,
+        linf=linf,
+        images=count,
+        correct=correct,
+        label=label[:_SHOWN],
+        clean_prediction=columns["clean_prediction"][:_SHOWN].astype(int),
+        prediction=prediction[:_SHOWN].astype(int),
+        confidence=columns[_CONFIDENCE][:_SHOWN] if _CONFIDENCE in columns else None,
+    )
