@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.runs import run
 
 import gtn_bench
 from gtn_bench import cli
+from gtn_bench.analysis.measures import overview
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.reporting.board import boards
+from gtn_bench.reporting.board_table import shown_table
+from gtn_bench.reporting.tables import overview_table
 
 SUITE = """
 name: boarded
@@ -87,6 +91,19 @@ def test_rows_are_ranked_by_the_mean_area_and_the_worst_case(runs: dict[str, gtn
         assert row["area"] == pytest.approx((areas["fgsm"] + areas["noise"]) / 2)
         assert row["worst_case_low"] < row["worst_case"] <= min(areas.values()) and row["pooled"] == "linear"
         assert (row["n_seeds"], row["n_images"], row["grade"]) == (7, 40, "unknown")
+
+
+def test_clean_accuracy_is_that_of_the_report(tmp_path: Path) -> None:
+    """Of the largest set of images, wherever the perturbation with it is in the suite."""
+    results = run(
+        SUITE.replace("STEPS", "30").replace("noise, samples: 40", "noise, samples: 90"), tmp_path / "r", tmp_path
+    )
+    (board,) = boards([results])
+    (expected,) = overview(results.summary, results.rule)["clean accuracy"]
+    assert board.table["clean_accuracy"].tolist() == [expected] and board.table["n_images"].tolist() == [90]
+    assert expected != results.summary.query("perturbation == 'fgsm'")["clean_accuracy"].mean()
+    (shown,) = shown_table(board)["clean accuracy"]
+    assert shown == f"{overview_table(results)['clean accuracy'][0]:.3f}"
 
 
 def test_unlike_runs_have_boards_of_their_own(runs: dict[str, gtn_bench.Results]) -> None:
@@ -182,6 +199,7 @@ def test_compare_has_four_forms(
     assert found.tables == 2 and "Worse on 2 of 2 curves" in page and len(page) < 200_000
     without = re.sub(r"<script.*?</script>", "", page, flags=re.S)  # readable without scripts
     assert "is less robust than in the baseline under fgsm" in without and without.count("<svg") == 2
+    assert re.search("p\u00a0[=<]\u00a0\\d", without) and not re.search(r"p [=<] \d", without)  # no line ends there
 
 
 def test_markup_in_a_path_is_text(
@@ -204,6 +222,109 @@ def test_names_that_the_output_cannot_encode_are_escaped(
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(content, encoding="ascii", write_through=True))
     assert call(monkeypatch, command, str(runs["good"].folder), str(strange)) == 0
     assert b"/\\xfc" in content.getvalue()
+
+
+@pytest.mark.parametrize("command", ["compare", "board"])
+@pytest.mark.parametrize("name", ["page.html", "page.md", "page.json", "page"])
+def test_files_of_somebody_else_are_kept(
+    command: str,
+    name: str,
+    runs: dict[str, gtn_bench.Results],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = (command, str(runs["good"].folder), str(runs["bad"].folder), "--out", str(tmp_path / name))
+    for file in (tmp_path / name, tmp_path / "page.csv") if command == "board" else (tmp_path / name,):
+        file.write_text("a,b\n1,2\n")
+        assert call(monkeypatch, *arguments) == 2
+        printed = capsys.readouterr()
+        expected = f"a new file, or one that gtn-bench {command} has written, got '{file}' of somebody else"
+        assert printed.err.startswith(f"error: --out expects {expected}")
+        assert printed.err.endswith("; choose another name, or replace it with --accept-changes\n")
+        assert printed.err.count("\n") == 1 and not printed.out and file.read_text() == "a,b\n1,2\n"
+        assert call(monkeypatch, *arguments, "--accept-changes") == 0 and file.read_text() != "a,b\n1,2\n"
+        capsys.readouterr()
+    assert call(monkeypatch, *arguments) == 0  # what the command has written, it replaces
+    other = {"compare": "board", "board": "compare"}[command]
+    assert call(monkeypatch, other, *arguments[1:]) == 2
+
+
+@pytest.mark.parametrize("command", ["compare", "board"])
+def test_files_of_runs_and_folders_are_no_targets(
+    command: str,
+    runs: dict[str, gtn_bench.Results],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = shutil.copytree(runs["bad"].folder, tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    arguments = (command, str(runs["good"].folder), str(folder), "--accept-changes", "--out")
+    for out in ("report.html", "curves.html", "new.md", "figures/new.html"):
+        assert call(monkeypatch, *arguments, str(folder / out)) == 2
+        assert capsys.readouterr().err == (
+            f"error: --out expects a file outside of the output folder of a run, got '{folder / out}' in {folder}; use "
+            f"--out {tmp_path / command}{Path(out).suffix}\n"
+        )
+    for out, use in (
+        (str(tmp_path), f"{tmp_path}/{command}.html"),
+        (str(folder), f"{command}.html"),
+        ("a/", f"a/{command}.html"),
+    ):
+        assert call(monkeypatch, *arguments, out) == 2
+        expected = f"error: --out expects the name of a file, got the folder '{out}'; use --out {use}\n"
+        assert capsys.readouterr().err == expected
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_quiet_prints_neither_text_nor_where_it_is(
+    runs: dict[str, gtn_bench.Results],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folders = str(runs["good"].folder), str(runs["bad"].folder)
+    for command in ("compare", "board"):
+        for options in ((), ("--out", str(tmp_path / f"{command}.html"))):
+            assert call(monkeypatch, command, *folders, *options, "--quiet") == 0
+            printed = capsys.readouterr()
+            assert printed.out == printed.err == ""
+        assert (tmp_path / f"{command}.html").is_file()
+        assert call(monkeypatch, command, *folders, "--json", "--quiet") == 0
+        assert json.loads(capsys.readouterr().out)
+    assert call(monkeypatch, "compare", *folders, "--fail-if", "worse", "--quiet") == 3
+    printed = capsys.readouterr()
+    assert not printed.out and printed.err.startswith("--fail-if worse: 2 curves significantly worse: ")
+
+
+def test_suspect_curves_are_named(
+    runs: dict[str, gtn_bench.Results],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = shutil.copytree(runs["bad"].folder, tmp_path / "run")
+    summary = pd.read_csv(folder / "summary.csv", keep_default_na=False)
+    strongest = (summary["perturbation"] == "fgsm") & (summary["beta"] == 0.05) & (summary["seed"] == 3)
+    summary.loc[strongest, "grade"] = "suspect"
+    summary.to_csv(folder / "summary.csv", index=False)
+    arguments = ("compare", str(runs["good"].folder), str(folder), "--accept-changes")
+    assert call(monkeypatch, *arguments, "--fail-if", "worse") == 3
+    printed = capsys.readouterr()
+    note = "1 curve suspect, so its difference is not to be relied on: vanilla under fgsm (in the run)"
+    assert f"\n  {note}\n" in printed.out
+    assert "vanilla under fgsm (suspect in the run)" in printed.err and "under noise (" not in printed.err
+    assert call(monkeypatch, *arguments, "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    grades = {row["perturbation"]: (row["grade"], row["baseline_grade"]) for row in answer["curves"]}
+    assert grades == {"fgsm": ("suspect", "unknown"), "noise": ("n/a", "n/a")} and note in answer["notes"]
+    assert call(monkeypatch, *arguments, "--format", "markdown") == 0
+    text = capsys.readouterr().out
+    assert "| suspect (baseline unknown) |" in text and "| n/a |" in text and note in text
+    assert call(monkeypatch, *arguments, "--format", "html") == 0
+    page = capsys.readouterr().out
+    assert page.count("<td>suspect (baseline unknown)</td>") == 2 and note in page
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from helpers.suites import TINY
 
 import gtn_bench
 from gtn_bench import cli, console
+from gtn_bench.cli import stored
 from gtn_bench.cli.app import COMMANDS, EXIT_CODES
 from gtn_bench.cli.values import parse_seeds
 from gtn_bench.config.errors import ConfigError
@@ -31,6 +32,12 @@ perturbations:
   - {name: fgsm, steps: 1, samples: 10, beta: [0, 0.1]}
   - {name: noise, samples: 10, beta: [0.1, 0.2]}
 """
+
+
+CACHE = {
+    "cache": [lines[0] for lines in stored.EXAMPLES.values()],
+    **{f"cache {name}": [*lines] for name, lines in stored.EXAMPLES.items()},
+}
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -160,6 +167,26 @@ def test_fail_on_suspect_exits_with_3(
     assert (printed.err, printed.out) == (f"--fail-on suspect: {expected}", "")
 
 
+def test_quiet_doctor_prints_problems_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def findings(*severities: str) -> list[dict[str, Any]]:
+        found = [{"severity": severity, "sentence": f"a {severity}"} for severity in severities]
+        return [{"mode": "a", "architecture": "linear", "seed": 0, "findings": found}]
+
+    monkeypatch.setattr("gtn_bench.planning.adapting.checkpoints_in", lambda *_, **options: None)
+    monkeypatch.setattr("gtn_bench.planning.planner.plan", lambda _: None)
+    options = ("doctor", "--architecture", "linear", "--weights", "0.pt", "--data", "digits")
+    for found, code, line in (
+        (findings(), 0, ""),
+        (findings("note"), 0, ""),
+        (findings("note", "warning"), 0, "a, seed 0: warning: a warning\n"),
+        (findings("error"), 2, "a, seed 0: error: a error\n"),
+    ):
+        monkeypatch.setattr("gtn_bench.execution.examine.examine", lambda *_, found=found, **options: found)
+        assert call(monkeypatch, *options, "--quiet") == code
+        assert capsys.readouterr().out == line
+        assert call(monkeypatch, *options) == code and capsys.readouterr().out
+
+
 def test_validate_prints_mistakes_as_json(
     small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -223,7 +250,7 @@ def test_list_explains_parameters(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert capsys.readouterr().err == "error: unknown attack 'torchattacks.PG'; did you mean 'torchattacks.PGD'?\n"
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS, "cache", "cache prune"])
+@pytest.mark.parametrize("command", ["", *COMMANDS, "cache", *(f"cache {name}" for name in stored.EXAMPLES)])
 def test_short_help_has_examples_and_panels(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,6 +258,8 @@ def test_short_help_has_examples_and_panels(
     printed = " ".join(capsys.readouterr().out.split())
     if command in COMMANDS:
         assert all(" ".join(line.split()) in printed for line in COMMANDS[command].examples)
+    elif command in CACHE:
+        assert all(example in printed for example in CACHE[command])
     elif not command:
         assert EXIT_CODES in printed and all(known.panel in printed for known in COMMANDS.values())
 

@@ -22,6 +22,7 @@ from gtn_bench.analysis.suite_differences import FieldDifference, same_test_imag
 from gtn_bench.analysis.unpaired import of_groups
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.data.digits import Digits
+from gtn_bench.store.hashing import digest
 
 SUITE = """
 name: compared
@@ -324,6 +325,51 @@ def test_versions_processor_and_code_are_compared(make: Make, tmp_path: Path) ->
         ("machine.processor", "abacus"),
         ("code", "not recorded"),
     ]
+
+
+def test_code_is_compared_of_the_modules_that_both_runs_use(make: Make, tmp_path: Path) -> None:
+    other = make(("{name: noise, samples: 40, beta: [0.2]}", "{name: pgd, steps: 1, samples: 40, beta: [0.2]}"))
+    codes = [results.provenance["code"] for results in (make(), other)]
+    assert len(set(codes[0]) ^ set(codes[1])) > 1 and "gtn_bench.modes.training" in codes[0]
+    assert gtn_bench.compare(make(), other).differences.provenance == ()
+
+    def with_code(name: str, code: object) -> gtn_bench.Results:
+        def change(folder: Path) -> None:
+            content = json.loads((folder / "provenance.json").read_text())
+            (folder / "provenance.json").write_text(json.dumps({**content, "code": code}))
+
+        return altered(make(), tmp_path / name, change)
+
+    changed = with_code("changed", {**codes[0], "gtn_bench.modes.training": "0", "gtn_bench.models": "1"})
+    comparison = gtn_bench.compare(make(), changed)
+    assert [each.field for each in comparison.differences.provenance] == [
+        *("code.gtn_bench.models" for _ in range("gtn_bench.models" in codes[0])),
+        "code.gtn_bench.modes.training",
+    ]
+    assert "gtn_bench.modes.training" in str(comparison) and "  code: " in str(comparison)
+
+    # Earlier versions recorded one digest. Two of the same modules can be compared.
+    same, different = with_code("same", digest(codes[0])), with_code("different", "0" * 32)
+    assert gtn_bench.compare(make(), same).differences.provenance == ()
+    assert [each.field for each in gtn_bench.compare(make(), different).differences.provenance] == ["code"]
+    assert [each.field for each in gtn_bench.compare(same, different).differences.provenance] == ["code"]
+    assert gtn_bench.compare(other, different).differences.provenance == ()
+
+
+def test_a_suspect_strength_counts_where_both_runs_have_it(make: Make, tmp_path: Path) -> None:
+    def change(folder: Path) -> None:
+        summary = pd.read_csv(folder / "summary.csv", keep_default_na=False)
+        summary.loc[(summary["mode"] == "short") & (summary["beta"] == 0.05), "grade"] = "suspect"
+        summary.to_csv(folder / "summary.csv", index=False)
+
+    suspect = altered(make(), tmp_path / "other", change)
+    columns = ["grade", "baseline_grade"]
+    table = gtn_bench.compare(suspect, make()).table.set_index(["mode", "perturbation"])[columns]
+    assert tuple(table.loc["short", "fgsm"]) == ("unknown", "suspect")
+    assert tuple(table.loc["vanilla", "fgsm"]) == ("unknown", "unknown")
+    assert tuple(table.loc["short", "noise"]) == ("n/a", "n/a")
+    fewer = gtn_bench.compare(suspect, make(("beta: [0, 0.02, 0.05]", "beta: [0, 0.02]"))).table
+    assert "suspect" not in fewer[columns].to_numpy()
 
 
 def test_what_the_run_lacks_is_lost(make: Make, tmp_path: Path) -> None:

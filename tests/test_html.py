@@ -25,16 +25,18 @@ from gtn_bench.analysis.pooling import pooled
 from gtn_bench.analysis.records import summarize
 from gtn_bench.analysis.results import Results
 from gtn_bench.config.errors import ConfigError
+from gtn_bench.config.suite import parse
 from gtn_bench.reporting.html.clean import clean_points
 from gtn_bench.reporting.html.colors import on_dark
 from gtn_bench.reporting.html.curve_data import with_fooled
 from gtn_bench.reporting.html.embedding import asset, json_for_script
 from gtn_bench.reporting.html.header import plain, unbroken
 from gtn_bench.reporting.html.page import _SCRIPTS
+from gtn_bench.reporting.html.page_tables import costs
 from gtn_bench.reporting.html.samples import read_samples
 from gtn_bench.reporting.html.sprites import sprite
 from gtn_bench.reporting.html.tables import Cell, cell, table
-from gtn_bench.reporting.html.training_time import training_seconds
+from gtn_bench.reporting.html.training_time import TrainingTime, training_times
 from gtn_bench.reporting.markdown import code, escape
 from gtn_bench.reporting.theme import style
 
@@ -398,13 +400,59 @@ def test_markdown_becomes_plain_text(text: str) -> None:
 
 
 def test_training_times_come_from_the_log(tmp_path: Path) -> None:
-    event = {"stage": "learners", "what": "mode 'gtn' of 'linear', seed 0", "status": "done", "seconds": 2.0}
+    event = {
+        "stage": "learners",
+        "what": "mode 'gtn' of 'linear', seed 0",
+        "status": "done",
+        "seconds": 2.0,
+        "keys": ["k"],
+    }
     others = [{**event, "seconds": 4.0}, {**event, "what": "'t', mode 'gtn' of 'linear', seed 0", "seconds": 9.0}]
     others += [{**event, "status": "error"}, {**event, "stage": "cells"}, {**event, "what": "mode 'other' of 'x'"}, []]
     lines = [json.dumps(each) for each in (event, *others)]
     (tmp_path / "events.jsonl").write_text("\n".join([*lines, '{"stage": "lear']))
-    assert training_seconds(tmp_path, {"gtn"}) == {"gtn": 4.0}
-    assert training_seconds(tmp_path / "none", {"gtn"}) == {}
+    assert training_times(tmp_path, ["gtn"]) == {"gtn": TrainingTime(4.0)}
+    assert training_times(tmp_path / "none", ["gtn"]) == {}
+
+
+JOINT = {"stage": "learners", "keys": ["k", "l"], "status": "done", "seconds": 0.0561}
+
+
+@pytest.mark.parametrize("ending", [", together with 'gtn'", ""])
+def test_modes_that_are_trained_in_one_pass_share_its_time(tmp_path: Path, ending: str) -> None:
+    """A log of an earlier version names one of the modes; the number of its keys tells the other."""
+    modes = ["10_gtn", "gtn", "vanilla"]
+    (tmp_path / "events.jsonl").write_text(json.dumps({**JOINT, "what": f"mode '10_gtn' of 'a', seed 0{ending}"}))
+    found = {mode: str(time) for mode, time in training_times(tmp_path, modes, modes[:2]).items()}
+    assert found == {"10_gtn": "0.0561 together with gtn", "gtn": "0.0561 together with 10_gtn"}
+
+
+def test_a_mode_that_an_earlier_log_does_not_name_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text(json.dumps({**JOINT, "what": "mode '10_gtn' of 'a', seed 0"}))
+    modes = ["10_gtn", "gtn", "2_gtn"]
+    found = {mode: str(time) for mode, time in training_times(tmp_path, modes, modes).items()}
+    assert found == {"10_gtn": "0.0561 together with 1 other mode"}
+
+
+def test_the_cost_table_has_the_steps_that_count_and_words_for_missing_times(tmp_path: Path) -> None:
+    folder = page_run(tmp_path, modes=["10_gtn", "gtn", "v", "mine"])
+    (folder / "events.jsonl").write_text(json.dumps({**JOINT, "what": "mode '10_gtn' of 'linear', seed 0"}))
+    modes = "[10_gtn, gtn, {name: vanilla, label: v, lr: 0.005, epochs: 1, steps: 10, batch_size: 128}, "
+    modes += "{name: checkpoint, label: mine}]"
+    suite = parse(re.sub(r"^modes:\n(- .*\n)+", f"modes: {modes}\n", (folder / "suite.yaml").read_text(), flags=re.M))
+    found = costs(Results(folder), suite)
+    column = found.columns.index("training")
+    rows = {row[0].text: [each.text for each in row[column : column + 2]] for row in found.rows}
+    shared = "batch size: the teacher's; loss: cross-entropy; augmentation: none"
+    assert rows == {
+        "10_gtn": [f"optimizer: the teacher's; steps: all that the teacher has; {shared}", "0.0561 together with gtn"],
+        "gtn": [f"optimizer: the teacher's; steps: all that the teacher has; {shared}", "0.0561 together with 10_gtn"],
+        "v": [
+            "optimizer: Adam at 0.005; steps: 10; batch size: 128; loss: cross-entropy; augmentation: none",
+            "not in the log",
+        ],
+        "mine": ["trained outside of this run", "not in the log"],
+    }
 
 
 def test_the_clean_accuracy_is_that_of_most_images(tmp_path: Path) -> None:

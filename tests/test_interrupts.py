@@ -50,6 +50,26 @@ def test_a_signal_after_the_work_changes_neither_exit_code_nor_output(
     assert ended.stderr.count("\n") == (0 if code == 0 else 1) and "Traceback" not in ended.stderr
 
 
+_STOPPED = """
+import importlib, os, signal, time
+cli = importlib.import_module("gtn_bench.cli.app")
+
+def stopped(**_):
+    exec("os.kill(os.getpid(), signal.SIGTERM); time.sleep(5)")
+
+cli.app = stopped
+cli.main()
+"""
+
+
+def test_an_interruption_of_evaluated_text_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    """Dataclasses and named tuples evaluate text. Python notes the interruption there and ends by SIGINT later."""
+    (tmp_path / "stopped.py").write_text(_STOPPED)
+    command = [sys.executable, "-m", "stopped"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 130 and ended.stderr.startswith("Interrupted."), ended
+
+
 @pytest.mark.parametrize("caught", [False, True])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_during_the_meta_training_ends_the_run(

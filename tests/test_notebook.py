@@ -569,3 +569,13 @@ def test_files_with_names_of_the_greatest_length_are_written(here: Path) -> None
     path = here / ("x" * 255)
     write_atomically(path, b"content")
     assert path.read_bytes() == b"content" and [file.name for file in here.iterdir() if file.is_file()] == [path.name]
+
+
+def test_a_perturbation_can_have_its_name_in_reports(results: gtn_bench.Results) -> None:
+    details = {"details": {"noise": "10 steps"}}
+    named = gtn_bench.Results(results.folder)
+    named.__dict__["provenance"] = results.provenance | details
+    assert named.display_name("noise") == "noise, 10 steps"
+    assert named.table("noise, 10 steps").equals(named.table("noise"))
+    assert [panel.get_title() for panel in named.plot("noise, 10 steps").axes] == ["linear"]
+    assert message(named.plot, "noise, 11 steps").endswith("; did you mean 'noise'?")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from test_reporting import write_results
 import gtn_bench
 from gtn_bench.analysis.results import Results
 from gtn_bench.config.suite import load
-from gtn_bench.reporting import paper_settings, paper_tables
+from gtn_bench.reporting import paper_settings, paper_tables, tables
 from gtn_bench.reporting.latex import escape, latex_table
 from gtn_bench.reporting.paper import paper_tables_of
 
@@ -110,6 +111,21 @@ def test_the_clean_accuracy_is_the_first_column_also_when_the_sweep_lacks_0(tmp_
     for cell in table["clean"]:
         # Every image is right: the exact binomial interval of 20 images, which all three equal seeds share.
         assert re.fullmatch(r"1\.000 \[0\.\d{3}, 1\.000\]" if samples else r"1\.000", cell)
+
+
+def test_report_and_caption_have_the_clean_accuracy_of_a_sweep_without_0(tmp_path: Path) -> None:
+    results = without_zero(write_results(tmp_path, ["fgsm"]))
+    clean = paper_tables.clean_accuracies(results)
+    table = tables.accuracies_table(results, "fgsm", clean)
+    assert list(table) == ["mode", "clean", "0.1", "0.2"]
+    assert table["clean"].tolist() == paper_tables.accuracies(results, "fgsm", clean)["clean"].tolist()
+    for name in ("measures", "comparisons"):
+        (tmp_path / f"{name}.csv").unlink()
+    provenance = json.loads((tmp_path / "provenance.json").read_text())
+    (tmp_path / "provenance.json").write_text(json.dumps(provenance | {"cells": len(results.summary)}))
+    assert "| mode | clean | 0.1 | 0.2 |" in gtn_bench.report(tmp_path, accept_changes=True).read_text()
+    captions = (tmp_path / "figures" / "captions.md").read_text()
+    assert "The smallest strength is 0.1; the clean accuracy is in the tables." in captions
 
 
 def test_clean_accuracies_of_areas_are_those_of_the_overview(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from gtn_bench.reporting import figures, teacher_report
 from gtn_bench.reporting.drawing import example_images
 from gtn_bench.reporting.markdown import alt, code, escape, markdown_table
 from gtn_bench.reporting.names import file_names
+from gtn_bench.reporting.sentences import PUBLISHED
 from gtn_bench.reporting.text import text_width, wrap
 from gtn_bench.reporting.theme import theme
 from gtn_bench.store.files import write_tensors
@@ -529,6 +530,18 @@ def linked_images(page: Path) -> list[Path]:
     return [page.parent / image.attrs["src"] for image in images]
 
 
+def test_reports_of_the_published_protocol_say_so_where_they_compare(tmp_path: Path) -> None:
+    folder = write_results(tmp_path, ["noise"], protocol="published")
+    (folder / "suite.yaml").write_text((folder / "suite.yaml").read_text() + "protocol: published\n")
+    page = gtn_bench.report(folder).read_text()
+    findings = page.split("## Findings")[1].split("## ")[0]
+    assert " robust" not in findings and "- gtn under noise: accuracy " in findings
+    differences = page.split("### Differences between modes")[1].split("### ")[0]
+    assert f"; {PUBLISHED};" in differences and "say nothing about the modes alone" in differences
+    html = (folder / "report.html").read_text()
+    assert f"; {PUBLISHED};" in html and "say nothing about the modes alone" in html
+
+
 @pytest.mark.parametrize("kind", ["perturbations", "modes", "both"])
 def test_a_report_with_any_names(tmp_path: Path, kind: str) -> None:
     names = ODD if kind != "both" else ["a/b", "a/b/c", "c"]
@@ -713,8 +726,8 @@ def test_a_report_shows_grades_reasons_and_proofs(tmp_path: Path) -> None:
     assert proofs[3][:2] == ["certified", "apgd, fgsm, square"] and proofs[3][-1] == "0.02, 0.04, 0.06, 0.08"
     assert "majority vote over noisy copies" in page and "UnsupportedLayerError: x" in page
     table = rows_of(page, "apgd")
-    assert table[0] == ["mode", "0.02", "0.04", "0.06", "0.08", "0.1", "0.12"]
-    assert re.fullmatch(r"1\.000 \[0\.972, 1\.000\]✓■", table[3][1])
+    assert table[0] == ["mode", "clean", "0.02", "0.04", "0.06", "0.08", "0.1", "0.12"]
+    assert re.fullmatch(r"1\.000 \[0\.972, 1\.000\]✓■", table[3][2])
     assert all(file.is_file() for file in linked_images(tmp_path / "report.md"))
     shown = gtn_bench.Results(folder)._repr_html_()
     assert "<th>grade</th>" in shown and "suspect: fgsm; unknown: apgd, square" in shown

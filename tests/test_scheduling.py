@@ -77,6 +77,8 @@ def test_events_say_what_was_computed_and_what_it_took(tmp_path: Path) -> None:
         "cells": 24,
     }
     assert sum(len(event.keys) for event in events if event.stage == "cells") == 42
+    joint = {event.what for event in events if event.stage == "learners" and len(event.keys) == 2}
+    assert joint == {f"mode '2_gtn' of 'linear', seed {seed}, together with 'gtn'" for seed in (0, 1)}
     (teacher,) = (event for event in events if event.stage == "meta-steps")
     assert teacher.what == f"teacher 't', {plan.teachers[0].teacher.work} meta-steps"
     assert teacher.keys == (keys_of(plan, "cpu").teachers["t"],) and teacher.status == "done"

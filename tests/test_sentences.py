@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers.runs import run
 
+import gtn_bench
 from gtn_bench.analysis.acceptance import pooled_or_all
 from gtn_bench.analysis.results import Results
 from gtn_bench.analysis.significance import holm, pairs_needed, permutation_test
@@ -17,9 +18,10 @@ from gtn_bench.reporting.curve_sentences import about
 from gtn_bench.reporting.grading import curve_grades
 from gtn_bench.reporting.markdown import escape
 from gtn_bench.reporting.ranking import ranked
-from gtn_bench.reporting.sentences import SHOWN, Family, differences, headlines, sentence
+from gtn_bench.reporting.sentences import PUBLISHED, SHOWN, Family, differences, headlines, sentence
 
-DEMO = Path(__file__).parents[1] / "reports" / "demo"
+REPORTS = Path(__file__).parents[1] / "reports"
+DEMO = REPORTS / "demo"
 ONE_MODE = """
 name: one
 dataset: digits
@@ -142,6 +144,7 @@ def test_one_mode_has_its_accuracies_at_the_telling_strengths(tmp_path: Path) ->
     for beta, accuracy in ((0.02, curve["accuracy"].iloc[0]), (0.3, curve["accuracy"].iloc[-1])):
         assert f"{accuracy:.3f} [" in first and f"] at beta {beta}" in first
     assert f"(clean {results.curves.query('beta == 0')['accuracy'].iloc[0]:.3f})" in first
+    assert first.endswith("; grade: unknown")
     assert any(text.startswith("vanilla under noise: accuracy ") for text in found.shown)
     assert not found.folded and not differences(results)
 
@@ -181,6 +184,25 @@ def test_sentences_have_the_grades_of_their_curves() -> None:
 def _comparisons(results: Results) -> list[dict[str, Any]]:
     records = pooled_or_all(results.comparisons).to_dict("records")
     return [{str(column): value for column, value in record.items()} for record in records]
+
+
+def test_a_comparison_in_python_has_the_sentences_of_the_report() -> None:
+    results = gtn_bench.open(REPORTS / "mnist-study" / "penalty")
+    sentences = results.compare("gtn", "vanilla").sentences
+    assert set(sentences) <= set(differences(results)) and len(set(sentences)) == 2
+    assert [text.split(":")[0] for text in sentences] == ["teacher base_larger", "teacher base_larger3"]
+    assert all("; grade" in text for text in sentences)
+
+
+def test_findings_of_the_published_protocol_compare_no_modes() -> None:
+    results = gtn_bench.open(REPORTS / "mnist-study" / "published")
+    found = headlines(results)
+    assert len(found.shown) == SHOWN
+    assert not any(word in text for text in found.shown for word in (" robust", " vs. ", "Clean accuracy differs"))
+    compared = [text for text in found.folded if " vs. " in text]
+    assert len(compared) == len(differences(results)) == 24
+    assert all(f"; {PUBLISHED}" in text for text in (*compared, *results.compare("gtn", "vanilla").sentences))
+    assert not any(PUBLISHED in text for text in differences(Results(DEMO)))
 
 
 def test_sentences_name_teachers_and_architectures() -> None:

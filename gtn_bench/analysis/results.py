@@ -143,7 +143,7 @@ class Results:
         """
         path = self.folder / "samples.parquet"
         if not path.is_file():
-            raise ConfigError(f"{self.folder}: the folder has no samples.parquet")
+            raise ConfigError(f"{self.folder}: the folder has no samples.parquet; {RERUN}")
         with reading(path), path.open("rb") as file:  # pandas and pyarrow would read a path with a colon as a URL
             schema = pq.read_schema(file)
         filters = []

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gtn_bench.analysis.comparisons import Areas, Compared, compare
+from gtn_bench.analysis.grades import Grade, worst
 from gtn_bench.analysis.masks import images_in
 from gtn_bench.analysis.pairing import CURVE, first_images, shared_curves, shared_sweeps
 from gtn_bench.analysis.pooling import areas_of
@@ -28,6 +29,7 @@ COLUMNS = [
     *(*CURVE, "area", "baseline_area", "difference", "ci_low", "ci_high", "p", "p_holm"),
     *("minimum_detectable_effect", "verdict", "p_beyond", "beyond"),
     *("pairing", "over", "n_seeds", "baseline_n_seeds", "n_pairs", "n_images", "n_strengths"),
+    *("grade", "baseline_grade"),
 ]
 
 
@@ -39,7 +41,8 @@ class RunComparison(NamedTuple):
         folder: The output folder of the run.
         differences: What the suites, cells and provenance of the two runs differ in.
         table: One row per curve, columns `COLUMNS`. `difference` is `area` minus `baseline_area`. `beyond` says whether
-            the curve is significantly worse by more than `margin`, with `p_beyond` after Holm's correction.
+            the curve is significantly worse by more than `margin`, with `p_beyond` after Holm's correction. `grade` and
+            `baseline_grade` are those of the points that are compared.
         margin: The difference that is tolerated.
         notes: What the comparison covers and what it leaves out, one sentence each.
         lost: Results of the baseline that the run has planned, but does not have, one sentence each.
@@ -110,12 +113,27 @@ def compare_runs(baseline: Results, results: Results, margin: float = 0.0) -> Ru
         if areas and others:
             identity = dict(zip(CURVE, name, strict=True))
             row = difference_row(areas, others, same_images=sweep.images is not None, margin=margin)
-            rows.append({**identity, **row, "n_strengths": len(sweep.betas)})
+            grades = {"grade": curve_grade(results, ours), "baseline_grade": curve_grade(baseline, theirs)}
+            rows.append({**identity, **row, "n_strengths": len(sweep.betas), **grades})
     if not rows:
         raise ConfigError(_nothing_shared(baseline, results))
     table = with_verdicts(pd.DataFrame(rows), margin)[COLUMNS]
     notes = (*restrictions(sweeps, table), *other_attacks(differences, table), *curves.notes)
     return RunComparison(baseline.folder, results.folder, differences, table, margin, notes, tuple(curves.lost))
+
+
+def curve_grade(results: Results, curve: pd.DataFrame) -> Grade:
+    """Return the grade of a curve: that of its points together.
+
+    Points with nothing to grade do not count beside others.
+
+    Args:
+        results: The results.
+        curve: The points of the curve for each seed, with columns `beta` and `rows`.
+    """
+    grades = results.summary["grade"]
+    points = [worst(grades.loc[[row for rows in point["rows"] for row in rows]]) for _, point in curve.groupby("beta")]
+    return worst([grade for grade in points if grade != "n/a"] or ["n/a"])
 
 
 def compare_learners(areas: Areas, others: Areas, *, same_images: bool) -> tuple[Pairing, Compared]:

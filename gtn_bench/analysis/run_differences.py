@@ -12,6 +12,7 @@ from gtn_bench.analysis.results import Results
 from gtn_bench.analysis.suite_differences import ABSENT, FieldDifference, suite_differences
 from gtn_bench.analysis.tables import IDENTITY
 from gtn_bench.config.yaml import parse_mapping
+from gtn_bench.store.hashing import digest
 
 
 class CellDifferences(NamedTuple):
@@ -37,7 +38,8 @@ class RunDifferences(NamedTuple):
     Attributes:
         suite: The fields of the suites.
         cells: The cells.
-        provenance: Versions, hardware and code.
+        provenance: Versions, hardware and code, the latter as one field ``code.<module>`` for each module that both
+            runs use.
     """
 
     suite: tuple[FieldDifference, ...]
@@ -55,9 +57,11 @@ def run_differences(first: Results, second: Results) -> RunDifferences:
     Raises:
         ConfigError: If a file of a run cannot be read.
     """
-    fields = suite_differences(suite_of(first), suite_of(second))
+    suites = suite_of(first), suite_of(second)
     cells = cell_differences(first.summary, second.summary)
-    return RunDifferences(tuple(fields), cells, tuple(_provenance(first.provenance, second.provenance)))
+    of_provenance = [*_provenance(first.provenance, second.provenance)]
+    of_provenance += _code(first.provenance, second.provenance, same_parts=_parts(suites[0]) == _parts(suites[1]))
+    return RunDifferences(tuple(suite_differences(*suites)), cells, tuple(of_provenance))
 
 
 def suite_of(results: Results) -> dict[str, Any]:
@@ -114,9 +118,38 @@ def _provenance(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator
     machines = [{key: side.get("machine", {}).get(key, ABSENT) for key in _MACHINE} for side in (first, second)]
     yield from _of_mappings("machine", *machines)
     yield from _of_mappings("teachers", first.get("teachers", {}), second.get("teachers", {}))
-    codes = first.get("code"), second.get("code")
-    if codes[0] != codes[1]:
-        yield FieldDifference("code", *(code or "not recorded" for code in codes))
+
+
+def _code(first: Mapping[str, Any], second: Mapping[str, Any], *, same_parts: bool) -> Iterator[FieldDifference]:
+    """Yield what differs in the code. Each run has only recorded the modules that it uses.
+
+    Runs of earlier versions recorded one digest of all modules, which is compared if both runs use the same ones.
+    """
+    ours, theirs = first.get("code"), second.get("code")
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        shared = [module for module in ours if module in theirs]
+        yield from _of_mappings("code", *({module: code[module] for module in shared} for code in (ours, theirs)))
+        return
+    digests = [digest(code) if isinstance(code, Mapping) else code for code in (ours, theirs)]
+    if digests[0] != digests[1] and (same_parts or None in digests):
+        yield FieldDifference("code", *(code or "not recorded" for code in digests))
+
+
+_PARTS = ("dataset", "teachers", "architectures", "modes", "controls", "perturbations")  # what decides the modules
+
+
+def _parts(suite: Mapping[str, Any]) -> set[str]:
+    """Return the names of everything that the numbers of a suite are computed with."""
+    return {f"{part} {name}" for part in _PARTS for name in _names(suite.get(part))}
+
+
+def _names(content: object) -> Iterator[str]:
+    """Yield the names in a part of a suite, those of nested parts included."""
+    if isinstance(content, Mapping):
+        yield from [str(content["name"])] if "name" in content else []
+        yield from (name for value in content.values() for name in _names(value))
+    elif isinstance(content, list):
+        yield from (name for value in content for name in _names(value))
 
 
 def _of_mappings(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[FieldDifference]:

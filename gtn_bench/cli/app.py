@@ -13,6 +13,7 @@ import typer
 
 from gtn_bench import __version__, console
 from gtn_bench.cli import comparing, evaluating, listing, reading, running, starting, stored, teaching
+from gtn_bench.cli.options import epilog
 from gtn_bench.config.errors import ConfigError, RunError
 from gtn_bench.execution.interrupts import ignore_interrupts
 from gtn_bench.store.progress import reporting_to
@@ -96,8 +97,7 @@ COMMANDS = {
     "schema": Command(reading.schema, _ABOUT, ("gtn-bench schema > suite.schema.json",)),
 }
 for name, command in COMMANDS.items():
-    epilog = "\n\n".join(["Examples:" if len(command.examples) > 1 else "Example:", *command.examples])
-    app.command(name, epilog=epilog, rich_help_panel=command.panel)(command.function)
+    app.command(name, epilog=epilog(*command.examples), rich_help_panel=command.panel)(command.function)
 app.add_typer(stored.app, name="cache", rich_help_panel=_ABOUT)
 
 

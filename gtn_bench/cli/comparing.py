@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gtn_bench import console
-from gtn_bench.cli.options import AcceptChanges, Json
+from gtn_bench.cli.options import OUTPUT, Json, Quiet
+from gtn_bench.cli.targets import check_target
 from gtn_bench.config.errors import ConfigError, shown
-from gtn_bench.config.paths import user_path
 from gtn_bench.store.files import write_atomically
 
 if TYPE_CHECKING:
@@ -48,6 +48,14 @@ FormatOption = Annotated[
     Format | None, typer.Option("--format", help="Form of the output; by default that of the ending of --out, or text.")
 ]
 FileOut = Annotated[str | None, typer.Option("--out", metavar="FILE", help="File to write; by default it is printed.")]
+AcceptChanges = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes",
+        help="Read files that were changed after their run; replace a file that this command has not written.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 
 
 def compare(
@@ -64,6 +72,7 @@ def compare(
         ),
     ] = None,
     accept_changes: AcceptChanges = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare a run with a baseline: what differs, and whether any curve is significantly better or worse."""
     from gtn_bench.reporting.comparing import compare as compare_runs
@@ -71,10 +80,11 @@ def compare(
     from gtn_bench.reporting.run_sentences import gate_sentence, power_sentence
 
     margin = parse_fail_if(fail_if) if fail_if is not None else 0.0
+    target = check_target(out, "compare", accept_changes=accept_changes) if out is not None else None
     chosen = _format(form, as_json, out)
     first, second = (open(path, accept_changes=accept_changes) for path in (baseline, folder))
     comparison = compare_runs(first, second, margin=margin)
-    _write(_rendered(comparison, chosen), out)
+    _write(_rendered(comparison, chosen), target, chosen, quiet=quiet)
     if fail_if is None:
         return
     if too_few := power_sentence(comparison):
@@ -96,6 +106,7 @@ def board(
         ),
     ] = None,
     accept_changes: AcceptChanges = False,
+    quiet: Quiet = False,
 ) -> None:
     """Rank the modes of many runs by area, smallest area, or grade. Runs of unlike suites are ranked apart."""
     from gtn_bench.reporting.board import boards
@@ -107,6 +118,7 @@ def board(
     if out is not None and Path(out).suffix.lower() == ".csv":
         page = str(Path(out).with_suffix(".html"))
         raise ConfigError(f"--out names the page, the table is written beside it, got {shown(out)}; use --out {page}")
+    target = check_target(out, "board", table=True, accept_changes=accept_changes) if out is not None else None
     chosen = _format(form, as_json, out)
     found = boards([open(path, accept_changes=accept_changes) for path in folders], by.value)
     if chosen is Format.json:
@@ -115,11 +127,12 @@ def board(
         text = as_html(found, by.value)
     else:
         text = as_text(found, by.value, markdown=chosen is Format.markdown)
-    _write(text, out)
-    if out is not None:
-        beside = user_path(out).with_suffix(".csv")
+    _write(text, target, chosen, quiet=quiet)
+    if target is not None:
+        beside = target.with_suffix(".csv")
         write_atomically(beside, board_csv(found))
-        console.say(f"table: {beside}")
+        if not quiet:
+            console.say(f"table: {beside}")
 
 
 def parse_fail_if(text: str) -> float:
@@ -178,11 +191,12 @@ def _rendered(comparison: Comparison, form: Format) -> str:
     return texts.as_text(comparison)
 
 
-def _write(text: str, out: str | None) -> None:
-    """Print a text, or write it to a file and say where."""
-    if out is None:
-        print(text)
+def _write(text: str, target: Path | None, form: Format, *, quiet: bool) -> None:
+    """Print a text, or write it to a file and say where. `quiet` prints only what is for another program."""
+    if target is None:
+        if not quiet or form is not Format.text:
+            print(text)
         return
-    path = user_path(out)
-    write_atomically(path, (text.rstrip("\n") + "\n").encode(errors="backslashreplace"))
-    console.say(f"written: {path}")
+    write_atomically(target, (text.rstrip("\n") + "\n").encode(errors="backslashreplace"))
+    if not quiet:
+        console.say(f"written: {target}")

@@ -124,6 +124,7 @@ def doctor(
     samples_per_forward: SamplesPerForward = 1,
     device: OnDevice = Device.auto,
     plugin: Plugins = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Check weights in seconds: logits, randomness, gradients, normalization. Exit code 2 if one finds a fault."""
@@ -147,6 +148,6 @@ def doctor(
     if as_json:
         print(json.dumps(examined, indent=2))
     else:
-        showing.show_examination(examined)
+        showing.show_examination(examined, quiet=quiet)
     if any(finding["severity"] == "error" for model in examined for finding in model["findings"]):
         raise typer.Exit(2)

@@ -48,6 +48,15 @@ class Kind(StrEnum):
 PART, MODELS, EXECUTION, OUTPUT = "Part of the suite", "Models and images", "Execution", "Output"
 
 
+def epilog(*examples: str) -> str:
+    """Return the end of a help text, with example command lines.
+
+    Args:
+        examples: The command lines.
+    """
+    return "\n\n".join(["Examples:" if len(examples) > 1 else "Example:", *examples])
+
+
 def shipped_suites(incomplete: str) -> list[str]:
     """Return the names of shipped suites that complete a text, for the shell.
 

@@ -33,18 +33,21 @@ def show_findings(models: Sequence[Mapping[str, Any]]) -> None:
             console.warn(f"{model['mode']} of {model['architecture']}, seed {model['seed']}: {sentence}")
 
 
-def show_examination(models: Sequence[Mapping[str, Any]]) -> None:
+def show_examination(models: Sequence[Mapping[str, Any]], *, quiet: bool = False) -> None:
     """Print the findings about every examined model, or that there are none.
 
     Args:
         models: Mode, architecture, seed and findings of each model.
+        quiet: Whether to print problems only, no notes.
     """
     colors = {"error": "red", "warning": "yellow"}
     for model in models:
         who = f"{model['mode']}, seed {model['seed']}"
-        if not model["findings"]:
+        if not model["findings"] and not quiet:
             console.say(f"{who}: no problem found")
         for finding in model["findings"]:
+            if quiet and finding["severity"] == "note":
+                continue
             color = colors.get(finding["severity"], "dim")
             line = Text.assemble(
                 f"{who}: ", (finding["severity"], color), f": {console.printable(finding['sentence'])}"

@@ -9,12 +9,22 @@ import typer
 
 from gtn_bench import console
 from gtn_bench.cli import showing
-from gtn_bench.cli.options import Json, Quiet
+from gtn_bench.cli.options import Json, Quiet, epilog
 
-app = typer.Typer(help="Show, verify and clean the cache.", no_args_is_help=True)
+EXAMPLES = {
+    "list": ("gtn-bench cache list", "gtn-bench cache list --json"),
+    "verify": ("gtn-bench cache verify",),
+    "prune": ("gtn-bench cache prune --older-than 90 --dry-run", "gtn-bench cache prune --corrupt"),
+    "path": ("gtn-bench cache path",),
+}
+app = typer.Typer(
+    help="Show, verify and clean the cache.",
+    epilog=epilog(*(lines[0] for lines in EXAMPLES.values())),
+    no_args_is_help=True,
+)
 
 
-@app.command("list")
+@app.command("list", epilog=epilog(*EXAMPLES["list"]))
 def list_(as_json: Json = False) -> None:
     """List the kinds of files in the cache, with their number, size and age."""
     from gtn_bench.execution.upkeep import entries
@@ -27,7 +37,7 @@ def list_(as_json: Json = False) -> None:
         showing.show_stored(found)
 
 
-@app.command()
+@app.command(epilog=epilog(*EXAMPLES["verify"]))
 def verify(
     keep: Annotated[bool, typer.Option("--keep", help="Leave damaged files where they are.")] = False,
     quiet: Quiet = False,
@@ -53,7 +63,7 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog=epilog(*EXAMPLES["prune"]))
 def prune(
     older_than: Annotated[
         float | None, typer.Option(metavar="DAYS", min=0, help="Remove files that were not used for so many days.")
@@ -75,7 +85,7 @@ def prune(
         console.say(f"{len(removed)} files {'would be ' if dry_run else ''}removed, {size}")
 
 
-@app.command()
+@app.command(epilog=epilog(*EXAMPLES["path"]))
 def path() -> None:
     """Print the folder of the cache."""
     from gtn_bench.store.cache import cache_folder

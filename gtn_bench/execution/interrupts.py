@@ -26,6 +26,9 @@ def ignore_interrupts() -> None:
     """
     for stop in _SIGNALS:
         signal.signal(stop, signal.SIG_IGN)
+    # If an interruption came while Python evaluated a string, `python -m` would end by SIGINT, although it was handled.
+    # The next evaluation clears the flag.
+    eval("None")
 
 
 @contextlib.contextmanager

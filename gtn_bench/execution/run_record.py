@@ -11,7 +11,8 @@ from gtn_bench.planning.keys import Keys
 from gtn_bench.planning.learners import modules_of
 from gtn_bench.store.cache import Store
 from gtn_bench.store.hashing import digest
-from gtn_bench.store.keys import code_digest
+from gtn_bench.store.keys import fingerprint, imports_of
+from gtn_bench.store.parsing import save_what_was_read
 
 _ALWAYS = ("gtn_bench.evaluation.evaluate", "gtn_bench.inference.classifier", "gtn_bench.modes.training")
 
@@ -27,11 +28,10 @@ def record_of_run(plan: Plan, keys: Keys, finished: Finished, store: Store, key_
         key_device: What of the device is in the keys.
 
     Returns:
-        The type of the device, a digest of the numbers of all cells, and one of the code that can change them.
+        The type of the device, a digest of the numbers of all cells, and one of each module that can change them.
     """
     done = finished_keys(plan, keys, finished)
-    code = code_digest(*sorted({*_ALWAYS, *_modules(plan)}))
-    return {"key_device": key_device, "results": digest_of_results(done, store), "code": code}
+    return {"key_device": key_device, "results": digest_of_results(done, store), "code": _code(plan)}
 
 
 def finished_keys(plan: Plan, keys: Keys, finished: Finished) -> list[str]:
@@ -59,6 +59,14 @@ def digest_of_results(keys: Iterable[str], store: Store) -> str:
         store: The cache, which holds all of them.
     """
     return digest({key: store.digest("cells", key) for key in keys})
+
+
+def _code(plan: Plan) -> dict[str, str]:
+    """Return a digest of each module that computes the numbers of a plan, those that they import included."""
+    modules = sorted(imports_of(frozenset({*_ALWAYS, *_modules(plan)})))
+    found = {module: fingerprint(module) for module in modules}
+    save_what_was_read()
+    return found
 
 
 def _modules(plan: Plan) -> set[str]:

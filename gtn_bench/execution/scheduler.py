@@ -144,7 +144,7 @@ class Scheduler:
 
             loading.splits(plan.dataset, self.context.device)  # downloads once, before the processes start
             for (_, taught), group in trajectories.items():
-                what = who(next(iter(group.values())))
+                what = _who_together(list(group.values()))
                 arguments = (group, taught)
                 jobs.append(Job(tasks.train_learners, "learners", tuple(group), arguments, what=what, limited=False))
         self._run("learners", jobs, len({keys.learners[learner][0] for learner in learners}))
@@ -219,6 +219,12 @@ class Scheduler:
         if jobs:  # else a cache that cannot be written to is enough
             make_folder(self.context.store.folder)
         self._finished.failures.update(self._dispatcher.run(stage, jobs, total))
+
+
+def _who_together(learners: Sequence[Learner]) -> str:
+    """Return the names of learners that are trained in one pass: they differ in their modes."""
+    _, *others = dict.fromkeys(f"'{learner.mode_label}'" for learner in learners)
+    return f"{who(learners[0])}, together with {', '.join(others)}" if others else who(learners[0])
 
 
 def _not_needed(plan: Plan, keys: Keys, mine: frozenset[Learner]) -> frozenset[Learner]:

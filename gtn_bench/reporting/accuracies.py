@@ -64,7 +64,16 @@ def marks_of(results: Results) -> str:
     return ", ".join(text for text, used in meaning.items() if used)
 
 
+def clean_cell(point: Any) -> str:
+    """Return a clean accuracy with its interval.
+
+    Args:
+        point: A clean point, columns as in curves.csv.
+    """
+    return numbers.with_interval(point["accuracy"], point["ci_low"], point["ci_high"])
+
+
 def _cell(point: Any) -> str:
-    text = numbers.with_interval(point["accuracy"], point["ci_low"], point["ci_high"])
+    text = clean_cell(point)
     text += {"suspect": SUSPECT, "reliable": RELIABLE}.get(point["grade"], "")
     return text + (PROVEN if point["proven"] else "")

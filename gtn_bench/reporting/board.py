@@ -12,6 +12,7 @@ import pandas as pd
 
 from gtn_bench.analysis.acceptance import acceptance, pooled_or_all
 from gtn_bench.analysis.grades import worst
+from gtn_bench.analysis.measures import overview
 from gtn_bench.analysis.results import Results
 from gtn_bench.analysis.run_differences import suite_of
 from gtn_bench.analysis.suite_differences import FieldDifference, comparable_content, suite_differences
@@ -106,6 +107,7 @@ def _rows(run: Results) -> pd.DataFrame:
     accepted = acceptance(run.summary, run.rule)
     perturbations = [str(name) for name in run.summary["perturbation"].unique()]
     names = ["teacher", "architecture", "mode"]
+    clean = overview(run.summary, run.rule).set_index(names)["clean accuracy"].to_dict()
     rows = []
     for name, part in shown.groupby(names, sort=False):
         of = {str(row["perturbation"]): row for row in part.to_dict("records")}
@@ -121,7 +123,7 @@ def _rows(run: Results) -> pd.DataFrame:
                 "run": str(run.folder),
                 **identity,
                 "pooled": " ".join(pooled) if name[1] == ACCEPTED else name[1],
-                "clean_accuracy": float(part["clean_accuracy"].dropna().iloc[0]),
+                "clean_accuracy": clean.get(name, np.nan),
                 "area": float(np.mean([row["area"] for row in known])) if complete else np.nan,
                 **{
                     column: lowest[key] if lowest is not None else np.nan

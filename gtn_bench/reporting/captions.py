@@ -135,7 +135,9 @@ class Captions:
             parts.append("Dotted: certified accuracy; hatched: neither attack nor proof")
         betas = curves.loc[curves["beta"] > 0, "beta"]
         if curves["perturbation"].nunique() == 1 and len(betas) and curves["beta"].min() > 0:
-            parts.append(f"The smallest strength is {strength(float(betas.min()))}; the sweep has no clean point")
+            parts.append(
+                f"The smallest strength is {strength(float(betas.min()))}; the clean accuracy is in the tables"
+            )
         return parts
 
     def _shortened(self) -> dict[str, str]:

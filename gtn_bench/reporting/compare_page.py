@@ -63,6 +63,7 @@ def _forest(comparison: RunComparison) -> list[dict[str, Any]]:
                 "perturbation": row["perturbation"],
                 "kind": {"worse": "less", "better": "more"}.get(row["verdict"], "open"),
                 "verdict": row["verdict"],
+                "grade": text["grade"],
                 "value": row["difference"],
                 "difference": value,
                 "interval": interval,

@@ -43,7 +43,7 @@ def accuracy_sentences(results: Results, name: Name = str) -> list[str]:
             for beta, accuracy, low, high in telling[["beta", "accuracy", "ci_low", "ci_high"]].to_numpy(float).tolist()
         ]
         grade = grades.get(tuple(map(str, key)), "n/a")
-        graded = "" if grade == "n/a" else f"; {grade}"
+        graded = "" if grade == "n/a" else f"; grade: {grade}"
         text = f"{_where(results, key, name)}: accuracy {', '.join(parts)}{_clean(curve)}{graded}"
         found.append((float(curve["accuracy"].min()), text))
     return [text for _, text in sorted(found, key=lambda pair: pair[0])]

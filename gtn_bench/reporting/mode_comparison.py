@@ -11,7 +11,7 @@ from gtn_bench.analysis.acceptance import pooled_or_all
 from gtn_bench.analysis.results import Results
 from gtn_bench.config.errors import ConfigError, did_you_mean, shown
 from gtn_bench.reporting.numbers import accuracy, p_value, with_interval
-from gtn_bench.reporting.sentences import families_of, sentence
+from gtn_bench.reporting.sentences import comparison_sentences
 
 _NAMES = ("dataset", "teacher", "architecture", "perturbation")
 _SWAPPED = {"mode": "other", "area": "other_area", "n_seeds": "other_n_seeds"}
@@ -64,9 +64,7 @@ def compare_modes(results: Results, mode: str, other: str) -> ModeComparison:
             "that could be compared have finished"
         )
     rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-    families = families_of(results)
-    named = [{**row, "perturbation": results.display_name(row["perturbation"])} for row in rows]
-    return ModeComparison(table.reset_index(drop=True), tuple(sentence(row, families(row)) for row in named))
+    return ModeComparison(table.reset_index(drop=True), tuple(comparison_sentences(results, rows)))
 
 
 def _turned(table: pd.DataFrame) -> pd.DataFrame:

@@ -46,7 +46,8 @@ class Results(results.Results):
         """Return a figure of accuracy over strength. It is not registered with pyplot; notebooks show it inline.
 
         Args:
-            perturbation: A perturbation, for one panel per architecture; None for one panel per perturbation.
+            perturbation: The label of a perturbation or its name in reports, for one panel per architecture; None for
+                one panel per perturbation.
 
         Raises:
             ConfigError: If there is no such perturbation, or no cell of it was evaluated.
@@ -62,7 +63,8 @@ class Results(results.Results):
         The rows are those of the accepted architectures together, or of each architecture if none is accepted.
 
         Args:
-            perturbation: A perturbation, for one column per strength; None for one per perturbation and strength.
+            perturbation: The label of a perturbation or its name in reports, for one column per strength; None for one
+                per perturbation and strength.
 
         Raises:
             ConfigError: If there is no such perturbation, or no cell of it was evaluated.
@@ -92,6 +94,10 @@ class Results(results.Results):
         return known
 
     def _known(self, perturbation: str, known: list[str]) -> str:
+        """Return the label of a perturbation that is given by its label, or by its name in reports."""
+        names = {self.display_name(label): label for label in known}
+        if perturbation not in known and perturbation in names:
+            return names[perturbation]
         if perturbation not in known:
             name = shown(perturbation)
             raise ConfigError(f"{self.folder}: no perturbation is called {name}{did_you_mean(perturbation, known)}")

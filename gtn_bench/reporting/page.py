@@ -30,6 +30,7 @@ from gtn_bench.reporting.names import TABLES, parts_of
 from gtn_bench.reporting.pages import check_pages, publish_pages
 from gtn_bench.reporting.paper import write_tables
 from gtn_bench.reporting.paper_style import FigureStyle, figure_style
+from gtn_bench.reporting.paper_tables import clean_accuracies
 from gtn_bench.reporting.proofs import certificate_errors
 from gtn_bench.reporting.sentences import differences, headlines, pairs_of_learners
 from gtn_bench.reporting.training import training_differences
@@ -195,7 +196,7 @@ def _figure_folders(results: Results, stage: Path) -> tuple[Path, Path]:
 
 def _sections(results: Results, samples: dict[str, int | None], strips: set[str], stage: Path) -> list[dict[str, Any]]:
     """Return what the section of each perturbation needs: names, files, meaning of beta, number of images."""
-    names = figure_files(results)
+    names, clean = figure_files(results), clean_accuracies(results)
     return [
         {
             "name": results.display_name(label),
@@ -203,7 +204,7 @@ def _sections(results: Results, samples: dict[str, int | None], strips: set[str]
             "parts": parts_of(names[label], _figure_folders(results, stage)),
             "axis": results.provenance["perturbations"][label],
             "samples": samples[label],
-            "accuracies": markdown.markdown_table(tables.accuracies_table(results, label)),
+            "accuracies": markdown.markdown_table(tables.accuracies_table(results, label, clean)),
             "examples": label in strips,
         }
         for label in map(str, results.curves["perturbation"].unique())

@@ -14,9 +14,11 @@ from gtn_bench.reporting.numbers import accuracy, p_value, with_interval
 from gtn_bench.reporting.run_sentences import (
     curve_sentences,
     difference_sentences,
+    grade_text,
     headline,
     pairing_text,
     power_sentence,
+    suspect_sentence,
 )
 
 _VERSION = 1  # of the JSON
@@ -87,13 +89,13 @@ def as_json(comparison: RunComparison) -> dict[str, Any]:
 
 
 def remarks(comparison: RunComparison) -> list[str]:
-    """Return what restricts a comparison: what it covers, what the run lacks, and too few pairs.
+    """Return what restricts a comparison: what it covers, what the run lacks, suspect curves, and too few pairs.
 
     Args:
         comparison: The comparison.
     """
     lost = [f"missing in the run: {line}" for line in comparison.lost]
-    return [*comparison.notes, *lost, *filter(None, [power_sentence(comparison)])]
+    return [*comparison.notes, *lost, *filter(None, [suspect_sentence(comparison), power_sentence(comparison)])]
 
 
 def curves_table(comparison: RunComparison) -> pd.DataFrame:
@@ -114,6 +116,7 @@ def curves_table(comparison: RunComparison) -> pd.DataFrame:
     shown["minimum detectable effect"] = [accuracy(value) for value in table["minimum_detectable_effect"]]
     shown["compared"] = [pairing_text(row) for row in comparison.rows]
     shown["verdict"] = table["verdict"]
+    shown["grade"] = [grade_text(row) for row in comparison.rows]
     return shown
 
 

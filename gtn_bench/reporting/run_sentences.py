@@ -122,7 +122,12 @@ def difference_sentences(comparison: RunComparison) -> Iterator[tuple[str, list[
         for (old, new), count in cells.statuses.items()
     ]
     yield "Cells", lines
-    yield "Provenance", [field_text(each) for each in provenance]
+    modules = [each.field.removeprefix("code.") for each in provenance if each.field.startswith("code.")]
+    lines = [field_text(each) for each in provenance if not each.field.startswith("code.")]
+    if modules:
+        differ = "differs" if len(modules) == 1 else "differ"
+        lines.append(f"code: {counted(len(modules), 'module')} {differ}: {listed(modules, str)}")
+    yield "Provenance", lines
 
 
 def field_text(difference: FieldDifference, first: str = "in the baseline", second: str = "in the run") -> str:
@@ -148,7 +153,8 @@ def gate_sentence(comparison: RunComparison) -> str:
     beyond = f" by more than {comparison.margin:g}" if comparison.margin else ""
     found = []
     if worse := comparison.worse:
-        names = [f"{curve_name(row, comparison)} under {row['perturbation']}" for row in worse]
+        marks = [f" (suspect {where})" if (where := _suspect_in(row)) else "" for row in worse]
+        names = [f"{_curve_under(row, comparison)}{mark}" for row, mark in zip(worse, marks, strict=True)]
         found.append(f"{counted(len(worse), 'curve')} significantly worse{beyond}: {listed(names, str)}")
     if comparison.lost:
         found.append(
@@ -175,6 +181,41 @@ def power_sentence(comparison: RunComparison) -> str:
         f"{p_value(smallest)} before Holm correction ({family}); at least {needed} pairs are needed: more seeds, or "
         "more accepted architectures"
     )
+
+
+def grade_text(row: Mapping[str, Any]) -> str:
+    """Return the grade of a curve, with that in the baseline if it is another: ``suspect (baseline unknown)``.
+
+    Args:
+        row: A row of the table of the comparison.
+    """
+    same = row["grade"] == row["baseline_grade"]
+    return str(row["grade"]) if same else f"{row['grade']} (baseline {row['baseline_grade']})"
+
+
+def suspect_sentence(comparison: RunComparison) -> str:
+    """Return which of the compared curves are suspect, and in which run; empty if none is.
+
+    Args:
+        comparison: The comparison.
+    """
+    names = [f"{_curve_under(row, comparison)} ({where})" for row in comparison.rows if (where := _suspect_in(row))]
+    if not names:
+        return ""
+    what = "its difference is" if len(names) == 1 else "their differences are"
+    return f"{counted(len(names), 'curve')} suspect, so {what} not to be relied on: {listed(names, str)}"
+
+
+def _curve_under(row: Mapping[str, Any], comparison: RunComparison) -> str:
+    return f"{curve_name(row, comparison)} under {row['perturbation']}"
+
+
+def _suspect_in(row: Mapping[str, Any]) -> str:
+    """Return where a curve is suspect: ``in the run``; empty if it is nowhere."""
+    run, baseline = row["grade"] == "suspect", row["baseline_grade"] == "suspect"
+    if run and baseline:
+        return "in both runs"
+    return "in the run" if run else "in the baseline" if baseline else ""
 
 
 def _pairs(row: Mapping[str, Any]) -> str:

@@ -25,6 +25,7 @@ from gtn_bench.reporting.grading import curve_grades
 from gtn_bench.reporting.ranking import ranked
 
 SHOWN = 5  # sentences at the top of a report
+PUBLISHED = "with the published protocol, in which modes differ in how batch normalization is computed"
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -57,7 +58,8 @@ def headlines(results: Results, name: Callable[[object], str] = str) -> Headline
 
     Significant differences come first, the largest before others; then those that are nearest to significance.
     Perturbations and pairs of modes take turns. Clean accuracy is told if it differs between modes; so are suspect and
-    proven curves among the shown ones. Without comparisons, the sentences are about accuracies.
+    proven curves among the shown ones. Without comparisons, the sentences are about accuracies. So are those of the
+    published protocol, which does not compare the modes: its comparisons are among the others.
 
     Args:
         results: The results of a run.
@@ -66,15 +68,15 @@ def headlines(results: Results, name: Callable[[object], str] = str) -> Headline
     if not (results.summary["status"] == "done").any():
         return Headlines(tuple(not_attacked(results)), ())
     rows = _compared(results)
-    if not rows:
+    if not rows or _is_published(results):
         known = accuracy_sentences(results, name)
         others = [*suspect_sentences(results, None, name), *proven_sentences(results, None, name)]
         space = max(SHOWN - len(others[:2]), 1)
-        return Headlines((*known[:space], *others[:2]), (*known[space:], *others[2:]))
-    families = families_of(results)
+        compared = comparison_sentences(results, ranked(rows), name)
+        return Headlines((*known[:space], *others[:2]), (*known[space:], *others[2:], *compared))
     ordered = ranked(rows)
     clean = clean_sentences(results, name)
-    lines = _lines(results, ordered, families, name)
+    lines = comparison_sentences(results, ordered, name)
     space, others = SHOWN + 1, [""]
     while space + len(others) > SHOWN:  # as many comparisons as leave space for the sentences about their curves
         space -= 1
@@ -90,7 +92,7 @@ def differences(results: Results, name: Callable[[object], str] = str) -> list[s
         results: The results of a run.
         name: Returns the text of a name, such as `gtn_bench.reporting.markdown.escape`.
     """
-    return _lines(results, _compared(results), families_of(results), name)
+    return comparison_sentences(results, _compared(results), name)
 
 
 def sentence(comparison: Mapping[str, Any], family: Family) -> str:
@@ -153,13 +155,17 @@ def families_of(results: Results) -> Callable[[Mapping[str, Any]], Family]:
     return lambda row: known[row["architecture"], bool({row["mode"], row["other"]} & set(controls))]
 
 
-def _lines(
-    results: Results,
-    rows: Iterable[Mapping[str, Any]],
-    families: Callable[[Mapping[str, Any]], Family],
-    name: Callable[[object], str],
+def comparison_sentences(
+    results: Results, rows: Iterable[Mapping[str, Any]], name: Callable[[object], str] = str
 ) -> list[str]:
-    """Return the sentences about comparisons, with the grades of their curves."""
+    """Return the sentences about comparisons, with teacher and architecture where needed and the grades of the curves.
+
+    Args:
+        results: The results of a run.
+        rows: Rows of comparisons.csv.
+        name: Returns the text of a name, such as `gtn_bench.reporting.markdown.escape`.
+    """
+    families, protocol = families_of(results), f"; {PUBLISHED}" if _is_published(results) else ""
     several = results.summary.loc[results.summary["teacher"] != NO_TEACHER, "teacher"].nunique() > 1
     table = curve_grades(results.summary, results.rule)
     grades = {tuple(map(str, curve)): str(grade) for *curve, grade, _ in table.itertuples(index=False)}
@@ -168,8 +174,13 @@ def _lines(
         shown = {"perturbation": results.display_name(row["perturbation"]), "mode": row["mode"], "other": row["other"]}
         text = sentence({**row, **{key: name(value) for key, value in shown.items()}}, families(row))
         where = about(row["teacher"] if several else None, row["architecture"], name)
-        found.append(f"{where + ': ' if where else ''}{text}{_graded(row, grades, name)}")
+        found.append(f"{where + ': ' if where else ''}{text}{protocol}{_graded(row, grades, name)}")
     return found
+
+
+def _is_published(results: Results) -> bool:
+    """Return whether a run measured its learners with the protocol of the reference study."""
+    return bool(results.provenance.get("protocol") == "published")
 
 
 def _graded(row: Mapping[str, Any], grades: Mapping[tuple[str, ...], str], name: Callable[[object], str]) -> str:

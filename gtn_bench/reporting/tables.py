@@ -15,7 +15,7 @@ from gtn_bench.analysis.results import Results
 from gtn_bench.config.labels import NO_TEACHER
 from gtn_bench.reference.curves import beside, distances
 from gtn_bench.reporting import numbers
-from gtn_bench.reporting.accuracies import accuracy_table
+from gtn_bench.reporting.accuracies import accuracy_table, clean_cell
 from gtn_bench.reporting.findings import missing_checks, suspect_checks
 from gtn_bench.reporting.grading import CURVE, curve_grades, overview_grade
 from gtn_bench.reporting.proofs import certificate_tables, settled_table
@@ -61,14 +61,22 @@ def overview_table(results: Results) -> pd.DataFrame:
     return _without_constants(results, table.rename(columns=names))
 
 
-def accuracies_table(results: Results, perturbation: str) -> pd.DataFrame:
-    """Return the accuracy of each mode at each strength of a perturbation, with intervals and grades.
+def accuracies_table(results: Results, perturbation: str, clean: pd.DataFrame) -> pd.DataFrame:
+    """Return the accuracy of each mode at each strength of a perturbation, and without it, with intervals and grades.
 
     Args:
         results: The results of a run.
         perturbation: Label of the perturbation.
+        clean: The clean points of sweeps without strength 0.
     """
-    return _without_constants(results, accuracy_table(results.curves, perturbation))
+    table = accuracy_table(results.curves, perturbation)
+    points = pooled_or_all(clean[clean["perturbation"] == perturbation]) if len(clean) else clean
+    if len(points):
+        names = CURVE[:3]
+        known = {tuple(row[name] for name in names): clean_cell(row) for row in points.to_dict("records")}
+        keys = table[names].itertuples(index=False, name=None)
+        table.insert(len(names), "clean", [known.get(key, "") for key in keys])
+    return _without_constants(results, table)
 
 
 def suspects_table(results: Results) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""How the modes of a suite differ in more than their data, in a sentence or two."""
+"""How the modes of a suite are trained, and how they differ in more than their data."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from gtn_bench.reporting.markdown import code
 
 # Modes, by name in the suite, whose models exist before the run.
 OUTSIDE = frozenset({"checkpoint", "given", "pretrained"})
+# Modes that follow the curriculum of a teacher.
+TAUGHT = ("gtn", "10_gtn")
 _TEACHER, _OF_FILES = "the teacher's", "the default or that of the files"
 _OPTIMIZERS = {
-    **dict.fromkeys(("gtn", "10_gtn"), _TEACHER),
+    **dict.fromkeys(TAUGHT, _TEACHER),
     **dict.fromkeys(("vanilla", "adversarial", "random-labels"), "Adam"),
     "distilled": "SGD",
 }
@@ -29,7 +31,7 @@ def training_differences(suite: Suite) -> str:
         return ""
     outside = [mode for mode in modes if mode.name in OUTSIDE]
     trained = [mode for mode in modes if mode.name not in OUTSIDE]
-    found = [text for what, value in _ASPECTS.items() if (text := _difference(what, trained, value))]
+    found = [text for what, value in _ASPECTS.items() if (text := _difference(f"the {what}", trained, value))]
     sentences = [f"Beside the data, the modes differ in {_and(found)}."] if found else []
     if len(outside) == len(modes):
         sentences.append("All models were trained outside of this run. They can differ in any part of their training.")
@@ -39,6 +41,18 @@ def training_differences(suite: Suite) -> str:
             f"{_names(outside)} {were} trained outside of this run, and can differ in any part of the training."
         )
     return " ".join(sentences)
+
+
+def training_of(mode: Entry) -> str:
+    """Return how a mode is trained: ``optimizer: Adam at 0.005; steps: 10``. Its values are those of the differences.
+
+    Args:
+        mode: A mode of a resolved suite.
+    """
+    if mode.name in OUTSIDE:
+        return "trained outside of this run"
+    known = {short: value(mode) for short, value in _SHORT.items()}
+    return "; ".join(f"{short}: {text}" for short, text in known.items() if text) or "not known"
 
 
 def _optimizer(mode: Entry) -> str | None:
@@ -55,7 +69,7 @@ def _optimizer(mode: Entry) -> str | None:
 
 def _steps(mode: Entry) -> str | None:
     fields = mode.fields
-    if mode.name in ("gtn", "10_gtn"):
+    if mode.name in TAUGHT:
         return f"{fields['inner_steps']}" if fields.get("inner_steps") else "all that the teacher has"
     if fields.get("steps"):
         return f"{fields['steps']}"
@@ -65,7 +79,7 @@ def _steps(mode: Entry) -> str | None:
 
 
 def _batch_size(mode: Entry) -> str | None:
-    if mode.name in ("gtn", "10_gtn"):
+    if mode.name in TAUGHT:
         return _TEACHER
     size = mode.fields.get("batch_size")
     return f"{size}" if size else _OF_FILES if mode.name == "distilled" else None
@@ -90,13 +104,27 @@ def _statistics(mode: Entry) -> str | None:
     return f"{count} real images" if count else "real images" if "statistics" in fields else None
 
 
+def _rate(mode: Entry) -> str | None:
+    """Return the learning rate of a mode of which no optimizer is known."""
+    rate = mode.fields.get("lr")
+    return f"{rate:g}" if isinstance(rate, int | float) and mode.name not in _OPTIMIZERS else None
+
+
 _ASPECTS: dict[str, Callable[[Entry], str | None]] = {
-    "the optimizer": _optimizer,
-    "the number of steps": _steps,
-    "the batch size": _batch_size,
-    "the loss": _loss,
-    "the augmentation": _augmentation,
-    "the images that batch-norm statistics are estimated on": _statistics,
+    "optimizer": _optimizer,
+    "number of steps": _steps,
+    "batch size": _batch_size,
+    "loss": _loss,
+    "augmentation": _augmentation,
+    "images that batch-norm statistics are estimated on": _statistics,
+}
+_SHORT: dict[str, Callable[[Entry], str | None]] = {
+    "optimizer": _optimizer,
+    "learning rate": _rate,
+    "steps": _steps,
+    "batch size": _batch_size,
+    "loss": _loss,
+    "augmentation": _augmentation,
 }
 
 

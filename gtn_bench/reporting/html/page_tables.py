@@ -13,11 +13,13 @@ from gtn_bench.analysis.results import Results
 from gtn_bench.config.labels import NO_TEACHER, WORST
 from gtn_bench.config.suite import Suite
 from gtn_bench.reporting import numbers, tables
+from gtn_bench.reporting.accuracies import clean_cell
 from gtn_bench.reporting.findings import action
 from gtn_bench.reporting.grading import CURVE, curve_grades
 from gtn_bench.reporting.html.tables import Cell, Table, cell, table
-from gtn_bench.reporting.html.training_time import training_seconds
+from gtn_bench.reporting.html.training_time import training_times
 from gtn_bench.reporting.names import SMALLEST_AREA
+from gtn_bench.reporting.training import TAUGHT, training_of
 
 _NAMES = ("teacher", "architecture", "mode")
 _MARKS = {"suspect": "†", "reliable": "✓"}
@@ -57,7 +59,7 @@ def _clean(results: Results, shown_points: pd.DataFrame) -> dict[tuple[str, ...]
     rows = pooled_or_all(shown_points[shown_points["beta"] == 0])
     rows = rows.assign(images=rows["perturbation"].map(images), known=rows["ci_low"].notna())
     rows = rows.sort_values(["images", "known"], kind="stable")
-    return {tuple(str(row[name]) for name in _NAMES): _clean_cell(row) for row in rows.to_dict("records")}
+    return {tuple(str(row[name]) for name in _NAMES): clean_cell(row) for row in rows.to_dict("records")}
 
 
 def _area(row: dict[Any, Any] | None, mark: str) -> Cell:
@@ -74,21 +76,9 @@ def accuracies(results: Results, label: str, clean: pd.DataFrame) -> Table:
         label: Label of the perturbation.
         clean: The clean points of sweeps without strength 0.
     """
-    frame = tables.accuracies_table(results, label)
-    points = pooled_or_all(clean[clean["perturbation"] == label]) if len(clean) else clean
-    names = [name for name in _NAMES if name in frame]
-    if len(points):
-        known = {tuple(row[name] for name in names): row for row in points.to_dict("records")}
-        keys = frame[names].itertuples(index=False, name=None)
-        frame.insert(len(names), "clean", [_clean_cell(known.get(tuple(key))) for key in keys])
+    frame = tables.accuracies_table(results, label, clean)
     caption = f"Accuracy under {results.display_name(label)} at each strength, with 95 % confidence intervals"
     return table(frame, caption, heads=_NAMES).without_constants(("teacher", "architecture"))
-
-
-def _clean_cell(point: dict[Any, Any] | None) -> str:
-    if point is None:
-        return ""
-    return numbers.with_interval(point["accuracy"], point["ci_low"], point["ci_high"])
 
 
 def points(results: Results, label: str, shown: pd.DataFrame) -> Table:
@@ -141,22 +131,21 @@ def costs(results: Results, suite: Suite) -> Table:
         suite: Its suite.
     """
     summary = results.summary[results.summary["status"] == "done"]
-    times = training_seconds(results.folder, {str(mode) for mode in summary["mode"].unique()})
     entries = {entry.title: entry for entry in (*suite.modes, *suite.controls)}
+    taught = [title for title, entry in entries.items() if entry.name in TAUGHT]
+    times = training_times(results.folder, list(map(str, results.summary["mode"].unique())), taught)
     rows = []
     accuracies_of = dict(list(clean_accuracies(results.summary).groupby("mode", sort=False)["clean_accuracy"]))
     for mode, part in summary.groupby("mode", sort=False):
         learners = accuracies_of[mode]
         count = len(part[["teacher", "architecture", "seed"]].drop_duplicates())
-        fields = entries[str(mode)].fields if str(mode) in entries else {}
-        known = {text: fields.get(name) for name, text in _TRAINING.items()}
-        training = ", ".join(f"{text} {value}" for text, value in known.items() if value is not None)
+        training = training_of(entries[str(mode)]) if str(mode) in entries else "not known"
         lowest, highest = (numbers.accuracy(float(value)) for value in (learners.min(), learners.max()))
         spread = f"{lowest} to {highest}" if len(learners) > 1 else ""
         passes = [f"{part[name].sum() / count:.0f}" for name in ("forwards", "backwards")]
         seconds = f"{part['seconds'].sum():.1f}"
-        trained = numbers.distance(times[str(mode)]) if str(mode) in times else ""
-        measured = (float(learners.mean()), spread, training or _DEFAULT, trained)
+        trained = str(times.get(str(mode), _UNLOGGED))
+        measured = (float(learners.mean()), spread, training, trained)
         rows.append((str(mode), count, *measured, *passes, seconds))
     columns = ["mode", "learners", "clean accuracy, mean", "range", "training", *_COSTS]
     frame = pd.DataFrame(rows, columns=columns).drop(columns=[] if times else [_COSTS[0]])
@@ -189,11 +178,7 @@ def _share(value: float | None) -> Cell:
     return Cell("", numeric=True) if value is None else cell(float(value))
 
 
-_TRAINING = {
-    **{"inner_steps": "inner steps", "lr": "learning rate", "epochs": "epochs", "steps": "steps"},
-    **{"batch_size": "batch size", "loss": "loss", "augment": "augmentation"},
-}
-_DEFAULT = "the defaults of its teacher, its files or its checkpoint"
+_UNLOGGED = "not in the log"  # the learners of a mode come from the cache or from files
 _COSTS = ("seconds per learner", "forward passes", "backward passes", "seconds of attacks")
 
 
