@@ -113,6 +113,15 @@ def worst(grades: Iterable[object]) -> Grade:
     return "n/a" if found == {"n/a"} else "unknown"
 
 
+def worst_graded(grades: Iterable[object]) -> Grade:
+    """Return the grade of points or curves together. Those with nothing to grade do not count beside others.
+
+    Args:
+        grades: The grades. Without one, the grade is `n/a`.
+    """
+    return worst([grade for grade in grades if grade != "n/a"] or ["n/a"])
+
+
 def grade_learner(cells: Sequence[CellRecord]) -> list[Graded]:
     """Return the grade of each cell of a learner. Cells that are not finished are unknown, with no findings.
 

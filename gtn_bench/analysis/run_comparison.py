@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gtn_bench.analysis.comparisons import Areas, Compared, compare
-from gtn_bench.analysis.grades import Grade, worst
+from gtn_bench.analysis.grades import Grade, worst, worst_graded
 from gtn_bench.analysis.masks import images_in
 from gtn_bench.analysis.pairing import CURVE, first_images, shared_curves, shared_sweeps
 from gtn_bench.analysis.pooling import areas_of
@@ -125,15 +125,13 @@ def compare_runs(baseline: Results, results: Results, margin: float = 0.0) -> Ru
 def curve_grade(results: Results, curve: pd.DataFrame) -> Grade:
     """Return the grade of a curve: that of its points together.
 
-    Points with nothing to grade do not count beside others.
-
     Args:
         results: The results.
         curve: The points of the curve for each seed, with columns `beta` and `rows`.
     """
     grades = results.summary["grade"]
     points = [worst(grades.loc[[row for rows in point["rows"] for row in rows]]) for _, point in curve.groupby("beta")]
-    return worst([grade for grade in points if grade != "n/a"] or ["n/a"])
+    return worst_graded(points)
 
 
 def compare_learners(areas: Areas, others: Areas, *, same_images: bool) -> tuple[Pairing, Compared]:

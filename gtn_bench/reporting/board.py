@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from gtn_bench.analysis.acceptance import acceptance, pooled_or_all
-from gtn_bench.analysis.grades import worst
+from gtn_bench.analysis.grades import worst_graded
 from gtn_bench.analysis.measures import overview
 from gtn_bench.analysis.results import Results
 from gtn_bench.analysis.run_differences import suite_of
@@ -138,15 +138,9 @@ def _rows(run: Results) -> pd.DataFrame:
                     for label in perturbations
                     for what, key in (("area", "area"), ("low", "ci_low"), ("high", "ci_high"))
                 },
-                "grade": _grade(mine["grade"].tolist()),
+                "grade": worst_graded(mine["grade"]),
                 "n_seeds": int(part["n_seeds"].max()),
                 "n_images": int(images.max()) if len(images) else 0,
             }
         )
     return pd.DataFrame(rows, columns=None if rows else [*COLUMNS, *COUNTS])
-
-
-def _grade(grades: Sequence[str]) -> str:
-    """Return the grade of several curves together. Those with nothing to grade do not count beside others."""
-    counted = [grade for grade in grades if grade != "n/a"]
-    return worst(counted) if counted else "n/a"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from gtn_bench.analysis.acceptance import AcceptanceRule, pooled_or_all
-from gtn_bench.analysis.grades import Grade, worst
+from gtn_bench.analysis.grades import Grade, worst, worst_graded
 from gtn_bench.analysis.pooling import pooled
 
 CURVE = ["teacher", "architecture", "mode", "perturbation"]
@@ -47,7 +47,7 @@ def curve_grades(summary: pd.DataFrame, rule: AcceptanceRule) -> pd.DataFrame:
     rows = []
     for name, points in graded_points(summary, rule).groupby(CURVE, sort=False):
         counted = points[points["grade"] != "n/a"]
-        rows.append((*name, worst(counted["grade"] if len(counted) else ["n/a"]), grade_text(counted)))
+        rows.append((*name, worst_graded(points["grade"]), grade_text(counted)))
     return pd.DataFrame(rows, columns=[*CURVE, "grade", "text"])
 
 
