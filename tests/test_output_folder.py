@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -12,15 +13,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers.output_folders import FILES, LESS, SMALL, copied, files_in, manifest_of, message, rewrite, state
 from helpers.runs import run
+from PIL import Image
 
 import gtn_bench
+from gtn_bench.analysis.masks import images_in
 from gtn_bench.analysis.results import Results
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.suite import parse
+from gtn_bench.data.reading.picture_files import read_parquet
 from gtn_bench.execution.output import OutputFolder
+from gtn_bench.reporting.html.samples import read_samples
 from gtn_bench.store import publishing
 from gtn_bench.store.files import StorageError
 from gtn_bench.store.one_writer import one_writer
@@ -299,6 +307,28 @@ def test_two_processes_in_one_folder_never_leave_a_mixture(locks: str, old: Path
     assert answer.returncode == 0, answer.stderr
     found = answer.stdout.split()
     assert len(found) == 5 and (locks == "without locks" or set(found) <= {"old", "new"})
+
+
+def test_no_thread_of_pyarrow_holds_a_python_file(old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a thread aborts the process if it releases the file after the interpreter has ended."""
+    place = copied(old, tmp_path / os.fsdecode(b"a:b-\xff"))
+    sources = []
+    for name in ("read_table", "read_schema", "ParquetFile"):
+        read = getattr(pq, name)
+
+        def recorded(source: Any, *values: Any, read: Any = read, **options: Any) -> Any:
+            sources.append(source)
+            return read(source, *values, **options)
+
+        monkeypatch.setattr(pq, name, recorded)
+    results = Results(place)
+    found = results.select(perturbation="noise")
+    assert images_in(results).correct and read_samples(results) and len(found) == 40
+    picture = io.BytesIO()
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(picture, "PNG")
+    pq.write_table(pa.table({"image": [picture.getvalue()], "label": [0]}), tmp_path / "pictures.parquet")
+    assert read_parquet(tmp_path / "pictures.parquet").labels.tolist() == [0]
+    assert len(sources) == 6 and {type(source) for source in sources} == {pa.OSFile}
 
 
 # Files of others

@@ -12,6 +12,7 @@ from gtn_bench.analysis.reading import RERUN, reading
 from gtn_bench.analysis.results import Results
 from gtn_bench.analysis.statistics import Array
 from gtn_bench.config.errors import ConfigError
+from gtn_bench.store.files import open_for_arrow
 
 _NAMES = ["perturbation", "mode", "architecture"]  # of a block of samples that are compared with its cell
 
@@ -40,7 +41,7 @@ def images_in(results: Results) -> Images:
     path = results.folder / "samples.parquet"
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; a comparison of runs needs the results of single images; {RERUN}")
-    with reading(path), path.open("rb") as file:
+    with reading(path), open_for_arrow(path) as file:
         samples = pd.read_parquet(file, columns=[*_NAMES, "label", "prediction"])
     results.files.verify(path.name)
     done = results.summary[results.summary["status"] == "done"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,6 @@ def reading(path: Path) -> Iterator[Path]:
 def _reason(error: Exception) -> str:
     if isinstance(error, DamagedFileError):
         return error.reason
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)  # that of pyarrow repeats the path
     return next(iter(str(error).splitlines()), type(error).__name__)

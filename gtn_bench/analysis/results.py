@@ -29,7 +29,7 @@ from gtn_bench.analysis.tables import (
 )
 from gtn_bench.config.errors import ConfigError, did_you_mean, shown
 from gtn_bench.config.paths import user_path
-from gtn_bench.store.files import read_tensors
+from gtn_bench.store.files import open_for_arrow, read_tensors
 from gtn_bench.store.keys import is_installed
 
 
@@ -144,7 +144,7 @@ class Results:
         path = self.folder / "samples.parquet"
         if not path.is_file():
             raise ConfigError(f"{self.folder}: the folder has no samples.parquet; {RERUN}")
-        with reading(path), path.open("rb") as file:  # pandas and pyarrow would read a path with a colon as a URL
+        with reading(path), open_for_arrow(path) as file:
             schema = pq.read_schema(file)
         filters = []
         for column, value in where.items():
@@ -153,7 +153,7 @@ class Results:
                     f"{self.folder}: samples have no column '{column}'{did_you_mean(column, schema.names)}"
                 )
             filters.append((column, "==", self._value(column, value, schema.field(column).type)))
-        with reading(path), path.open("rb") as file:
+        with reading(path), open_for_arrow(path) as file:
             table = pd.read_parquet(file, filters=filters or None)
         self._files.verify(path.name)
         return table

@@ -15,6 +15,7 @@ from gtn_bench.config.errors import ConfigError, RunError
 from gtn_bench.store.format import Header, check_payload, header_length, pack, parse_header, unpack
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from torch import Tensor
 
 MISSING = (FileNotFoundError, NotADirectoryError)  # errors of a file that does not exist
@@ -163,6 +164,23 @@ def _damaged(path: Path, error: OSError | ValueError) -> DamagedFileError:
 
 def _array(value: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return value if isinstance(value, np.ndarray) else value.detach().cpu().numpy()
+
+
+def open_for_arrow(path: Path) -> pa.NativeFile:
+    """Open a file so that no thread of pyarrow holds a Python object.
+
+    A thread of pyarrow that releases a Python file after the interpreter has ended aborts the process
+    (https://github.com/apache/arrow/issues/34314). A path alone would be read as a URL if it has a colon.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: If it cannot be opened.
+    """
+    import pyarrow as pa
+
+    return pa.OSFile(os.fsencode(path), "rb")
 
 
 def make_folder(folder: Path) -> None:

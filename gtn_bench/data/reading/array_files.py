@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -105,8 +106,8 @@ def errors_of(path: Path) -> Iterator[None]:
     except ConfigError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.strerror:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+        if isinstance(error, OSError) and error.errno:
+            raise ConfigError(f"{path}: cannot be read ({os.strerror(error.errno)})") from None
         if "Object arrays" in str(error):
             raise ConfigError(f"{path}: holds Python objects; save one array of uint8 or float32") from None
         if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):

@@ -13,6 +13,7 @@ from gtn_bench.data.reading.array_files import IMAGES, LABELS, errors_of, named_
 from gtn_bench.data.reading.pictures import Picture
 from gtn_bench.data.reading.pixels import Array
 from gtn_bench.data.reading.sources import is_visible, pictures_in
+from gtn_bench.store.files import open_for_arrow
 
 _LABELS = (*LABELS, "fine_label")  # of CIFAR-100
 _PARTS = ("train", "training", "test", "testing", "val", "valid", "validation")
@@ -76,11 +77,11 @@ def read_parquet(path: Path) -> Labeled:
     """
     from pyarrow import compute, parquet, types
 
-    with errors_of(path):
-        schema = parquet.read_schema(path)
+    with errors_of(path), open_for_arrow(path) as file:
+        schema = parquet.read_schema(file)
     image, label = (named_as(names, schema.names, path) for names in (IMAGES, _LABELS))
-    with errors_of(path):
-        table = parquet.read_table(path, columns=[image, label])
+    with errors_of(path), open_for_arrow(path) as file:
+        table = parquet.read_table(file, columns=[image, label])
         column, labels = table.column(image), table.column(label)
     kind = column.type
     if types.is_struct(kind) and "bytes" in [field.name for field in kind]:

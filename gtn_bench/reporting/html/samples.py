@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from gtn_bench.analysis.reading import reading
 from gtn_bench.analysis.results import Results
 from gtn_bench.analysis.tables import IDENTITY
+from gtn_bench.store.files import open_for_arrow
 
 Array = np.ndarray[Any, Any]
 
@@ -89,7 +90,7 @@ def read_samples(results: Results) -> SampleFacts | None:
 
 def _cells(path: Path, known: Collection[Identity]) -> Iterator[tuple[Identity, dict[str, Array]]]:
     """Yield identity and samples of each cell. A run writes each cell as one group of rows, which is read at once."""
-    with path.open("rb") as stream, pq.ParquetFile(stream) as file:  # a path with a colon would be read as a URL
+    with open_for_arrow(path) as stream, pq.ParquetFile(stream) as file:
         wanted = [*_COLUMNS, *({_CONFIDENCE} & set(file.schema_arrow.names))]
         for number in range(file.num_row_groups):
             identity = _identity(file.metadata.row_group(number))
