@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from gtn_bench.teaching.curricula import CurriculumModule
+    from gtn_bench.teaching.meta_training import MetaTraining
     from gtn_bench.teaching.teaching_set import TeachingSet
 
 
@@ -204,14 +205,17 @@ class MetaTrained(Teacher):
         """
         raise NotImplementedError
 
-    def __call__(
-        self, dataset: Dataset, splits: dict[SplitName, Split], *, device: str, monitor: Monitor | None = None
-    ) -> TeachingSet:
+    def training(self, dataset: Dataset) -> MetaTraining:
+        """Return the parameters of the meta-training.
+
+        Args:
+            dataset: The data set to teach.
+        """
         import torch
 
-        from gtn_bench.teaching.meta_training import MetaTraining, meta_train
+        from gtn_bench.teaching.meta_training import MetaTraining
 
-        training = MetaTraining(
+        return MetaTraining(
             name=self.name,
             sample_learner=lambda seed: self.sample_learner(dataset, seed),
             optimizer=self.inner_optimizer,
@@ -226,12 +230,21 @@ class MetaTrained(Teacher):
             block_size=self.block_size,
             precision=None if self.precision == "float32" else torch.bfloat16,
         )
+
+    def __call__(
+        self, dataset: Dataset, splits: dict[SplitName, Split], *, device: str, monitor: Monitor | None = None
+    ) -> TeachingSet:
+        import torch
+
+        from gtn_bench.teaching.meta_training import meta_train
+
         metadata = {"dataset": dataset.identity(), "teacher": self.content()}
         seed = seed_for("teacher", dataset.identity(), self.content())
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             module = self.curriculum_module(dataset, splits["train"]).to(device)
-        return meta_train(training, module, splits, seed=seed, metadata=metadata, monitor=monitor or Monitor())
+        monitor = monitor or Monitor()
+        return meta_train(self.training(dataset), module, splits, seed=seed, metadata=metadata, monitor=monitor)
 
     def _options(self) -> dict[str, Any]:
         """Return the arguments that all curriculum modules share."""
