@@ -23,14 +23,16 @@ from PIL import Image
 
 import gtn_bench
 from gtn_bench.analysis.masks import images_in
+from gtn_bench.analysis.reading import reading
 from gtn_bench.analysis.results import Results
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.config.suite import parse
+from gtn_bench.data.reading.array_files import errors_of
 from gtn_bench.data.reading.picture_files import read_parquet
 from gtn_bench.execution.output import OutputFolder
 from gtn_bench.reporting.html.samples import read_samples
 from gtn_bench.store import publishing
-from gtn_bench.store.files import StorageError
+from gtn_bench.store.files import StorageError, open_for_arrow
 from gtn_bench.store.one_writer import one_writer
 from gtn_bench.store.records import parse_record, write_record
 
@@ -329,6 +331,15 @@ def test_no_thread_of_pyarrow_holds_a_python_file(old: Path, tmp_path: Path, mon
     pq.write_table(pa.table({"image": [picture.getvalue()], "label": [0]}), tmp_path / "pictures.parquet")
     assert read_parquet(tmp_path / "pictures.parquet").labels.tolist() == [0]
     assert len(sources) == 6 and {type(source) for source in sources} == {pa.OSFile}
+
+
+def test_a_parquet_file_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    expected = f"{path}: cannot be read (No such file or directory)"
+    for reader in (reading, errors_of):
+        with pytest.raises(ConfigError) as caught, reader(path), open_for_arrow(path):
+            pass
+        assert str(caught.value).startswith(expected)
 
 
 # Files of others

@@ -1,14 +1,13 @@
 """Time of a meta-training until fresh learners reach an accuracy.
 
-    python benchmarks/speed/time_to_quality.py mnist-base_larger benchmarks/teachers/mnist-base_larger-quick.yaml
+    python benchmarks/speed/time_to_quality.py mnist-base_larger other.yaml --precision float32
 
 Each specification is meta-trained until its learners reach `--goal` after all inner steps: the mean accuracy over
 `--learners` fresh learners on all test images, with batch-norm statistics of real training images. The accuracy is
-measured every `--every` meta-steps, and a meta-training ends at the first one that reaches the goal.
+measured every `--every` meta-steps, and a meta-training ends at the first measurement that reaches the goal.
 
 Printed for every measurement: meta-steps, inner steps, and seconds of wall time and of CPU time, without the time of
-the measurements themselves. The quality after some meta-steps does not depend on the load of the machine; CPU time of
-one thread depends on it little.
+the measurements themselves.
 """
 
 from __future__ import annotations
@@ -66,8 +65,7 @@ def meta_train(spec: TeacherSpec, options: argparse.Namespace) -> list[dict[str,
     """Meta-train a teacher until its learners reach the goal; print and return a row for each measurement."""
     teacher, dataset = spec.teacher, spec.dataset
     splits = dataset()
-    last = teacher.inner_steps
-    print(f"\n{spec.name}, {teacher.precision}, batches of {teacher.batch_size}, {last} inner steps")
+    print(f"\n{spec.name}, {teacher.precision}, batches of {teacher.batch_size}, {teacher.inner_steps} inner steps")
     print(f"{'meta-steps':>10}{'inner steps':>13}{'seconds':>9}{'CPU':>8}{'accuracy':>10}{'lowest':>9}", flush=True)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
