@@ -4,7 +4,8 @@
 
 Each specification is meta-trained until its learners reach `--goal` after all inner steps: the mean accuracy over
 `--learners` fresh learners on all test images, with batch-norm statistics of real training images. The accuracy is
-measured every `--every` meta-steps, and a meta-training ends at the first measurement that reaches the goal.
+measured every `--every` meta-steps from `--first` on. A meta-training ends at the first measurement that reaches the
+goal.
 
 Printed for every measurement: meta-steps, inner steps, and seconds of wall time and of CPU time, without the time of
 the measurements themselves.
@@ -42,7 +43,8 @@ def main() -> None:
     parser.add_argument("specs", nargs="+", help="specifications of teachers: names, or YAML files")
     parser.add_argument("--goal", type=float, default=0.98)
     parser.add_argument("--learners", type=int, default=5)
-    parser.add_argument("--every", type=int, default=10)
+    parser.add_argument("--first", type=int, default=10, help="meta-steps before the first measurement")
+    parser.add_argument("--every", type=int, default=10, help="meta-steps between measurements")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="instead of that of the specifications")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
@@ -75,7 +77,7 @@ def meta_train(spec: TeacherSpec, options: argparse.Namespace) -> list[dict[str,
         def measure(history: History) -> None:
             nonlocal wall, cpu
             done = len(history.losses)
-            if done % options.every and done != teacher.meta_steps:
+            if done < teacher.meta_steps and (done < options.first or done % options.every):
                 return
             seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
             found = accuracies(teacher, dataset, splits, checkpoint, options.learners)
@@ -107,15 +109,19 @@ def meta_train(spec: TeacherSpec, options: argparse.Namespace) -> list[dict[str,
 def accuracies(
     teacher: MetaTrained, dataset: Dataset, splits: dict[SplitName, Split], checkpoint: Path, learners: int
 ) -> list[float]:
-    """Return the accuracy on all test images of fresh learners from a checkpoint, after all inner steps."""
+    """Return the accuracy on all test images of fresh learners from a checkpoint, after all inner steps.
+
+    The learners have the full widths of the architecture, even if those of the meta-training are scaled.
+    """
     tensors, _ = read_tensors(checkpoint, framework="pt")
     module = teacher.curriculum_module(dataset, splits["train"])
     module.load_state_dict({name: tensors[f"curriculum.{name}"] for name in module.state_dict()})
     images: dict[SplitName, Split] = {**splits, "validation": splits["test"]}
+    training = teacher.model_copy(update={"widths": None}).training(dataset)
     found = []
     for number in range(learners):
         seed = seed_for("time to quality", number)
-        accuracy = validate_learner(teacher.training(dataset), module, images, seed, samples=len(splits["test"]))
+        accuracy = validate_learner(training, module, images, seed, samples=len(splits["test"]))
         found.append(accuracy[teacher.inner_steps])
     return found
 

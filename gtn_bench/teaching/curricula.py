@@ -50,7 +50,7 @@ class CurriculumModule(nn.Module):
         dataset: The data set to teach.
         inner_steps: T.
         batch_size: B.
-        lr: Initial learning rate of every inner step.
+        lr: Initial learning rates (T,), or one for every inner step.
         momentum: Initial momentum of every inner step.
         soft: Whether the labels are learned. They start evenly spread over the classes, near one-hot.
     """
@@ -58,10 +58,17 @@ class CurriculumModule(nn.Module):
     labels: Tensor  # (B, K) one-hot
 
     def __init__(
-        self, dataset: Dataset, *, inner_steps: int, batch_size: int, lr: float, momentum: float, soft: bool = False
+        self,
+        dataset: Dataset,
+        *,
+        inner_steps: int,
+        batch_size: int,
+        lr: Tensor | float,
+        momentum: float,
+        soft: bool = False,
     ) -> None:
         super().__init__()
-        self.log_lr = nn.Parameter(torch.full((inner_steps,), lr).log())
+        self.log_lr = nn.Parameter(torch.as_tensor(lr).expand(inner_steps).log())
         self.log_momentum = nn.Parameter(torch.full((inner_steps,), momentum).log())
         even = torch.arange(batch_size) % dataset.num_classes
         self.register_buffer("labels", F.one_hot(even, dataset.num_classes).float())
@@ -247,7 +254,7 @@ class RealImageCurriculum(CurriculumModule):
 
 
 def real_curriculum(
-    dataset: Dataset, train: Split, shape: tuple[int, int], *, lr: float, momentum: float
+    dataset: Dataset, train: Split, shape: tuple[int, int], *, lr: Tensor | float, momentum: float
 ) -> Curriculum:
     """Return real training images as a curriculum, classes evenly spread, no image twice if there are enough.
 
@@ -257,7 +264,7 @@ def real_curriculum(
         dataset: The data set.
         train: Its training split.
         shape: Number of inner steps and images per step (T, B).
-        lr: Learning rate of every inner step.
+        lr: Learning rates (T,), or one for every inner step.
         momentum: Momentum of every inner step.
     """
     steps, size = shape
@@ -271,5 +278,5 @@ def real_curriculum(
         index[:, positions] = mine[needed % len(mine)].view(steps, -1)
     images, _ = train[index.flatten().to(train.labels.device)]
     labels = F.one_hot(even, dataset.num_classes).float().expand(steps, size, dataset.num_classes)
-    rates = (torch.full((steps,), rate) for rate in (lr, momentum))
+    rates = (torch.as_tensor(rate).expand(steps) for rate in (lr, momentum))
     return Curriculum(images.cpu().unflatten(0, shape), labels, *rates)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from gtn_bench.config.description import Description, PositiveFloat, PositiveInt, choose
+from gtn_bench.config.description import Description, PositiveInt, choose
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.data.base import Dataset, Split
 from gtn_bench.teaching.encoding import facts
-from gtn_bench.teaching.history import FEW_STEPS
 from gtn_bench.teaching.teachers import CurriculumGTN
 from gtn_bench.teaching.zoo import Trained
 
@@ -64,29 +63,17 @@ class RealInitGTN(InitializedGTN):
 
     Most methods of dataset distillation start so. Learners improve from the first meta-step on, also with
     architectures that cannot learn from noise.
-
-    Attributes:
-        inner_lr_last: If set, the initial learning rates fall linearly from `inner_lr` to this value over the first ten
-            inner steps and stay there.
     """
 
     name = "real-init-cgtn"
     source = "https://arxiv.org/abs/1912.07768, https://arxiv.org/abs/2006.05929"
-    inner_lr_last: PositiveFloat | None = None
     batches_at_once: ClassVar[int] = 1
 
     def start_curriculum(self, dataset: Dataset, train: Split) -> Curriculum:
-        import torch
-
         from gtn_bench.teaching.curricula import real_curriculum
 
         shape = (self.inner_steps, self.batch_size)
-        curriculum = real_curriculum(dataset, train, shape, lr=self.inner_lr, momentum=self.inner_momentum)
-        if self.inner_lr_last:
-            first = min(FEW_STEPS, self.inner_steps)
-            curriculum.lr[first:] = self.inner_lr_last
-            curriculum.lr[:first] = torch.linspace(self.inner_lr, self.inner_lr_last, first)
-        return curriculum
+        return real_curriculum(dataset, train, shape, lr=self.initial_rates(), momentum=self.inner_momentum)
 
 
 class ContinuedGTN(InitializedGTN):

@@ -14,11 +14,11 @@ from gtn_bench.config.errors import ConfigError
 from gtn_bench.data.base import Dataset, Split, SplitName
 from gtn_bench.models import ARCHITECTURES, Architecture
 from gtn_bench.store.hashing import seed_for
-from gtn_bench.teaching.history import Monitor
+from gtn_bench.teaching.history import FEW_STEPS, Monitor
 from gtn_bench.teaching.optimizers import OPTIMIZERS, SGD, InnerOptimizer
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from gtn_bench.teaching.curricula import CurriculumModule
     from gtn_bench.teaching.meta_training import MetaTraining
@@ -91,6 +91,8 @@ class MetaTrained(Teacher):
         labels: `fixed` one-hot labels, or `learned` ones.
         inner_optimizer: The optimizer of the learners.
         inner_lr: Initial learning rate of every inner step.
+        inner_lr_last: If set, the initial learning rates fall linearly from `inner_lr` to this value over the first ten
+            inner steps and stay there.
         inner_momentum: Initial momentum of every inner step.
         meta_batch_size: Real images per inner step on which a learner is evaluated.
         statistics: Batch-norm statistics of that evaluation: those of the `real` batch, or those of the last `teaching`
@@ -115,6 +117,7 @@ class MetaTrained(Teacher):
     labels: Literal["fixed", "learned"] = "fixed"
     inner_optimizer: AnyOptimizer = SGD()
     inner_lr: PositiveFloat = 0.02
+    inner_lr_last: PositiveFloat | None = None
     inner_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.5
     meta_batch_size: PositiveInt = 128
     statistics: Literal["real", "teaching"] = "real"
@@ -246,12 +249,23 @@ class MetaTrained(Teacher):
         monitor = monitor or Monitor()
         return meta_train(self.training(dataset), module, splits, seed=seed, metadata=metadata, monitor=monitor)
 
+    def initial_rates(self) -> Tensor:
+        """Return the initial learning rates of all inner steps (T,)."""
+        import torch
+
+        if self.inner_lr_last is None:
+            return torch.full((self.inner_steps,), self.inner_lr)
+        rates = torch.full((self.inner_steps,), self.inner_lr_last)
+        first = min(FEW_STEPS, self.inner_steps)
+        rates[:first] = torch.linspace(self.inner_lr, self.inner_lr_last, first)
+        return rates
+
     def _options(self) -> dict[str, Any]:
         """Return the arguments that all curriculum modules share."""
         return {
             "inner_steps": self.inner_steps,
             "batch_size": self.batch_size,
-            "lr": self.inner_lr,
+            "lr": self.initial_rates(),
             "momentum": self.inner_momentum,
             "soft": self.labels == "learned",
         }
