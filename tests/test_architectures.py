@@ -321,7 +321,9 @@ def test_widened_networks_scale_their_widths() -> None:
         assert tiny.width == 1 and tiny(PHOTO, 0)(torch.rand(2, 3, 32, 40)).shape == (2, 5)
     grouped: Any = ARCHITECTURES["convnet"](norm="group").widened(0.26)
     assert grouped.width == 32  # a multiple of the number of groups
-    with pytest.raises(ConfigError, match=r"^architecture 'lenet' has no widths to scale; leave 'widths' out$"):
+    with pytest.raises(
+        ConfigError, match=r"^architecture 'lenet' has no widths to scale; leave 'widths' and 'narrow' out$"
+    ):
         ARCHITECTURES["lenet"]().widened(2.0)
 
 

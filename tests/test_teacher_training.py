@@ -205,6 +205,8 @@ def test_learners_that_processes_cannot_share_evenly_are_refused(spec: TeacherSp
         (("name: cgtn", "growth: 6, name: cgtn"), "expects growth to end before the last of its 6 meta-steps, got 6"),
         (("name: cgtn", "growth: 2, growth_from: 12, name: cgtn"), "growth_from below its 12 inner steps, got 12"),
         (("name: cgtn", "widths: [2, 1], name: cgtn"), r"expects widths as \[smallest, largest\], got \[2.0, 1.0\]"),
+        (("name: cgtn", "narrow: 7, name: cgtn"), "expects narrow to be at most its 6 meta-steps, got 7"),
+        (("name: cgtn", "narrow: 2, narrow_width: 2, name: cgtn"), "narrow_width: .*less than 1, got 2"),
         (("dataset: digits", "dataset: digit"), "unknown dataset 'digit'; did you mean 'digits'"),
         (("dataset: digits\n", ""), "dataset: .*needs this key"),
         (("name: small\n", "name: small\nnames: 3\n"), "names: .*does not know this key; did you mean 'name'"),

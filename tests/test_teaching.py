@@ -325,6 +325,7 @@ def test_redraw_resamples_only_teachers_without_a_fixed_curriculum() -> None:
         {"architecture": ["base"], "widths": [0.25, 0.5]},
         {"learners": 3},
         {"growth": 1, "growth_from": 2},
+        {"architecture": ["base"], "narrow": 1},
         {"precision": "bfloat16"},
     ],
     ids=lambda fields: next(iter(fields)) + "=" + str(next(iter(fields.values()))),
@@ -425,13 +426,27 @@ def test_learned_labels_change_and_stay_probabilities() -> None:
 
 def test_sample_learner_draws_architecture_and_width_from_the_seed() -> None:
     mixed = spec(architecture=["linear", "base"], widths=[0.5, 2.0])
-    networks = [mixed.sample_learner(Digits(), seed) for seed in range(12)]
+    networks = [mixed.sample_learner(Digits(), seed, 1.0) for seed in range(12)]
     kinds = {type(network[1]).__name__ for network in networks}
     assert kinds == {"Flatten", "Conv2d"}
     sizes = {sum(value.numel() for value in network.parameters()) for network in networks}
     assert len(sizes) > 8
-    again = mixed.sample_learner(Digits(), 3)
+    again = mixed.sample_learner(Digits(), 3, 1.0)
     assert all(torch.equal(a, b) for a, b in zip(networks[3].parameters(), again.parameters(), strict=True))
+
+
+def test_narrow_teaches_narrower_learners_at_first() -> None:
+    """The first meta-step is that of a teacher whose architecture has half the channels; the second is not."""
+    train = Digits()()["train"]
+    first = spec(architecture=["base"], narrow=1, narrow_width=0.5, meta_steps=2)
+    half = spec(architecture=[first.architecture[0].widened(0.5)], meta_steps=2)
+    module = first.curriculum_module(Digits(), train)
+    for step, equal in ((0, True), (1, False)):
+        losses = [
+            meta_training.backward(teacher.training(Digits()), module, train, 3, step, 0, 1)
+            for teacher in (first, half)
+        ]
+        assert (losses[0] == losses[1]) is equal
 
 
 def test_larger_growth_power_unrolls_few_inner_steps_for_longer() -> None:

@@ -221,6 +221,12 @@ IDLE: dict[str, tuple[Any, str, dict[str, Any], str]] = {
         {"architecture": "linear", "growth_power": 3.0},
         "'real-init-cgtn' does not use 'growth_power': growth is 0; leave it out",
     ),
+    "width of no narrow learners": (
+        TEACHERS,
+        "cgtn",
+        {"architecture": "linear", "narrow_width": 0.25},
+        "'cgtn' does not use 'narrow_width': narrow is 0; leave it out",
+    ),
     "rate of no generator": (
         TEACHERS,
         "distillation",
@@ -323,7 +329,7 @@ def test_widths_need_an_architecture_that_has_some(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(ARCHITECTURES, "own", Own)
     for architecture in ("own", "[linear, own]"):
         edit = ("architecture: linear,", f"architecture: {architecture}, widths: [0.5, 2],")
-        expected = "tiny: teachers[0]: architecture 'own' has no widths to scale; leave 'widths' out"
+        expected = "tiny: teachers[0]: architecture 'own' has no widths to scale; leave 'widths' and 'narrow' out"
         assert problems(edited(edit)) == [expected]
 
 

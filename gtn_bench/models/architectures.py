@@ -77,7 +77,7 @@ class Architecture(Description):
             raise ConfigError(f"architecture '{title}' cannot train on a batch of one image: {problem}")
 
     def widened(self, factor: float) -> Self:
-        """Return the architecture with scaled widths, for teachers with the option `widths`.
+        """Return the architecture with scaled widths, for teachers with the options `widths` and `narrow`.
 
         Args:
             factor: The factor on the number of channels and hidden units.
@@ -85,7 +85,7 @@ class Architecture(Description):
         Raises:
             ConfigError: If the architecture has no widths to scale.
         """
-        raise ConfigError(f"architecture '{self.name}' has no widths to scale; leave 'widths' out")
+        raise ConfigError(f"architecture '{self.name}' has no widths to scale; leave 'widths' and 'narrow' out")
 
     def __call__(self, dataset: Dataset, seed: int) -> nn.Module:
         """Return a freshly initialized network.

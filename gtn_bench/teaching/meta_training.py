@@ -36,10 +36,11 @@ class MetaTraining(NamedTuple):
 
     Attributes:
         name: Name of the teacher, for messages.
-        sample_learner: Returns a freshly initialized network for a seed.
+        sample_learner: Returns a freshly initialized network for a seed and a factor on its widths.
         optimizer: The inner optimizer.
         inner_steps: Inner steps of the curriculum.
         horizon: Returns the number of inner steps of a meta-step; the first meta-step is 0.
+        width: Returns the factor on the widths of the learners of a meta-step.
         meta_steps: Number of meta-steps.
         learners: Learners per meta-step.
         meta_batch_size: Real images per inner step on which a learner is evaluated.
@@ -51,10 +52,11 @@ class MetaTraining(NamedTuple):
     """
 
     name: str
-    sample_learner: Callable[[int], nn.Module]
+    sample_learner: Callable[[int, float], nn.Module]
     optimizer: InnerOptimizer
     inner_steps: int
     horizon: Callable[[int], int]
+    width: Callable[[int], float]
     meta_steps: int
     learners: int
     meta_batch_size: int
@@ -153,7 +155,8 @@ def backward(
     sums = [torch.zeros_like(value) for value in module.parameters()]
     for number in range(rank, training.learners, ranks):
         module.redraw(torch.Generator().manual_seed(seed_for("curriculum", seed, step, number)))
-        learner = training.sample_learner(seed_for("fresh learner", seed, step, number)).to(device).train()
+        fresh = seed_for("fresh learner", seed, step, number)
+        learner = training.sample_learner(fresh, training.width(step)).to(device).train()
         evaluated = learner
         if training.statistics == "teaching":
             evaluated = copy.deepcopy(differentiable_statistics(learner)).eval()
@@ -210,7 +213,7 @@ def validate_learner(
     Returns:
         Accuracy after ten inner steps and after all of them, by the number of inner steps.
     """
-    network = training.sample_learner(seed).to(module.log_lr.device).train()
+    network = training.sample_learner(seed, 1.0).to(module.log_lr.device).train()
     module.redraw(torch.Generator().manual_seed(seed))
     with torch.no_grad():
         curriculum = module(slice(None))

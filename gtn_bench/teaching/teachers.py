@@ -104,6 +104,8 @@ class MetaTrained(Teacher):
         growth: Number of first meta-steps that unroll fewer inner steps; 0 for none.
         growth_from: Inner steps of the first meta-step, if `growth` is set.
         growth_power: Exponent of the growth; the larger it is, the longer there are few inner steps.
+        narrow: Number of first meta-steps whose learners are narrower, and cheaper; 0 for none.
+        narrow_width: Factor on the widths of those learners, if `narrow` is set.
         precision: Type of images and activations. bfloat16 halves their memory.
         block_size: Inner steps held as a graph at a time; None for the square root of their number. It changes memory
             and time, not the result.
@@ -128,6 +130,8 @@ class MetaTrained(Teacher):
     growth: Annotated[int, Field(ge=0)] = 0
     growth_from: PositiveInt = 10
     growth_power: PositiveFloat = 1.0
+    narrow: Annotated[int, Field(ge=0)] = 0
+    narrow_width: Annotated[float, Field(gt=0, lt=1)] = 0.5
     precision: Precision = "float32"
     block_size: PositiveInt | None = None
     seed: int = 0
@@ -151,21 +155,33 @@ class MetaTrained(Teacher):
         grown = (meta_step / self.growth) ** self.growth_power
         return math.ceil(self.growth_from + (self.inner_steps - self.growth_from) * grown)
 
-    def sample_learner(self, dataset: Dataset, seed: int) -> nn.Module:
+    def width(self, meta_step: int) -> float:
+        """Return the factor on the widths of the learners of a meta-step. The first meta-step is 0.
+
+        Args:
+            meta_step: The meta-step, from 0.
+        """
+        return self.narrow_width if meta_step < self.narrow else 1.0
+
+    def sample_learner(self, dataset: Dataset, seed: int, width: float) -> nn.Module:
         """Return a freshly initialized network of a random architecture and width.
 
         Args:
             dataset: The data set whose image shape the network has.
             seed: Seed of the draw and of the initial weights.
+            width: Factor on the widths, on top of the random one.
         """
         draw = random.Random(seed)
         architecture = draw.choice(self.architecture)
         if self.widths:
-            architecture = architecture.widened(math.exp(draw.uniform(*map(math.log, self.widths))))
+            width *= math.exp(draw.uniform(*map(math.log, self.widths)))
+        if width != 1:
+            architecture = architecture.widened(width)
         return architecture(dataset, seed)
 
     def idle_fields(self) -> Mapping[str, str]:
-        return {} if self.growth else dict.fromkeys(("growth_from", "growth_power"), "growth is 0")
+        idle = {} if self.growth else dict.fromkeys(("growth_from", "growth_power"), "growth is 0")
+        return idle if self.narrow else {**idle, "narrow_width": "narrow is 0"}
 
     def content(self) -> dict[str, Any]:
         content = self.identity()
@@ -175,8 +191,8 @@ class MetaTrained(Teacher):
     def check(self, dataset: Dataset) -> None:
         for architecture in self.architecture:
             architecture.check(dataset)
-            if self.widths:
-                architecture.widened(self.widths[0])  # refused if it has no widths
+            if self.widths or self.narrow:
+                architecture.widened(self.narrow_width)  # refused if it has no widths
             architecture.check_meta_training(dataset, self.statistics)
         if self.widths and self.widths[0] > self.widths[1]:
             raise ConfigError(f"teacher '{self.name}' expects widths as [smallest, largest], got {list(self.widths)}")
@@ -189,6 +205,11 @@ class MetaTrained(Teacher):
             raise ConfigError(
                 f"teacher '{self.name}' expects growth_from below its {self.inner_steps} inner steps, "
                 f"got {self.growth_from}"
+            )
+        if self.narrow > self.meta_steps:
+            raise ConfigError(
+                f"teacher '{self.name}' expects narrow to be at most its {self.meta_steps} meta-steps, "
+                f"got {self.narrow}"
             )
         if self.batch_size < dataset.num_classes:
             raise ConfigError(
@@ -220,10 +241,11 @@ class MetaTrained(Teacher):
 
         return MetaTraining(
             name=self.name,
-            sample_learner=lambda seed: self.sample_learner(dataset, seed),
+            sample_learner=lambda seed, width: self.sample_learner(dataset, seed, width),
             optimizer=self.inner_optimizer,
             inner_steps=self.inner_steps,
             horizon=self.horizon,
+            width=self.width,
             meta_steps=self.meta_steps,
             learners=self.learners,
             meta_batch_size=self.meta_batch_size,
