@@ -435,6 +435,14 @@ def test_sample_learner_draws_architecture_and_width_from_the_seed() -> None:
     assert all(torch.equal(a, b) for a, b in zip(networks[3].parameters(), again.parameters(), strict=True))
 
 
+def test_initial_rates_of_every_teacher_fall_over_ten_steps() -> None:
+    train = Digits()()["train"]
+    for cls in (CurriculumGTN, PlainGTN, RealData):
+        module = spec(cls, inner_steps=12, inner_lr=0.1, inner_lr_last=0.01).curriculum_module(Digits(), train)
+        expected = [0.1 - 0.01 * step for step in range(10)] + [0.01, 0.01]
+        assert module.log_lr.exp().tolist() == pytest.approx(expected, rel=1e-5)
+
+
 def test_narrow_teaches_narrower_learners_at_first() -> None:
     """The first meta-step is that of a teacher whose architecture has half the channels; the second is not."""
     train = Digits()()["train"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,13 @@ IDLE: dict[str, tuple[Any, str, dict[str, Any], str]] = {
         {"architecture": "linear", "narrow_width": 0.25},
         "'cgtn' does not use 'narrow_width': narrow is 0; leave it out",
     ),
+    "rates of a teaching set": (
+        TEACHERS,
+        "continued-cgtn",
+        {"architecture": "base_larger", "start": "mnist-base_larger", "inner_lr_last": 0.01},
+        "'continued-cgtn' does not use 'inner_lr_last': its learning rates start at those of the teaching set; "
+        "leave it out",
+    ),
     "rate of no generator": (
         TEACHERS,
         "distillation",
@@ -327,8 +335,8 @@ def test_an_own_architecture_has_only_its_own_fields(monkeypatch: pytest.MonkeyP
 
 def test_widths_need_an_architecture_that_has_some(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, "own", Own)
-    for architecture in ("own", "[linear, own]"):
-        edit = ("architecture: linear,", f"architecture: {architecture}, widths: [0.5, 2],")
+    for architecture, option in itertools.product(("own", "[linear, own]"), ("widths: [0.5, 2]", "narrow: 1")):
+        edit = ("architecture: linear,", f"architecture: {architecture}, {option},")
         expected = "tiny: teachers[0]: architecture 'own' has no widths to scale; leave 'widths' and 'narrow' out"
         assert problems(edited(edit)) == [expected]
 

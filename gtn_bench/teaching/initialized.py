@@ -88,6 +88,9 @@ class ContinuedGTN(InitializedGTN):
     name = "continued-cgtn"
     start: Annotated[SerializeAsAny[Trained], BeforeValidator(_trained)]
 
+    def idle_fields(self) -> Mapping[str, str]:
+        return {**super().idle_fields(), "inner_lr_last": "its learning rates start at those of the teaching set"}
+
     def content(self) -> dict[str, Any]:
         return {**super().content(), "start": self.start.content()}
 

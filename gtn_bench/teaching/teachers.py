@@ -192,7 +192,8 @@ class MetaTrained(Teacher):
         for architecture in self.architecture:
             architecture.check(dataset)
             if self.widths or self.narrow:
-                architecture.widened(self.narrow_width)  # refused if it has no widths
+                smallest = self.widths[0] if self.widths else 1.0
+                architecture.widened(self.width(0) * smallest)  # refused if it has no widths
             architecture.check_meta_training(dataset, self.statistics)
         if self.widths and self.widths[0] > self.widths[1]:
             raise ConfigError(f"teacher '{self.name}' expects widths as [smallest, largest], got {list(self.widths)}")
