@@ -78,3 +78,20 @@ def exact_distances(classifier: Classifier, x: Tensor, y: Tensor) -> tuple[Tenso
         is_active = (change != free).any(dim=1).where(distance < best, is_active)
         best = best.minimum(distance)
     return best, is_active
+
+
+def boundary_rounding(classifier: Classifier, x: Tensor) -> float:
+    """Return a bound on the L2 distance by which rounded logits can move a decision boundary of a linear classifier.
+
+    Args:
+        classifier: a linear classifier.
+        x: images (N, C, H, W).
+
+    Returns:
+        Twice the largest error of a logit, divided by the smallest distance between the weights of two classes.
+    """
+    weight, bias = (next(p for p in classifier.network.parameters() if p.dim() == dim).detach() for dim in (2, 1))
+    exact = x.flatten(1).double() @ weight.double().mT + bias.double()
+    with torch.no_grad():
+        error = (classifier.network(x).double() - exact).abs().max()
+    return float(2 * error / torch.pdist(weight.double()).min())
