@@ -18,6 +18,15 @@ def test_accuracies_have_three_decimals(value: float, text: str) -> None:
     assert numbers.accuracy(value) == text
 
 
+def test_sums_in_another_order_have_the_same_text() -> None:
+    """0.6375 is a tie of three decimals, and rounding moves its sums to either side."""
+    for place in range(1, 800, 2):
+        terms = [place / 800, 0.1, 0.07, 1 / 3, 0.3]
+        one, two = sum(terms) - sum(terms[1:]), sum(reversed(terms)) - sum(reversed(terms[1:]))
+        assert numbers.accuracy(one) == numbers.accuracy(two) == numbers.accuracy(place / 800)
+        assert numbers.distance(one) == numbers.distance(two) == numbers.distance(place / 800)
+
+
 @pytest.mark.parametrize(
     "value, text", [(0.1, "+0.100"), (-0.1, "-0.100"), (0.0, "0.000"), (-0.0004, "0.000"), (0.0004, "0.000"), (NAN, "")]
 )

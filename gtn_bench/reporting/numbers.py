@@ -140,9 +140,20 @@ def strengths(betas: Iterable[float]) -> list[str]:
     return texts if len(set(texts)) == len(set(values)) else [repr(value) for value in values]
 
 
+def shortened(value: float) -> float:
+    """Return a number with ten significant digits: two sums of the same terms in another order become equal.
+
+    Texts are of shortened numbers. Otherwise 0.6375 becomes 0.637 in one table and 0.638 in another.
+
+    Args:
+        value: The number.
+    """
+    return float(f"{value:.10g}")
+
+
 def _fixed(value: float, decimals: int) -> str:
     """Return a number with so many decimals; zero without a sign."""
-    text = f"{value:.{decimals}f}"
+    text = f"{shortened(value):.{decimals}f}"
     return text.removeprefix("-") if float(text) == 0 else text
 
 
@@ -150,7 +161,7 @@ def _decimals(value: float) -> int:
     """Return the decimals of a number with three significant digits; negative for large ones."""
     if value == 0 or not math.isfinite(value):
         return 0
-    return _DIGITS - 1 - int(f"{value:.{_DIGITS - 1}e}".partition("e")[2])
+    return _DIGITS - 1 - int(f"{shortened(value):.{_DIGITS - 1}e}".partition("e")[2])
 
 
 def _significant(value: float, decimals: int) -> str:
@@ -158,8 +169,8 @@ def _significant(value: float, decimals: int) -> str:
     if math.isinf(value):
         return "not reached"
     if decimals > _DIGITS - 1 - math.log10(_TINY):
-        return f"{value:.{_DIGITS - 1}e}"
-    return f"{round(value, decimals):.0f}" if decimals < 0 else _fixed(value, decimals)
+        return f"{shortened(value):.{_DIGITS - 1}e}"
+    return f"{round(shortened(value), decimals):.0f}" if decimals < 0 else _fixed(value, decimals)
 
 
 def counted(number: int, noun: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from gtn_bench.analysis.acceptance import for_each_teacher, pooled_or_all
 from gtn_bench.analysis.pooling import pooled
 from gtn_bench.analysis.results import Results
+from gtn_bench.reporting import numbers
 from gtn_bench.reporting.accuracies import few
 from gtn_bench.reporting.grading import CURVE
 
@@ -81,11 +81,11 @@ def certificate_errors(results: Results) -> list[str]:
 def _cell(rows: pd.DataFrame) -> str:
     if not len(rows):
         return ""
-    text = f"{rows['certified_accuracy'].mean():.3f}"
+    mean = float(rows["certified_accuracy"].mean())
     low, high = (float(rows[end].iloc[0]) for end in ("ci_low", "ci_high"))
-    return text if len(rows) > 1 or np.isnan(low) else f"{text} [{low:.3f}, {high:.3f}]"
+    return numbers.accuracy(mean) if len(rows) > 1 else numbers.with_interval(mean, low, high)
 
 
 def _span(values: list[float]) -> str:
-    low, high = f"{min(values):.3f}", f"{max(values):.3f}"
+    low, high = numbers.accuracy(min(values)), numbers.accuracy(max(values))
     return low if low == high else f"{low} to {high}"

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gtn_bench.reporting.html.samples import SampleFacts
+from gtn_bench.reporting.numbers import shortened
 
 _CURVE = ["teacher", "architecture", "mode", "perturbation"]
 _MOST = 60_000  # points of single seeds in a page
@@ -107,14 +108,9 @@ def published_data(published: pd.DataFrame | None) -> list[dict[str, Any]]:
 
 
 def numbers(values: Iterable[Any]) -> list[float | None]:
-    """Return numbers with ten significant digits, or with all if a page would else round them otherwise than tables do.
+    """Return numbers with ten significant digits, of which the tables are made, too.
 
     Args:
         values: The numbers. Those that are not finite become None.
     """
-    return [_shortened(value) if math.isfinite(value) else None for value in map(float, values)]
-
-
-def _shortened(value: float) -> float:
-    short = float(f"{value:.10g}")
-    return short if all(f"{short:{digits}}" == f"{value:{digits}}" for digits in (".3f", ".3g")) else value
+    return [shortened(value) if math.isfinite(value) else None for value in map(float, values)]
