@@ -123,6 +123,7 @@ def show_overview(results: Results) -> None:
         results: The results of a run.
     """
     from gtn_bench.analysis.measures import overview
+    from gtn_bench.reporting.numbers import accuracy
 
     table = overview(results.summary, results.rule)
     known = results.summary["architecture"].unique()
@@ -134,7 +135,7 @@ def show_overview(results: Results) -> None:
         shown.title_justify = "left"
         for measure in part.columns[3:]:
             name = "clean" if measure == "clean accuracy" else f"over {results.display_name(str(measure))}"
-            shown.add_row(name, *(f"{value:.3f}" for value in part[measure]))
+            shown.add_row(name, *(accuracy(value, missing="nan") for value in part[measure]))
         console.show(shown)
 
 

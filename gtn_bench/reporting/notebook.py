@@ -15,7 +15,7 @@ from gtn_bench.analysis.reading import RERUN
 from gtn_bench.config.errors import ConfigError, did_you_mean, listed, shown
 from gtn_bench.config.keywords import names_keywords
 from gtn_bench.config.paths import user_path
-from gtn_bench.reporting import tables
+from gtn_bench.reporting import numbers, tables
 from gtn_bench.reporting.drawing import draw_curves, draw_overview
 from gtn_bench.reporting.mode_comparison import ModeComparison, compare_modes
 from gtn_bench.reporting.pivot import accuracy_pivot
@@ -122,7 +122,7 @@ class Results(results.Results):
         if not (status == "done").any():
             return [*parts, "<p>No cell was evaluated.</p>"]
         table = tables.overview_table(self)
-        parts.append(table.to_html(index=False, border=0, na_rep="", float_format="{:.3f}".format))
+        parts.append(table.to_html(index=False, border=0, na_rep="", float_format=numbers.accuracy))
         image, size = self.plot()._repr_png_()
         source = f"data:image/png;base64,{base64.b64encode(image).decode()}"
         style = f"width: {size['width']}px; max-width: 100%"

@@ -141,9 +141,10 @@ def strengths(betas: Iterable[float]) -> list[str]:
 
 
 def shortened(value: float) -> float:
-    """Return a number with ten significant digits: two sums of the same terms in another order become equal.
+    """Return a number with ten significant digits.
 
-    Texts are of shortened numbers. Otherwise 0.6375 becomes 0.637 in one table and 0.638 in another.
+    Sums of the same terms in another order become equal. Without it, the sum 0.6375 has the text 0.637 in one table
+    and 0.638 in another.
 
     Args:
         value: The number.
@@ -168,9 +169,10 @@ def _significant(value: float, decimals: int) -> str:
     """Return a number rounded to so many decimals."""
     if math.isinf(value):
         return "not reached"
+    value = shortened(value)
     if decimals > _DIGITS - 1 - math.log10(_TINY):
-        return f"{shortened(value):.{_DIGITS - 1}e}"
-    return f"{round(shortened(value), decimals):.0f}" if decimals < 0 else _fixed(value, decimals)
+        return f"{value:.{_DIGITS - 1}e}"
+    return f"{round(value, decimals):.0f}" if decimals < 0 else _fixed(value, decimals)
 
 
 def counted(number: int, noun: str) -> str:

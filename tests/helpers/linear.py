@@ -55,8 +55,7 @@ def exact_distances(classifier: Classifier, x: Tensor, y: Tensor) -> tuple[Tenso
     Returns:
         The distances (N,), infinite if there is none, and whether the box limits the nearest change (N,).
     """
-    layer = classifier.network
-    weight, bias = (next(p for p in layer.parameters() if p.dim() == dim).detach().double() for dim in (2, 1))
+    weight, bias = _weights(classifier)
     rows = x.flatten(1).double()
     best, is_active = torch.full((len(x),), math.inf, dtype=torch.float64), torch.zeros(len(x), dtype=torch.bool)
     for other in range(len(weight)):
@@ -90,8 +89,15 @@ def boundary_rounding(classifier: Classifier, x: Tensor) -> float:
     Returns:
         Twice the largest error of a logit, divided by the smallest distance between the weights of two classes.
     """
-    weight, bias = (next(p for p in classifier.network.parameters() if p.dim() == dim).detach() for dim in (2, 1))
-    exact = x.flatten(1).double() @ weight.double().mT + bias.double()
+    weight, bias = _weights(classifier)
+    exact = x.flatten(1).double() @ weight.mT + bias
     with torch.no_grad():
         error = (classifier.network(x).double() - exact).abs().max()
-    return float(2 * error / torch.pdist(weight.double()).min())
+    return float(2 * error / torch.pdist(weight).min())
+
+
+def _weights(classifier: Classifier) -> tuple[Tensor, Tensor]:
+    """Return the weights (K, D) and biases (K,) of a linear classifier in float64."""
+    parameters = list(classifier.network.parameters())
+    weight, bias = (next(each for each in parameters if each.dim() == dim).detach().double() for dim in (2, 1))
+    return weight, bias

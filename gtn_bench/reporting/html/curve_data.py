@@ -108,7 +108,7 @@ def published_data(published: pd.DataFrame | None) -> list[dict[str, Any]]:
 
 
 def numbers(values: Iterable[Any]) -> list[float | None]:
-    """Return numbers with ten significant digits, of which the tables are made, too.
+    """Return numbers with ten significant digits, as the texts of the tables have.
 
     Args:
         values: The numbers. Those that are not finite become None.
