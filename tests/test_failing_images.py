@@ -22,7 +22,7 @@ from gtn_bench.perturbations.base import Batch
 from gtn_bench.perturbations.libraries import trial as trials
 from gtn_bench.perturbations.libraries.known import RADIUS, Known
 from gtn_bench.perturbations.libraries.minimal import Radius
-from gtn_bench.perturbations.search import Search
+from gtn_bench.perturbations.search import Bisection, Search
 from gtn_bench.reference.batch_classifier import BatchClassifier
 
 BAD = (3, 4, 17, 30)  # images on which attacks of this module fail
@@ -152,9 +152,10 @@ def test_searches_survive_failing_images(marked: tuple[Classifier, Tensor, Tenso
     clean = evaluate_clean(classifier, x, y)
     for how in ("raises", "nan", "inf"):
         of = Fragile(attack="PGD", beta=0.35, how=how)
-        sweep = [Search(of=of, grid=(0.3, 0.35), beta=0.35)]
-        (result,) = evaluate_sweep(sweep, classifier, clean, x, y, SEEDS)
-        assert torch.equal(result.prediction != y, ~on_images()) and result.shares["attack_error"] == 0.1
+        for search in (Search, Bisection):
+            sweep = [search(of=of, grid=(0.3, 0.35), beta=0.35)]
+            (result,) = evaluate_sweep(sweep, classifier, clean, x, y, SEEDS)
+            assert torch.equal(result.prediction != y, ~on_images()) and result.shares["attack_error"] == 0.1
 
 
 class Plain(Perturbation):

@@ -133,11 +133,12 @@ def test_bfloat16_applies_only_to_native_gradient_attacks_without_search() -> No
     text = TINY.replace("acceptance: 0.0", "precision: bfloat16")
     text += """  - {name: lbfgs, beta: [1]}
   - {name: pgd, label: searched, search: minimal, beta: [0.1]}
+  - {name: pgd, label: bisected, search: bisection, beta: [0.1]}
   - {name: torchattacks.PGD, beta: [0.1]}
 """
     found = {cell.perturbation_label: cell.precision for cell in planner.plan(suite.parse(text)).cells}
     in_bfloat16 = {name for name, precision in found.items() if precision == "bfloat16"}
-    assert in_bfloat16 == {"fgsm", "lbfgs-penalty"} and len(found) == 7
+    assert in_bfloat16 == {"fgsm", "lbfgs-penalty"} and len(found) == 8
 
 
 def edit(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
@@ -318,11 +319,12 @@ def test_keys_of_cells_cover_all_code_that_evaluation_executes(
     text += "  - {name: foolbox.LinfPGD, samples: 3, beta: [0.1]}\n"
     text += "  - {name: torchattacks.PGD, samples: 3, beta: [0.1]}\n"
     text += "  - {name: art.BasicIterativeMethod, samples: 3, beta: [0.1]}\n"
-    text += "  - {name: pgd, label: searched, steps: 2, search: minimal, samples: 3, beta: [0.1]}\n"
+    for search in ("minimal", "bisection"):
+        text += f"  - {{name: pgd, label: {search}, steps: 2, search: {search}, samples: 3, beta: [0.1]}}\n"
     one, context = learner("vanilla", fields), Context(Store(tmp_path), "cpu")
     tasks.train_learners(context, {"learner": one}, None)
     found = {cell.perturbation_label: cell for cell in planner.plan(suite.parse(text)).cells if cell.learner.seed == 0}
-    assert len(found) == len(PERTURBATIONS) + 1
+    assert len(found) == len(PERTURBATIONS) + 2
     for label, cell in found.items():
         same = Cell(one, label, cell.perturbation, cell.beta, cell.samples, cell.precision, cell.protocol)
         loading.classifier_of.cache_clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from helpers.oracles import line
@@ -12,7 +14,7 @@ from gtn_bench.config.errors import ConfigError
 from gtn_bench.inference.classifier import Classifier
 from gtn_bench.perturbations import PERTURBATIONS, Perturbation
 from gtn_bench.perturbations.libraries.minimal import Radius
-from gtn_bench.perturbations.search import Search
+from gtn_bench.perturbations.search import Bisection, Brackets, Search
 
 Digits = tuple[Tensor, Tensor]
 SEEDS = torch.arange(60)
@@ -49,10 +51,52 @@ def test_found_strengths_are_successful_and_not_above_the_grid(
     assert torch.equal(classifier.predict(found.x_adv) != y, found.strength.isfinite())
     for row in (found.strength.isfinite() & ~wrong).nonzero()[:5, 0].tolist():
         one = slice(row, row + 1)
-        again = search._at(float(found.strength[row]))(classifier, x[one], y[one], SEEDS[one]).clamp(0, 1)
+        again = search.at(float(found.strength[row]))(classifier, x[one], y[one], SEEDS[one]).clamp(0, 1)
         assert (classifier.predict(again) != y[one]).all()
-    first = search._at(grid[1])(classifier, x, y, SEEDS).clamp(0, 1)
+    first = search.at(grid[1])(classifier, x, y, SEEDS).clamp(0, 1)
     assert (found.strength[classifier.predict(first) != y] <= grid[1]).all()
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_bisection_finds_the_smallest_strength_of_a_sweep(keep: str, classifier: Classifier, digits: Digits) -> None:
+    """The oracle attacks at every strength. Images that a larger strength does not fool may differ."""
+    x, y = digits
+    grid = tuple(0.03 * k for k in range(1, 11))
+    of = PERTURBATIONS["pgd"](beta=0.0, keep=keep, steps=10)
+    search = Bisection(of=of, grid=grid, beta=grid[0])
+    found = search.nearest(classifier, x, y, SEEDS)
+    fooled = torch.stack([classifier.predict(search.at(beta)(classifier, x, y, SEEDS)) != y for beta in grid])
+    fooled[:, classifier.predict(x) != y] = True
+    monotone = (fooled.long().diff(dim=0) >= 0).all(dim=0)
+    smallest = torch.tensor([*grid, torch.inf])[len(grid) - fooled.sum(dim=0)]
+    smallest[classifier.predict(x) != y] = 0
+    assert monotone.float().mean() > 0.9
+    assert torch.equal(found.strength[monotone], smallest[monotone])
+    assert found.strength.unique().numel() >= 5
+    assert torch.equal(classifier.predict(found.x_adv) != y, found.strength.isfinite())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 10])
+def test_bisection_tries_few_strengths(size: int) -> None:
+    """Each image is attacked at most `attempts` times, whatever its smallest successful strength."""
+    classifier, x, y, distance = line(torch.float64)
+    grid = tuple(float(beta) for beta in torch.linspace(0, float(distance.max()), size + 1)[1:] / 10)
+    of = PERTURBATIONS["fgsm"](beta=0.0, steps=10)
+    search = Bisection(of=of, grid=grid, beta=grid[0])
+    assert search.attempts == math.ceil(math.log2(size + 1))
+    calls = torch.zeros(len(x))
+    brackets = Brackets(search, classifier, x, y, SEEDS[: len(x)])
+    attempt = brackets.attempt
+
+    def counted(beta: float, mask: Tensor) -> None:
+        calls[mask] += 1
+        attempt(beta, mask)
+
+    brackets.attempt = counted  # type: ignore[method-assign]
+    search.narrow(brackets)
+    assert calls.max() == search.attempts
+    exact = torch.tensor(grid)[(distance.view(-1, 1) / 10 > torch.tensor(grid) + 1e-9).sum(dim=1).clamp_max(size - 1)]
+    assert torch.allclose(brackets.result().strength, exact.to(distance))
 
 
 def test_search_scales_with_its_perturbation_and_draws_the_same_numbers() -> None:
@@ -85,8 +129,9 @@ def test_search_refuses_perturbations_that_it_does_not_apply_to() -> None:
             Search, {"of": PERTURBATIONS["lbfgs-penalty"](beta=1.0, penalty="batch"), "grid": (1.0,), "beta": 1.0}, ""
         )
     pixels = PERTURBATIONS["art"](attack="PixelAttack", beta=1.0, beta_parameter="th", params={"max_iter": 2})
-    with pytest.raises(ConfigError, match=r"requires a continuous beta; 'art\.PixelAttack' takes an integer"):
+    with pytest.raises(ConfigError, match=r"minimal requires a continuous beta; 'art\.PixelAttack' takes an integer"):
         build(Search, {"of": pixels, "grid": (1.0,), "beta": 1.0}, "")
+    assert build(Bisection, {"of": pixels, "grid": (1.0,), "beta": 1.0}, "").attempts == 1
     with pytest.raises(ConfigError, match="requires a larger beta to be stronger; that of 'lbfgs-penalty' is weaker"):
         build(
             Search,

@@ -20,7 +20,7 @@ from gtn_bench.evaluation.evaluate import evaluate, evaluate_clean, evaluate_swe
 from gtn_bench.inference.classifier import Classifier
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
 from gtn_bench.perturbations.libraries.minimal import Radius
-from gtn_bench.perturbations.search import Search
+from gtn_bench.perturbations.search import Bisection, Search
 from gtn_bench.perturbations.targets import Targeted, attack_labels
 
 Digits = tuple[Tensor, Tensor]
@@ -225,6 +225,7 @@ def test_searches_leave_images_of_the_target_class_as_they_are(classifier: Class
         [PERTURBATIONS["lbfgs"](beta=9.0, target=3)],
         [Radius(of=attack("foolbox.L2FMNAttack", beta=9.0, target=3), beta=9.0)],
         [Search(of=PERTURBATIONS["pgd"](beta=0.5, target=3), grid=(0.5,), beta=0.5, binary_search_steps=1)],
+        [Bisection(of=PERTURBATIONS["pgd"](beta=0.5, target=3), grid=(0.2, 0.5), beta=0.5)],
     ]
     for sweep in searches:
         assert torch.equal(sweep[0].is_attacked(y), ~own)

@@ -310,8 +310,9 @@ def test_keys_without_an_effect_on_any_perturbation_are_refused(old: str, new: s
     assert problems(edited((old, new))) == []
 
 
-def test_units_scale_the_strengths_of_a_search() -> None:
-    search = "perturbations: [{name: noise, search: minimal, beta: [1]}]\n"
+@pytest.mark.parametrize("kind", ["minimal", "bisection"])
+def test_units_scale_the_strengths_of_a_search(kind: str) -> None:
+    search = f"perturbations: [{{name: noise, search: {kind}, beta: [1]}}]\n"
     assert problems(edited(("acceptance: 0.0", "units: normalized"), (NO_PIXELS[0], search))) == []
 
 

@@ -8,7 +8,7 @@ round, with their quartiles.
 - The first table: 40 steps of PGD on `base_larger`, trained on real MNIST images, at the L-inf radius at which half of
   the images stay correct. `best` stops each image at its first misclassified iterate.
 - The second table: ten L-inf radii of PGD with 40 steps on models of other people. Each library attacks the bare model
-  in a loop over the radii, and predicts the result.
+  in a loop over the radii, and predicts the result. `bisection` is ``search: bisection`` of PGD with ``keep: best``.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from torch.nn import functional as F
 
 from gtn_bench.config.paths import user_path
 from gtn_bench.data import DATASETS
-from gtn_bench.evaluation.evaluate import CleanResult, evaluate, predict, zero_gradient
+from gtn_bench.evaluation.evaluate import AttackResult, evaluate, evaluate_clean, evaluate_sweep
 from gtn_bench.execution.memory import reuse_memory
 from gtn_bench.inference.classifier import Classifier
 from gtn_bench.models import ARCHITECTURES
 from gtn_bench.models.weights.checkpoints import read_state
 from gtn_bench.modes.real_data import Vanilla
 from gtn_bench.perturbations.pgd import PGD
+from gtn_bench.perturbations.search import Bisection
 
 STEPS, RADII = 40, 10
 Task = Callable[[], float]  # returns an accuracy, or the mean of those of a sweep
@@ -102,6 +103,7 @@ def sweep(name: str, file: str, largest: float, options: argparse.Namespace) -> 
     tasks: dict[str, Task] = {
         **library_tasks(network, x, y, radii),
         **{f"ours, {keep}": lambda keep=keep: run(classifier, x, y, radii, keep) for keep in ("last", "best")},
+        "ours, bisection": lambda: bisect(classifier, x, y, radii),
     }
     return table(tasks, options)
 
@@ -113,10 +115,21 @@ def matched(weights: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]
 
 def run(classifier: Classifier, x: Tensor, y: Tensor, radii: list[float], keep: str) -> float:
     """Return the mean robust accuracy over radii, as a run of gtn-bench measures it."""
-    seeds = torch.arange(len(x))
-    clean = CleanResult(predict(classifier, x), zero_gradient(classifier, x, y))
+    clean = evaluate_clean(classifier, x, y)
     attacks = [PGD.model_validate({"beta": radius, "steps": STEPS, "keep": keep}) for radius in radii]
-    results = [evaluate(attack, classifier, clean, x, y, seeds) for attack in attacks]
+    return mean_accuracy([evaluate(attack, classifier, clean, x, y, torch.arange(len(x))) for attack in attacks], y)
+
+
+def bisect(classifier: Classifier, x: Tensor, y: Tensor, radii: list[float]) -> float:
+    """Return the mean robust accuracy over radii that are bisected for each image."""
+    attacks = [PGD(beta=radius, steps=STEPS, keep="best") for radius in radii]
+    sweep = [Bisection(of=attack, grid=tuple(radii), beta=attack.beta) for attack in attacks]
+    clean = evaluate_clean(classifier, x, y)
+    return mean_accuracy(evaluate_sweep(sweep, classifier, clean, x, y, torch.arange(len(x))), y)
+
+
+def mean_accuracy(results: list[AttackResult], y: Tensor) -> float:
+    """Return the mean robust accuracy of the results of a sweep."""
     return statistics.mean(float((result.prediction == y).float().mean()) for result in results)
 
 

@@ -72,12 +72,13 @@ def _entry(value: Any) -> Any:
 class PerturbationEntry(Entry):
     """A perturbation, the strengths to evaluate and the number of test images to evaluate them on.
 
-    With ``search: minimal`` the strengths are the grid on which each image's smallest successful one is searched.
+    With ``search: minimal`` the strengths are the grid on which each image's smallest successful one is searched. With
+    ``search: bisection`` the grid is bisected.
     """
 
     beta: Annotated[tuple[float, ...], BeforeValidator(sweep)]
     samples: PositiveInt | None = None
-    search: Literal["minimal"] | None = None
+    search: Literal["minimal", "bisection"] | None = None
 
 
 Entries = Annotated[tuple[Entry, ...], BeforeValidator(_entries), Field(strict=False)]

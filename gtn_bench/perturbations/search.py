@@ -18,24 +18,18 @@ if TYPE_CHECKING:
     from gtn_bench.inference.classifier import Classifier
 
 
-class Search(SearchWith):
-    """The smallest beta at which a perturbation succeeds, per image: on a grid first, then by bisection.
+class GridSearch(SearchWith):
+    """A search for the smallest beta at which a perturbation succeeds, per image, that starts from given strengths.
 
-    The grid is searched from its smallest strength, so that a success that a larger strength undoes is found too, if
-    the grid contains it. Bisection between the last failure and the first success follows. An image that is
-    misclassified without a perturbation has strength zero.
+    An image that is misclassified without a perturbation has strength zero.
 
     Attributes:
         grid: Strengths in ascending order.
-        binary_search_steps: Number of bisection steps.
     """
 
-    name = "search"
-    source = "the bisection of https://arxiv.org/abs/1712.04248 over strengths"
     beta_meaning = "smallest strength"
 
     grid: tuple[float, ...]
-    binary_search_steps: PositiveInt = 6
 
     @model_validator(mode="after")
     def _searchable(self) -> Self:
@@ -43,8 +37,6 @@ class Search(SearchWith):
             raise ConfigError(
                 f"search requires a perturbation of independent images, '{self.of.name}' perturbs a whole batch"
             )
-        if self.of.integer_beta:
-            raise ConfigError(f"search requires a continuous beta; '{self.of.title}' takes an integer; leave it out")
         if self.of.weaker_with_beta:
             raise ConfigError(f"search requires a larger beta to be stronger; that of '{self.of.name}' is weaker")
         if isinstance(self.of, MinimalPerturbation):
@@ -53,19 +45,23 @@ class Search(SearchWith):
 
     @property
     def threat_model(self) -> Threat | None:
-        return self._at(self.beta).threat_model
+        return self.at(self.beta).threat_model
 
     @property
     def search_region(self) -> Threat | None:
-        return self._at(self.beta).search_region
+        return self.at(self.beta).search_region
+
+    @property
+    def attempts(self) -> int:
+        """Number of strengths that the search tries per image, at most."""
+        raise NotImplementedError
 
     @property
     def passes(self) -> float | None:
-        attempts = len(self.grid) + self.binary_search_steps
-        return None if self.of.passes is None else 1 + attempts * (self.of.passes + 1)
+        return None if self.of.passes is None else 1 + self.attempts * (self.of.passes + 1)
 
     def balls(self) -> tuple[Threat | None, ...]:
-        return tuple(self._at(beta).threat_model for beta in (self.beta, *self.grid))
+        return tuple(self.at(beta).threat_model for beta in (self.beta, *self.grid))
 
     def in_pixels(self, std: float) -> Self:
         scale = std if "beta" in self.of.pixel_fields else 1.0
@@ -73,32 +69,135 @@ class Search(SearchWith):
         return self.model_copy(update={"of": self.of.in_pixels(std), "grid": grid, "beta": self.beta * scale})
 
     def nearest(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Nearest:
+        brackets = Brackets(self, classifier, x, y, seeds)
+        self.narrow(brackets)
+        return brackets.result()
+
+    def narrow(self, brackets: Brackets) -> None:
+        """Try strengths until the brackets are as narrow as the search makes them.
+
+        Args:
+            brackets: The brackets of the images.
+        """
+        raise NotImplementedError
+
+    def at(self, beta: float) -> Perturbation:
+        """Return the perturbation at one strength.
+
+        Args:
+            beta: The strength.
+        """
+        return self.of.model_copy(update={"beta": beta})
+
+
+class Search(GridSearch):
+    """The smallest beta at which a perturbation succeeds, per image: on a grid first, then by bisection.
+
+    The grid is searched from its smallest strength, so that a success that a larger strength undoes is found too, if
+    the grid contains it. Bisection between the last failure and the first success follows.
+
+    Attributes:
+        binary_search_steps: Number of bisection steps.
+    """
+
+    name = "search"
+    source = "the bisection of https://arxiv.org/abs/1712.04248 over strengths"
+
+    binary_search_steps: PositiveInt = 6
+
+    @model_validator(mode="after")
+    def _continuous(self) -> Self:
+        if self.of.integer_beta:
+            raise ConfigError(
+                f"search: minimal requires a continuous beta; '{self.of.title}' takes an integer; use search: bisection"
+            )
+        return self
+
+    @property
+    def attempts(self) -> int:
+        return len(self.grid) + self.binary_search_steps
+
+    def narrow(self, brackets: Brackets) -> None:
+        for beta in self.grid:
+            brackets.attempt(beta, brackets.high.isinf())
+        for _ in range(self.binary_search_steps):
+            middle, bracketed = (brackets.low + brackets.high) / 2, brackets.high.isfinite() & (brackets.high > 0)
+            for beta in middle[bracketed].unique().tolist():
+                brackets.attempt(beta, bracketed & (middle == beta))
+
+
+class Bisection(GridSearch):
+    """The smallest beta of a grid at which a perturbation succeeds, per image, by bisection of the grid.
+
+    The search assumes that a perturbation that fools at one strength also fools at every larger one of the grid. Where
+    this does not hold, it may miss a smaller successful strength.
+    """
+
+    name = "bisection"
+    source = "the bisection of https://arxiv.org/abs/1712.04248 over the strengths of a sweep"
+
+    @property
+    def attempts(self) -> int:
+        return len(self.grid).bit_length()
+
+    def narrow(self, brackets: Brackets) -> None:
         import torch
 
+        grid = brackets.high.new_tensor([*self.grid, torch.inf])
+        first = torch.zeros_like(brackets.high, dtype=torch.long)  # of the places that may be the smallest successful
+        last = first.new_full(first.shape, len(self.grid)).where(brackets.high > 0, first)
+        while (rows := first < last).any():
+            middle = (first + last) // 2
+            for place in middle[rows].unique().tolist():
+                brackets.attempt(self.grid[place], rows & (middle == place))
+            fooled = brackets.high == grid[middle]
+            first, last = (middle + 1).where(rows & ~fooled, first), middle.where(rows & fooled, last)
+
+
+class Brackets:
+    """The largest strength that failed and the smallest that succeeded, for each image of a batch.
+
+    Args:
+        search: The search whose perturbation is tried.
+        classifier: The classifier under attack.
+        x: Images (N, C, H, W) in [0, 1].
+        y: True labels (N,).
+        seeds: One seed per image (N,).
+
+    Attributes:
+        low: Largest strength that failed (N,); zero if there is none.
+        high: Smallest strength that succeeded (N,); infinite if there is none, zero for misclassified clean images.
+    """
+
+    def __init__(self, search: GridSearch, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> None:
+        import torch
+
+        self._search, self._classifier, self._x, self._y, self._seeds = search, classifier, x, y, seeds
         wrong = classifier.predict(x) != y
-        low, high = x.new_zeros(len(x)), x.new_zeros(len(x)).where(wrong, torch.inf)
-        best, broken = x.clone(), torch.zeros_like(wrong)
+        self.low, self.high = x.new_zeros(len(x)), x.new_zeros(len(x)).where(wrong, torch.inf)
+        self._best, self._broken = x.clone(), torch.zeros_like(wrong)
 
-        def attempt(beta: float, rows: Tensor) -> None:
-            """Perturb the images of these rows with one strength and record the successes."""
-            x_adv = clip(self._at(beta)(classifier, x[rows].clone(), y[rows].clone(), seeds[rows.cpu()].clone()))
-            broken[rows] |= x_adv.isnan().flatten(1).any(dim=1)
-            is_adv = classifier.predict(x_adv) != y[rows]
-            best[rows[is_adv]] = x_adv[is_adv].to(best)
-            high[rows[is_adv]] = beta
-            low[rows[~is_adv]] = beta
+    def attempt(self, beta: float, mask: Tensor) -> None:
+        """Perturb images with one strength and record the successes.
 
-        for beta in self.grid:
-            rows = high.isinf().nonzero().squeeze(1)
-            if len(rows):
-                attempt(beta, rows)
-        for _ in range(self.binary_search_steps):
-            middle = (low + high) / 2
-            bracketed = (high.isfinite() & (high > 0)).nonzero().squeeze(1)
-            for beta in middle[bracketed].unique().tolist():
-                attempt(beta, bracketed[middle[bracketed] == beta])
-        best[broken] = torch.nan  # a failure at one strength is a failure of the search
-        return Nearest(best, high)
+        Args:
+            beta: The strength.
+            mask: Which images (N,).
+        """
+        rows = mask.nonzero().squeeze(1)
+        if not len(rows):
+            return
+        y, seeds = self._y[rows], self._seeds[rows.cpu()]
+        x_adv = clip(self._search.at(beta)(self._classifier, self._x[rows], y.clone(), seeds))
+        self._broken[rows] |= x_adv.isnan().flatten(1).any(dim=1)
+        is_adv = self._classifier.predict(x_adv) != y
+        self._best[rows[is_adv]] = x_adv[is_adv].to(self._best)
+        self.high[rows[is_adv]] = beta
+        self.low[rows[~is_adv]] = beta
 
-    def _at(self, beta: float) -> Perturbation:
-        return self.of.model_copy(update={"beta": beta})
+    def result(self) -> Nearest:
+        """Return the images and strengths that were found. A failure at one strength is a failure of the search."""
+        import torch
+
+        self._best[self._broken] = torch.nan
+        return Nearest(self._best, self.high)

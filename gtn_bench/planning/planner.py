@@ -20,7 +20,7 @@ from gtn_bench.models import Architecture
 from gtn_bench.modes import Mode
 from gtn_bench.modes.given import GivenArchitecture
 from gtn_bench.perturbations import Perturbation
-from gtn_bench.perturbations.search import Search
+from gtn_bench.perturbations.search import GridSearch
 from gtn_bench.perturbations.searches import SearchWith
 from gtn_bench.planning.cells import Cell, Learner, Plan, TaughtBy, certifications_of
 from gtn_bench.planning.fit import check_fit
@@ -190,7 +190,7 @@ def _in_pixels(sweep: Sequence[Perturbation], scale: float) -> Sequence[Perturba
     if scale == 1.0:
         return sweep
     converted = [perturbation.in_pixels(scale) for perturbation in sweep]
-    return share_grid(converted) if isinstance(converted[0], Search) else converted
+    return share_grid(converted) if isinstance(converted[0], GridSearch) else converted
 
 
 def _scale(suite: Suite, dataset: Dataset) -> float:

@@ -19,7 +19,7 @@ from gtn_bench.modes import MODES, Mode
 from gtn_bench.modes.given import Given
 from gtn_bench.perturbations import PERTURBATIONS, LibraryAttack, Perturbation
 from gtn_bench.perturbations.libraries.minimal import Radius
-from gtn_bench.perturbations.search import Search
+from gtn_bench.perturbations.search import Bisection, GridSearch, Search
 from gtn_bench.teaching import TEACHERS, Teacher
 
 D = TypeVar("D", bound=Description)
@@ -173,7 +173,8 @@ def _sweep(entry: PerturbationEntry, path: str) -> list[Perturbation]:
     sweep = [_perturbation(entry, beta, path) for beta in entry.beta]
     if not entry.search:
         return sweep
-    first = build(Search, {"of": sweep[0], "grid": entry.beta, "beta": entry.beta[0]}, path)
+    kind: type[GridSearch] = Search if entry.search == "minimal" else Bisection
+    first = build(kind, {"of": sweep[0], "grid": entry.beta, "beta": entry.beta[0]}, path)
     # Copies share one grid: each strength has all of them.
     return [first.model_copy(update={"of": of, "beta": beta}) for of, beta in zip(sweep, entry.beta, strict=True)]
 
@@ -182,7 +183,7 @@ def share_grid(sweep: Sequence[Perturbation]) -> list[Perturbation]:
     """Return the searches of a sweep with one grid for all, because each of them states all strengths.
 
     Args:
-        sweep: One `Search` for each strength.
+        sweep: One `GridSearch` for each strength.
     """
     grid = dict(sweep[0])["grid"]
     return [each.model_copy(update={"grid": grid}) for each in sweep]

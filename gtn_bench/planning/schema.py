@@ -108,7 +108,7 @@ def _entry(cls: type[Description], definitions: dict[str, Any], table: str) -> d
         required.discard(cls.member_field)
     if table == "perturbations":
         properties |= {"beta": {"$ref": "#/$defs/sweep"}, "samples": {"type": "integer", "exclusiveMinimum": 0}}
-        properties["search"] = {"enum": ["minimal", None]}
+        properties["search"] = {"enum": ["minimal", "bisection", None]}
     if "architecture" in properties:
         one = {"anyOf": [*_names("architectures"), {"type": "object"}]}
         several = {"type": "array", "items": one, "minItems": 1}

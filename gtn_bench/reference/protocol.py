@@ -64,7 +64,7 @@ def check_perturbation(perturbation: Perturbation, samples: int) -> None:
         ConfigError: If it does not.
     """
     if isinstance(perturbation, MinimalPerturbation):
-        raise ConfigError(f"protocol 'published' has no search: minimal, got one for '{perturbation.title}'")
+        raise ConfigError(f"protocol 'published' has no 'search', got one for '{perturbation.title}'")
     if perturbation.name not in PERTURBATIONS:
         known = ", ".join(PERTURBATIONS)
         raise ConfigError(f"protocol 'published' knows the perturbations {known}, got '{perturbation.title}'")
