@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from helpers.oracles import line
-from torch import Tensor
+from torch import Tensor, nn
 
 from gtn_bench.config.description import build
 from gtn_bench.config.errors import ConfigError
@@ -51,10 +51,51 @@ def test_found_strengths_are_successful_and_not_above_the_grid(
     assert torch.equal(classifier.predict(found.x_adv) != y, found.strength.isfinite())
     for row in (found.strength.isfinite() & ~wrong).nonzero()[:5, 0].tolist():
         one = slice(row, row + 1)
-        again = search.at(float(found.strength[row]))(classifier, x[one], y[one], SEEDS[one]).clamp(0, 1)
+        again = search._at(float(found.strength[row]))(classifier, x[one], y[one], SEEDS[one]).clamp(0, 1)
         assert (classifier.predict(again) != y[one]).all()
-    first = search.at(grid[1])(classifier, x, y, SEEDS).clamp(0, 1)
+    first = search._at(grid[1])(classifier, x, y, SEEDS).clamp(0, 1)
     assert (found.strength[classifier.predict(first) != y] <= grid[1]).all()
+
+
+AT_EACH: list[tuple[str, dict[str, object]]] = [
+    ("pgd", {"steps": 5}),
+    ("pgd", {"steps": 5, "norm": "l2", "keep": "best"}),
+    ("pgd", {"steps": 5, "target": 3, "random_start": False}),
+    ("fgsm", {"steps": 5, "keep": "best"}),
+    ("fgsm", {"steps": 5, "epsilon": 0.1, "random_start": True}),
+    ("fgsm", {"steps": 5, "target": "least-likely"}),
+    ("noise", {}),
+    ("rotation", {}),
+]
+
+
+@pytest.mark.parametrize("name, fields", AT_EACH)
+def test_one_call_perturbs_each_image_with_its_own_strength(name: str, fields: dict[str, object]) -> None:
+    """The oracle calls the perturbation once for each image."""
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)).double()
+    classifier, x = Classifier(network, (1, 8, 8), 10), torch.rand(24, 1, 8, 8, dtype=torch.float64)
+    y = classifier.predict(x)
+    of = PERTURBATIONS[name].model_validate({"beta": 0.5, **fields})
+    strengths = torch.tensor([0.01, 0.3, 0.05, 0.3], dtype=torch.float64).repeat(6)
+    together = of.at_each(classifier, x, y, SEEDS[:24], strengths)
+    for row in range(24):
+        one = of.model_copy(update={"beta": strengths[row].item()})
+        part = slice(row, row + 1)
+        alone = one(classifier, x[part], y[part], SEEDS[part])
+        assert torch.allclose(together[part], alone, atol=1e-12, rtol=0)
+    assert not torch.equal(together[0], x[0])
+
+
+def test_an_attack_with_a_call_of_its_own_is_searched_with_it(classifier: Classifier, digits: Digits) -> None:
+    class Black(PERTURBATIONS["pgd"]):  # type: ignore[misc]
+        """Black images."""
+
+        def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+            return torch.zeros_like(x)
+
+    x, y = digits
+    strengths = torch.full((len(x),), 0.1, dtype=torch.float64)
+    assert (Black(beta=0.1).at_each(classifier, x, y, SEEDS, strengths) == 0).all()
 
 
 @pytest.mark.parametrize("keep", ["last", "best"])
@@ -65,7 +106,7 @@ def test_bisection_finds_the_smallest_strength_of_a_sweep(keep: str, classifier:
     of = PERTURBATIONS["pgd"](beta=0.0, keep=keep, steps=10)
     search = Bisection(of=of, grid=grid, beta=grid[0])
     found = search.nearest(classifier, x, y, SEEDS)
-    fooled = torch.stack([classifier.predict(search.at(beta)(classifier, x, y, SEEDS)) != y for beta in grid])
+    fooled = torch.stack([classifier.predict(search._at(beta)(classifier, x, y, SEEDS)) != y for beta in grid])
     fooled[:, classifier.predict(x) != y] = True
     monotone = (fooled.long().diff(dim=0) >= 0).all(dim=0)
     smallest = torch.tensor([*grid, torch.inf])[len(grid) - fooled.sum(dim=0)]
@@ -85,12 +126,12 @@ def test_bisection_tries_few_strengths(size: int) -> None:
     search = Bisection(of=of, grid=grid, beta=grid[0])
     assert search.attempts == math.ceil(math.log2(size + 1))
     calls = torch.zeros(len(x))
-    brackets = Brackets(search, classifier, x, y, SEEDS[: len(x)])
+    brackets = Brackets(of, classifier, x, y, SEEDS[: len(x)])
     attempt = brackets.attempt
 
-    def counted(beta: float, mask: Tensor) -> None:
+    def counted(mask: Tensor, strengths: Tensor | float) -> Tensor:
         calls[mask] += 1
-        attempt(beta, mask)
+        return attempt(mask, strengths)
 
     brackets.attempt = counted  # type: ignore[method-assign]
     search.narrow(brackets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.data.base import Dataset
@@ -30,26 +30,26 @@ class Linf:
         return grad.sign()
 
     @staticmethod
-    def project(delta: Tensor, epsilon: float) -> Tensor:
+    def project(delta: Tensor, epsilon: float | Tensor) -> Tensor:
         """Project changes onto a ball.
 
         Args:
-            delta: Changes (N, ...).
-            epsilon: Radius of the ball.
+            delta: Changes (N, C, H, W).
+            epsilon: Radius of the ball, or radii (N, 1, 1, 1).
 
         Returns:
-            Changes (N, ...) of norm at most `epsilon`.
+            Changes (N, C, H, W) of norm at most `epsilon`.
         """
-        return delta.clamp(-epsilon, epsilon)
+        return delta.clamp(-epsilon, epsilon)  # type: ignore[arg-type]
 
     @staticmethod
-    def sample(x: Tensor, seeds: Tensor, epsilon: float) -> Tensor:
+    def sample(x: Tensor, seeds: Tensor, epsilon: float | Tensor) -> Tensor:
         """Sample changes uniformly in a ball.
 
         Args:
-            x: Images (N, ...), whose shape and type the result has.
+            x: Images (N, C, H, W), whose shape and type the result has.
             seeds: Seeds (N,); row i depends on ``seeds[i]`` alone.
-            epsilon: Radius of the ball.
+            epsilon: Radius of the ball, or radii (N, 1, 1, 1).
         """
         return epsilon * (2 * uniform_like(x, seeds) - 1)
 
@@ -71,29 +71,29 @@ class L2:
         return grad / _l2_norm(grad).clamp_min(1e-12)
 
     @staticmethod
-    def project(delta: Tensor, epsilon: float) -> Tensor:
+    def project(delta: Tensor, epsilon: float | Tensor) -> Tensor:
         """Project changes onto a ball.
 
         Args:
-            delta: Changes (N, ...).
-            epsilon: Radius of the ball.
+            delta: Changes (N, C, H, W).
+            epsilon: Radius of the ball, or radii (N, 1, 1, 1).
 
         Returns:
-            Changes (N, ...) of norm at most `epsilon`.
+            Changes (N, C, H, W) of norm at most `epsilon`.
         """
         return delta * (epsilon / _l2_norm(delta).clamp_min(1e-12)).clamp_max(1)
 
     @staticmethod
-    def sample(x: Tensor, seeds: Tensor, epsilon: float) -> Tensor:
+    def sample(x: Tensor, seeds: Tensor, epsilon: float | Tensor) -> Tensor:
         """Sample changes uniformly in a ball.
 
         A uniform point on the sphere of two more dimensions, without these two coordinates, is uniform in the ball.
         Source: R. Harman, V. Lacko, J. Multivariate Analysis 101 (2010).
 
         Args:
-            x: Images (N, ...), whose shape and type the result has.
+            x: Images (N, C, H, W), whose shape and type the result has.
             seeds: Seeds (N,); row i depends on ``seeds[i]`` alone.
-            epsilon: Radius of the ball.
+            epsilon: Radius of the ball, or radii (N, 1, 1, 1).
         """
         size = x[0].numel()
         sphere = normal_like(x.new_empty(len(x), size + 2), seeds)
@@ -112,9 +112,9 @@ def ascend(
     *,
     start: Tensor,
     steps: int,
-    step_size: float,
+    step_size: float | Tensor,
     norm: type[Linf] | type[L2],
-    epsilon: float | None,
+    epsilon: float | Tensor | None,
     loss: Loss,
     truth: Tensor | None = None,
 ) -> Tensor:
@@ -129,9 +129,9 @@ def ascend(
         y: Labels (N,) of the loss.
         start: Images (N, C, H, W) to start from.
         steps: Largest number of steps.
-        step_size: Norm of each step, in pixel values; negative to minimize the loss.
+        step_size: Norm of each step, in pixel values, or norms (N, 1, 1, 1); negative to minimize the loss.
         norm: The norm of steps and projection.
-        epsilon: Radius of the ball; None for no projection but the clipping to [0, 1].
+        epsilon: Radius of the ball, or radii (N, 1, 1, 1); None for no projection but the clipping to [0, 1].
         loss: The loss.
         truth: True labels (N,) to stop each image at its first misclassified iterate, `start` included; None to take
             all steps.
@@ -140,6 +140,10 @@ def ascend(
         Images (N, C, H, W) in [0, 1]: the last iterates, or those at which images stopped.
     """
     import torch
+
+    def remaining(sizes: Any) -> Any:
+        """Return the sizes of the images in the batch, if each has its own."""
+        return sizes[rows] if isinstance(sizes, torch.Tensor) else sizes
 
     x_adv = start.clamp(0, 1)
     result, rows, cycle = x_adv.clone(), torch.arange(len(x), device=x.device), Cycle()
@@ -159,7 +163,8 @@ def ascend(
                 result[rows[~missed]] = x_adv[~missed]
                 rows, x_adv, gradient = rows[missed], x_adv[missed], gradient[missed]
                 cycle.keep(missed)
-        x_adv = stepped(x[rows], x_adv, gradient, step_size=step_size, norm=norm, epsilon=epsilon)
+        sizes = {"step_size": remaining(step_size), "epsilon": remaining(epsilon)}
+        x_adv = stepped(x[rows], x_adv, gradient, norm=norm, **sizes)
     result[rows] = x_adv
     return result
 
@@ -203,7 +208,7 @@ def stepped(
     *,
     step_size: float | Tensor,
     norm: type[Linf] | type[L2],
-    epsilon: float | None,
+    epsilon: float | Tensor | None,
 ) -> Tensor:
     """Return images after one step of steepest ascent.
 
@@ -213,19 +218,19 @@ def stepped(
         gradient: Gradients (N, C, H, W) there.
         step_size: Norm of the step, in pixel values, or norms (N, 1, 1, 1); negative for a descent.
         norm: The norm of step and projection.
-        epsilon: Radius of the ball; None for no projection but the clipping to [0, 1].
+        epsilon: Radius of the ball, or radii (N, 1, 1, 1); None for no projection but the clipping to [0, 1].
     """
     return projected(x, x_adv + step_size * norm.steepest(gradient), norm, epsilon)
 
 
-def projected(x: Tensor, x_adv: Tensor, norm: type[Linf] | type[L2], epsilon: float | None) -> Tensor:
+def projected(x: Tensor, x_adv: Tensor, norm: type[Linf] | type[L2], epsilon: float | Tensor | None) -> Tensor:
     """Return images projected onto the ball around the clean ones, then clipped to [0, 1].
 
     Args:
         x: Clean images (N, C, H, W).
         x_adv: Images (N, C, H, W).
         norm: The norm of the ball.
-        epsilon: Its radius; None for no ball.
+        epsilon: Its radius, or radii (N, 1, 1, 1); None for no ball.
     """
     if epsilon is not None:
         x_adv = x + norm.project(x_adv - x, epsilon)

@@ -71,6 +71,12 @@ class Perturbation(Description):
 
     beta: Beta
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Keep a base class's `at_each` from standing in for another `__call__`."""
+        super().__init_subclass__(**kwargs)
+        if "__call__" in vars(cls) and "at_each" not in vars(cls):
+            cls.at_each = Perturbation.at_each  # type: ignore[method-assign]
+
     @property
     def title(self) -> str:
         """Name of the perturbation in messages."""
@@ -263,6 +269,31 @@ class Perturbation(Description):
             Images (N, C, H, W). The evaluation clips them to [0, 1], predicts again and measures distances.
         """
         raise NotImplementedError
+
+    def at_each(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor, strengths: Tensor) -> Tensor:
+        """Perturb each image with its own strength. Beta has no influence.
+
+        One call perturbs all images of one strength. A perturbation that needs no call per strength overrides this
+        method. A subclass with a `__call__` of its own does not inherit such an override.
+
+        Args:
+            classifier: As for `__call__`; also `x`, `y` and `seeds`.
+            x: Images (N, C, H, W) in [0, 1].
+            y: True labels (N,) int64.
+            seeds: Seeds (N,) int64.
+            strengths: Strengths (N,) float64 on the CPU.
+
+        Returns:
+            Images (N, C, H, W).
+        """
+        import torch
+
+        groups = [(strengths == strength).nonzero().squeeze(1) for strength in strengths.unique()]
+        perturbed = []
+        for rows in groups:
+            one, here = self.model_copy(update={"beta": strengths[rows[0]].item()}), rows.to(x.device)
+            perturbed.append(one(classifier, x[here], y[here], seeds[rows]))
+        return torch.cat(perturbed)[torch.cat(groups).argsort().to(x.device)]
 
 
 class Corruption(Perturbation):

@@ -125,15 +125,22 @@ class FGSM(Targeted):
         return self.threat_model.epsilon or self.epsilon
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        return self._ascend(classifier, x, y, seeds, self.beta)
+
+    def at_each(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor, strengths: Tensor) -> Tensor:
+        return self._ascend(classifier, x, y, seeds, strengths.to(x).view(-1, 1, 1, 1))
+
+    def _ascend(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor, step: float | Tensor) -> Tensor:
+        """Perturb images with steps of one size, or of a size (N, 1, 1, 1) each."""
         start = x
         if self.random_start and self.epsilon is not None:
             start = x + Linf.sample(x, seeds, self.epsilon)
-        labels, step_size = self.labels(classifier, x, y, seeds), -self.beta if self.targeted else self.beta
+        labels = self.labels(classifier, x, y, seeds)
         return ascend(
             *(classifier, x, labels),
             start=start,
             steps=self.steps,
-            step_size=step_size,
+            step_size=-step if self.targeted else step,
             norm=Linf,
             epsilon=self.epsilon,
             loss=LOSSES[self.loss],

@@ -96,16 +96,37 @@ class PGD(Targeted):
         return self.variant(random_start=True)
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
-        norm, step_size = NORMS[self.norm], self.relative_step_size * self.beta
-        start = x + norm.sample(x, seeds, self.beta) if self.random_start else x
-        labels, step_size = self.labels(classifier, x, y, seeds), -step_size if self.targeted else step_size
+        return self._ascend(classifier, x, y, seeds, self.beta, self._step_size * self.beta)
+
+    def at_each(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor, strengths: Tensor) -> Tensor:
+        radii, steps = (sizes.to(x).view(-1, 1, 1, 1) for sizes in (strengths, self._step_size * strengths))
+        return self._ascend(classifier, x, y, seeds, radii, steps)
+
+    @property
+    def _step_size(self) -> float:
+        """Norm of each step as a multiple of beta; negative to minimize the loss."""
+        return -self.relative_step_size if self.targeted else self.relative_step_size
+
+    def _ascend(
+        self,
+        classifier: Classifier,
+        x: Tensor,
+        y: Tensor,
+        seeds: Tensor,
+        radius: float | Tensor,
+        step_size: float | Tensor,
+    ) -> Tensor:
+        """Perturb images in balls of one radius, or of a radius (N, 1, 1, 1) each."""
+        norm = NORMS[self.norm]
+        start = x + norm.sample(x, seeds, radius) if self.random_start else x
+        labels = self.labels(classifier, x, y, seeds)
         return ascend(
             *(classifier, x, labels),
             start=start,
             steps=self.steps,
             step_size=step_size,
             norm=norm,
-            epsilon=self.beta,
+            epsilon=radius,
             loss=LOSSES[self.loss],
             truth=y if self.keep == "best" else None,
         )

@@ -45,11 +45,11 @@ class GridSearch(SearchWith):
 
     @property
     def threat_model(self) -> Threat | None:
-        return self.at(self.beta).threat_model
+        return self._at(self.beta).threat_model
 
     @property
     def search_region(self) -> Threat | None:
-        return self.at(self.beta).search_region
+        return self._at(self.beta).search_region
 
     @property
     def attempts(self) -> int:
@@ -61,7 +61,7 @@ class GridSearch(SearchWith):
         return None if self.of.passes is None else 1 + self.attempts * (self.of.passes + 1)
 
     def balls(self) -> tuple[Threat | None, ...]:
-        return tuple(self.at(beta).threat_model for beta in (self.beta, *self.grid))
+        return tuple(self._at(beta).threat_model for beta in (self.beta, *self.grid))
 
     def in_pixels(self, std: float) -> Self:
         scale = std if "beta" in self.of.pixel_fields else 1.0
@@ -69,7 +69,7 @@ class GridSearch(SearchWith):
         return self.model_copy(update={"of": self.of.in_pixels(std), "grid": grid, "beta": self.beta * scale})
 
     def nearest(self, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> Nearest:
-        brackets = Brackets(self, classifier, x, y, seeds)
+        brackets = Brackets(self.of, classifier, x, y, seeds)
         self.narrow(brackets)
         return brackets.result()
 
@@ -81,12 +81,7 @@ class GridSearch(SearchWith):
         """
         raise NotImplementedError
 
-    def at(self, beta: float) -> Perturbation:
-        """Return the perturbation at one strength.
-
-        Args:
-            beta: The strength.
-        """
+    def _at(self, beta: float) -> Perturbation:
         return self.of.model_copy(update={"beta": beta})
 
 
@@ -119,11 +114,10 @@ class Search(GridSearch):
 
     def narrow(self, brackets: Brackets) -> None:
         for beta in self.grid:
-            brackets.attempt(beta, brackets.high.isinf())
+            brackets.attempt(brackets.high.isinf(), beta)
         for _ in range(self.binary_search_steps):
-            middle, bracketed = (brackets.low + brackets.high) / 2, brackets.high.isfinite() & (brackets.high > 0)
-            for beta in middle[bracketed].unique().tolist():
-                brackets.attempt(beta, bracketed & (middle == beta))
+            bracketed = brackets.high.isfinite() & (brackets.high > 0)
+            brackets.attempt(bracketed, (brackets.low + brackets.high) / 2)
 
 
 class Bisection(GridSearch):
@@ -143,22 +137,20 @@ class Bisection(GridSearch):
     def narrow(self, brackets: Brackets) -> None:
         import torch
 
-        grid = brackets.high.new_tensor([*self.grid, torch.inf])
+        grid = torch.tensor([*self.grid, torch.inf], dtype=torch.float64, device=brackets.high.device)
         first = torch.zeros_like(brackets.high, dtype=torch.long)  # of the places that may be the smallest successful
         last = first.new_full(first.shape, len(self.grid)).where(brackets.high > 0, first)
-        while (rows := first < last).any():
+        while (open_ := first < last).any():
             middle = (first + last) // 2
-            for place in middle[rows].unique().tolist():
-                brackets.attempt(self.grid[place], rows & (middle == place))
-            fooled = brackets.high == grid[middle]
-            first, last = (middle + 1).where(rows & ~fooled, first), middle.where(rows & fooled, last)
+            fooled = brackets.attempt(open_, grid[middle])
+            first, last = (middle + 1).where(open_ & ~fooled, first), middle.where(fooled, last)
 
 
 class Brackets:
     """The largest strength that failed and the smallest that succeeded, for each image of a batch.
 
     Args:
-        search: The search whose perturbation is tried.
+        perturbation: The perturbation to try.
         classifier: The classifier under attack.
         x: Images (N, C, H, W) in [0, 1].
         y: True labels (N,).
@@ -169,31 +161,39 @@ class Brackets:
         high: Smallest strength that succeeded (N,); infinite if there is none, zero for misclassified clean images.
     """
 
-    def __init__(self, search: GridSearch, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> None:
+    def __init__(self, perturbation: Perturbation, classifier: Classifier, x: Tensor, y: Tensor, seeds: Tensor) -> None:
         import torch
 
-        self._search, self._classifier, self._x, self._y, self._seeds = search, classifier, x, y, seeds
+        self._perturbation, self._classifier, self._x, self._y, self._seeds = perturbation, classifier, x, y, seeds
         wrong = classifier.predict(x) != y
         self.low, self.high = x.new_zeros(len(x)), x.new_zeros(len(x)).where(wrong, torch.inf)
         self._best, self._broken = x.clone(), torch.zeros_like(wrong)
 
-    def attempt(self, beta: float, mask: Tensor) -> None:
-        """Perturb images with one strength and record the successes.
+    def attempt(self, mask: Tensor, strengths: Tensor | float) -> Tensor:
+        """Perturb images and record the successes.
 
         Args:
-            beta: The strength.
             mask: Which images (N,).
+            strengths: The strength, or one for each image (N,).
+
+        Returns:
+            Mask (N,) of the images that are fooled.
         """
-        rows = mask.nonzero().squeeze(1)
+        import torch
+
+        fooled, rows = torch.zeros_like(mask), mask.nonzero().squeeze(1)
         if not len(rows):
-            return
-        y, seeds = self._y[rows], self._seeds[rows.cpu()]
-        x_adv = clip(self._search.at(beta)(self._classifier, self._x[rows], y.clone(), seeds))
+            return fooled
+        tried = torch.as_tensor(strengths, dtype=torch.float64, device=mask.device).expand(len(mask))[rows]
+        x, y, seeds = self._x[rows], self._y[rows], self._seeds[rows.cpu()]
+        x_adv = clip(self._perturbation.at_each(self._classifier, x, y.clone(), seeds, tried.cpu()))
         self._broken[rows] |= x_adv.isnan().flatten(1).any(dim=1)
         is_adv = self._classifier.predict(x_adv) != y
         self._best[rows[is_adv]] = x_adv[is_adv].to(self._best)
-        self.high[rows[is_adv]] = beta
-        self.low[rows[~is_adv]] = beta
+        self.high[rows[is_adv]] = tried[is_adv].to(self.high)
+        self.low[rows[~is_adv]] = tried[~is_adv].to(self.low)
+        fooled[rows] = is_adv
+        return fooled
 
     def result(self) -> Nearest:
         """Return the images and strengths that were found. A failure at one strength is a failure of the search."""
