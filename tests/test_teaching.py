@@ -11,6 +11,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from gtn_bench.config.errors import ConfigError, DivergenceError
@@ -181,6 +182,26 @@ def test_meta_gradient_in_blocks_equals_that_of_one_unroll(block_size: int, stat
         assert expected.abs().max() > 0, name
 
 
+@pytest.mark.parametrize("block_size", [1, 2, 5])
+@pytest.mark.parametrize("every", [2, 3, 9])
+def test_meta_losses_after_some_inner_steps_are_those_of_plain_autograd(every: int, block_size: int) -> None:
+    """The steps count from the last one: of five, every second are the first, third and fifth."""
+    module, real = latent_curriculum(), meta_batch(5)
+    learner = ARCHITECTURES["base"]()(Digits(), seed=0).double().train()
+    state, losses = initial_state(learner, SGD()), list[Tensor]()
+    for step, images, labels in zip(zip(*module(slice(None)), strict=True), *real, strict=True):
+        state = inner_step(learner, SGD(), state, *step, create_graph=True)
+        losses.append(F.cross_entropy(functional_call(learner, {**state.params, **state.buffers}, (images,)), labels))
+    mean = torch.stack(losses[::-1][::every]).mean()
+    plain = torch.autograd.grad(mean, list(module.parameters()), allow_unused=True, materialize_grads=True)
+
+    found = meta_gradient(module, learner, learner, SGD(), real, block_size=block_size, meta_loss_every=every)
+    assert math.isclose(found[0].item(), mean.item(), rel_tol=1e-12)
+    for (name, _), ours, expected in zip(module.named_parameters(), found[1], plain, strict=True):
+        assert torch.allclose(ours, expected, atol=1e-12, rtol=1e-9), name
+        assert expected.abs().max() > 0, name
+
+
 def test_inner_step_stores_the_batch_norm_statistics_of_its_batch() -> None:
     learner = ARCHITECTURES["base"]()(Digits(), seed=0).double().train()
     curriculum = Curriculum(*(part[0].detach() for part in latent_curriculum()(slice(0, 1))))
@@ -283,6 +304,11 @@ def test_block_size_does_not_change_the_teacher() -> None:
     assert spec(block_size=4).content() == spec(block_size=2).content()
 
 
+def test_teachers_keep_their_seeds_and_keys_without_meta_loss_every() -> None:
+    assert "meta_loss_every" not in spec().content()
+    assert spec(meta_loss_every=2).content() == {**spec().content(), "meta_loss_every": 2}
+
+
 VARIANTS = {name: cls for name, cls in TEACHERS.items() if issubclass(cls, MetaTrained)}
 
 
@@ -326,6 +352,7 @@ def test_redraw_resamples_only_teachers_without_a_fixed_curriculum() -> None:
         {"learners": 3},
         {"growth": 1, "growth_from": 2},
         {"architecture": ["base"], "narrow": 1},
+        {"meta_loss_every": 2},
         {"precision": "bfloat16"},
     ],
     ids=lambda fields: next(iter(fields)) + "=" + str(next(iter(fields.values()))),

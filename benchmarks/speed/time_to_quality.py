@@ -59,7 +59,7 @@ def main() -> None:
             spec = spec.model_copy(update={"teacher": spec.teacher.model_copy(update={"precision": options.precision})})
         rows += meta_train(spec, options)
     if options.json:
-        settings = {key: str(value) for key, value in vars(options).items()}
+        settings = {key: value for key, value in vars(options).items() if not isinstance(value, Path)}
         options.json.write_text(json.dumps({**settings, "processor": processor(), "rows": rows}, indent=2))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -118,8 +118,9 @@ def unroll(
     meta_batch: MetaBatch,
     *,
     create_graph: bool,
+    after: Container[int] | None = None,
 ) -> tuple[State, Tensor]:
-    """Train a learner on a curriculum, and compute its loss on real images after each inner step.
+    """Train a learner on a curriculum, and compute its loss on real images after inner steps.
 
     Args:
         learner: The learner, in train mode.
@@ -130,16 +131,19 @@ def unroll(
         curriculum: The training data of T inner steps.
         meta_batch: The real images of T inner steps.
         create_graph: Whether state and losses are differentiable.
+        after: Inner steps after which to compute the loss, the first one being 0; None for all of them.
 
     Returns:
-        The last state, and the sum of the T losses, a scalar.
+        The last state, and the sum of the losses, a scalar.
     """
     losses = []
-    for step, real_images, real_labels in zip(zip(*curriculum, strict=True), *meta_batch, strict=True):
+    steps = zip(zip(*curriculum, strict=True), *meta_batch, strict=True)
+    for number, (step, real_images, real_labels) in enumerate(steps):
         state = inner_step(learner, optimizer, state, *step, create_graph=create_graph)
-        logits = functional_call(evaluated, {**state.params, **state.buffers}, (real_images,))
-        losses.append(cross_entropy(logits, real_labels))
-    return state, torch.stack(losses).sum()
+        if after is None or number in after:
+            logits = functional_call(evaluated, {**state.params, **state.buffers}, (real_images,))
+            losses.append(cross_entropy(logits, real_labels))
+    return state, torch.stack(losses).sum() if losses else curriculum.lr.new_zeros(())
 
 
 def meta_gradient(
@@ -150,6 +154,7 @@ def meta_gradient(
     meta_batch: MetaBatch,
     *,
     block_size: int,
+    meta_loss_every: int = 1,
     precision: torch.dtype | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the mean loss on real images over the inner loop, and its gradient for every parameter of the curriculum.
@@ -166,6 +171,7 @@ def meta_gradient(
         optimizer: The inner optimizer.
         meta_batch: The real images of T inner steps.
         block_size: Inner steps per block.
+        meta_loss_every: Compute the loss after every so many inner steps, counted from the last one.
         precision: Type of images and activations; None for that of the parameters. Parameters, updates, losses and
             gradients keep theirs.
 
@@ -174,6 +180,7 @@ def meta_gradient(
     """
     parameters = list(module.parameters())
     total = len(meta_batch.labels)
+    after = range((total - 1) % meta_loss_every, total, meta_loss_every)
     blocks = [slice(start, min(start + block_size, total)) for start in range(0, total, block_size)]
     if precision:
         meta_batch = MetaBatch(meta_batch.images.to(precision), meta_batch.labels)
@@ -193,10 +200,14 @@ def meta_gradient(
     for block, start in zip(reversed(blocks), reversed(states), strict=True):
         start = start.leaves()
         curriculum, block_batch = module(block, precision), MetaBatch(*(part[block] for part in meta_batch))
-        end, losses = unroll(learner, evaluated, optimizer, start, curriculum, block_batch, create_graph=True)
-        loss = loss + losses.detach() / total
+        end, losses = unroll(
+            *(learner, evaluated, optimizer, start, curriculum, block_batch),
+            create_graph=True,
+            after=[step - block.start for step in after],
+        )
+        loss = loss + losses.detach() / len(after)
         # The gradient of this scalar is the vector-Jacobian product of the block.
-        scalar = losses / total
+        scalar = losses / len(after)
         for out, cotangent in zip(end.tensors(), cotangents, strict=True) if cotangents else ():
             scalar = scalar + (out * cotangent).sum()
         grads = torch.autograd.grad(scalar, [*parameters, *start.tensors()], allow_unused=True, materialize_grads=True)

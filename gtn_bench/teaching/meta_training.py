@@ -44,6 +44,7 @@ class MetaTraining(NamedTuple):
         meta_steps: Number of meta-steps.
         learners: Learners per meta-step.
         meta_batch_size: Real images per inner step on which a learner is evaluated.
+        meta_loss_every: Inner steps per evaluation.
         statistics: Batch-norm statistics of that evaluation: of the real batch, or of the last teaching batch.
         lr: Learning rate of the generator's weights.
         curriculum_lr: Learning rate of everything else.
@@ -60,6 +61,7 @@ class MetaTraining(NamedTuple):
     meta_steps: int
     learners: int
     meta_batch_size: int
+    meta_loss_every: int
     statistics: Literal["real", "teaching"]
     lr: float
     curriculum_lr: float
@@ -168,6 +170,7 @@ def backward(
             training.optimizer,
             draw_meta_batch(train, (horizon, training.meta_batch_size), generator),
             block_size=training.block_size or math.ceil(math.sqrt(horizon)),
+            meta_loss_every=training.meta_loss_every,
             precision=training.precision,
         )
         total += loss / training.learners

@@ -95,6 +95,7 @@ class MetaTrained(Teacher):
             inner steps and stay there.
         inner_momentum: Initial momentum of every inner step.
         meta_batch_size: Real images per inner step on which a learner is evaluated.
+        meta_loss_every: Evaluate a learner after every so many inner steps only, counted from the last one.
         statistics: Batch-norm statistics of that evaluation: those of the `real` batch, or those of the last `teaching`
             batch as in the reference study.
         learners: Learners per meta-step.
@@ -122,6 +123,7 @@ class MetaTrained(Teacher):
     inner_lr_last: PositiveFloat | None = None
     inner_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.5
     meta_batch_size: PositiveInt = 128
+    meta_loss_every: PositiveInt = 1
     statistics: Literal["real", "teaching"] = "real"
     learners: PositiveInt = 1
     meta_steps: PositiveInt = 2000
@@ -186,6 +188,8 @@ class MetaTrained(Teacher):
     def content(self) -> dict[str, Any]:
         content = self.identity()
         del content["block_size"]  # changes memory and time, not the result
+        if self.meta_loss_every == 1:
+            del content["meta_loss_every"]  # so that teachers from before this field keep their seeds
         return content
 
     def check(self, dataset: Dataset) -> None:
@@ -250,6 +254,7 @@ class MetaTrained(Teacher):
             meta_steps=self.meta_steps,
             learners=self.learners,
             meta_batch_size=self.meta_batch_size,
+            meta_loss_every=self.meta_loss_every,
             statistics=self.statistics,
             lr=self.lr,
             curriculum_lr=self.curriculum_lr,
