@@ -62,7 +62,7 @@ def main() -> None:
         found |= {"trades": sweep("trades", "trades-mnist-smallcnn.pt", 0.4, options)}
         found |= {"certified": sweep("certified", "convex_adversarial-mnist.pth", 0.25, options)}
     if options.json:
-        settings = {key: str(value) for key, value in vars(options).items()}
+        settings = {key: value for key, value in vars(options).items() if not isinstance(value, Path)}
         options.json.write_text(json.dumps({**settings, "processor": processor(), **found}, indent=2))
 
 

@@ -77,7 +77,7 @@ def main() -> None:
     print("" if options.no_libraries else f"{'view / alone: torchattacks':>30}{'ART':>18}{'foolbox':>18}")
     rows = [row(name, options) for name in options.models]
     if options.json:
-        settings = {key: str(value) for key, value in vars(options).items()}
+        settings = {key: value for key, value in vars(options).items() if not isinstance(value, Path)}
         options.json.write_text(json.dumps({**settings, **machine, "models": rows}, indent=2))
 
 
