@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from helpers.hostile import BYTES, SMALL, TEXTS, VALID
+from helpers.suites import TINY
 
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.planning import adapting, planner
@@ -159,6 +161,14 @@ def test_mappings_of_the_command_line_are_bounded_like_files(option: str, text: 
 
 
 EXAMPLES = int(os.environ.get("GTN_BENCH_EXAMPLES", "25"))
+
+
+def test_characters_that_cannot_be_printed_are_escaped_in_every_line() -> None:
+    character = "\ud7fc"  # not assigned
+    with pytest.raises(ConfigError) as caught:
+        planner.plan(planner.load({**yaml.safe_load(TINY), "architectures": [character, character]}))
+    assert all(line.isprintable() for line in str(caught.value).split("\n"))
+    assert "duplicate label '\\ud7fc'" in str(caught.value)
 
 
 def test_generated_suites_are_valid_or_refused(tmp_path: Path) -> None:

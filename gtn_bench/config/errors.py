@@ -54,6 +54,15 @@ def shown(value: object) -> str:
     return shortened(text, 500)
 
 
+def escaped(text: str) -> str:
+    """Return a line with escapes in place of characters that cannot be printed.
+
+    Args:
+        text: The line.
+    """
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
 def shortened(text: str, most: int) -> str:
     """Return a text, or its start and its length if it is too long.
 

@@ -19,7 +19,7 @@ from gtn_bench.config.description import (
     Protocol,
     explain,
 )
-from gtn_bench.config.errors import ConfigError, listed, shortened, shown
+from gtn_bench.config.errors import ConfigError, escaped, listed, shortened, shown
 from gtn_bench.config.labels import Label
 from gtn_bench.config.numbers import with_numbers
 from gtn_bench.config.salvage import in_file_order, remains
@@ -202,7 +202,7 @@ class Suite(BaseModel):
         lines = in_file_order(problems, self._origin.data)
         if len(lines) > MAX_PROBLEMS:
             lines = [*lines[:MAX_PROBLEMS], MORE_PROBLEMS]
-        return ConfigError("\n".join(prefix + shortened(line, _MAX_LINE) for line in lines))
+        return ConfigError("\n".join(prefix + shortened(escaped(line), _MAX_LINE) for line in lines))
 
     def to_yaml(self) -> str:
         """Return the suite as YAML text that `parse` reads back."""
