@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from gtn_bench.config.errors import escaped
 from gtn_bench.execution.plain_progress import PlainProgress
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def say(text: str) -> None:
     Args:
         text: The line.
     """
-    _output.print(printable(text), soft_wrap=True)
+    _output.print(escaped(text), soft_wrap=True)
 
 
 def show(what: RenderableType, *, wrap: bool = True) -> None:
@@ -45,7 +46,7 @@ def warn(text: str) -> None:
     Args:
         text: The line.
     """
-    _output.print(printable(text), style="red", soft_wrap=True)
+    _output.print(escaped(text), style="red", soft_wrap=True)
 
 
 def complain(text: str, prefix: str = "") -> None:
@@ -55,17 +56,8 @@ def complain(text: str, prefix: str = "") -> None:
         text: The line.
         prefix: A word in red that precedes it.
     """
-    line = Text.assemble((prefix, "red"), " " if prefix else "", printable(text))
+    line = Text.assemble((prefix, "red"), " " if prefix else "", escaped(text))
     _errors.print(line, soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """Return text without the bytes of file names that are not UTF-8.
-
-    Args:
-        text: The text.
-    """
-    return text.encode(errors="backslashreplace").decode()
 
 
 def in_bytes(size: float) -> str:

@@ -14,6 +14,7 @@ import yaml
 from helpers.hostile import BYTES, SMALL, TEXTS, VALID
 from helpers.suites import TINY
 
+from gtn_bench import console
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.planning import adapting, planner
 
@@ -163,6 +164,21 @@ def test_mappings_of_the_command_line_are_bounded_like_files(option: str, text: 
 EXAMPLES = int(os.environ.get("GTN_BENCH_EXAMPLES", "25"))
 
 
+@pytest.mark.parametrize("character", ["\x1b", "\x00", "\x85", "\u2028", "\u202e", "\ud800", "\ud7fc"])
+def test_messages_and_lines_on_the_terminal_show_no_control_characters(
+    character: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = str(ConfigError(f"first {character}[31m\nsecond"))
+    assert message.splitlines() == [f"first {ascii(character)[1:-1]}[31m", "second"]
+    assert str(ConfigError(message)) == message
+    console.say(f"say {character}")
+    console.warn(f"warn {character}")
+    console.complain(f"complain {character}", "error:")
+    output, errors = capsys.readouterr()
+    assert output.splitlines() == [f"{word} {ascii(character)[1:-1]}" for word in ("say", "warn")]
+    assert errors.splitlines() == [f"error: complain {ascii(character)[1:-1]}"]
+
+
 def test_characters_that_cannot_be_printed_are_escaped_in_every_line() -> None:
     character = "\ud7fc"  # not assigned
     with pytest.raises(ConfigError) as caught:
@@ -171,6 +187,7 @@ def test_characters_that_cannot_be_printed_are_escaped_in_every_line() -> None:
     assert "duplicate label '\\ud7fc'" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_generated_suites_are_valid_or_refused(tmp_path: Path) -> None:
     """Suites drawn around a valid one, with values, keys and characters that do not belong there."""
     pytest.importorskip("hypothesis")

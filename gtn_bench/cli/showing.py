@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gtn_bench import console
+from gtn_bench.config.errors import escaped
 from gtn_bench.config.labels import ACCEPTED, NO_TEACHER
 from gtn_bench.execution.plain_progress import duration
 
@@ -49,9 +50,7 @@ def show_examination(models: Sequence[Mapping[str, Any]], *, quiet: bool = False
             if quiet and finding["severity"] == "note":
                 continue
             color = colors.get(finding["severity"], "dim")
-            line = Text.assemble(
-                f"{who}: ", (finding["severity"], color), f": {console.printable(finding['sentence'])}"
-            )
+            line = Text.assemble(f"{who}: ", (finding["severity"], color), f": {escaped(finding['sentence'])}")
             console.show(line, wrap=False)
 
 

@@ -8,7 +8,14 @@ from typing import Any
 
 
 class ConfigError(ValueError):
-    """Invalid usage, suite or input. The message has one line for each problem."""
+    """Invalid usage, suite or input.
+
+    Args:
+        message: One line for each problem. Characters that cannot be printed are escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("\n".join(map(escaped, message.split("\n"))))
 
 
 class RunError(RuntimeError):
