@@ -34,6 +34,7 @@ def run(accelerator: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: st
     return ended.value.code
 
 
+@pytest.mark.slow
 def test_all_tables_on_a_cpu(
     accelerator: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

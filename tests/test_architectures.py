@@ -356,6 +356,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["convnet", "resnet18", "vgg11", "alexnet", "lenet", "mlp", "torchvision", "timm"])
 def test_a_trained_network_is_the_same_in_inference(name: str) -> None:
     """Logits agree with the network in evaluation mode, gradients with autograd, and bfloat16 only rounds."""

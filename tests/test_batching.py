@@ -41,6 +41,7 @@ def test_bytes_per_image_of_a_small_network() -> None:
     assert (classifier.forwards, classifier.backwards) == (0, 0)
 
 
+@pytest.mark.slow
 def test_bytes_per_image_equal_the_difference_between_batch_sizes(network: nn.Module) -> None:
     classifier = Classifier(network, (1, 8, 8), 10)
     kept = sum(classifier.kept_per_image)
@@ -89,6 +90,7 @@ def test_available_memory_is_proportional_to_threads(monkeypatch: pytest.MonkeyP
     assert 0 < available_memory(torch.device("cpu")) <= batching.psutil.virtual_memory().total / 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "perturbation",
     [

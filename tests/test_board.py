@@ -224,6 +224,7 @@ def test_names_that_the_output_cannot_encode_are_escaped(
     assert b"/\\xfc" in content.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["compare", "board"])
 @pytest.mark.parametrize("name", ["page.html", "page.md", "page.json", "page"])
 def test_files_of_somebody_else_are_kept(

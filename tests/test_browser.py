@@ -93,6 +93,7 @@ def lines(page: Page, kind: str = ".line") -> int:
     return page.locator(f".plots {kind}").count()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("kind", ["made", "certified", "odd"])
 def test_pages_are_accessible(browser: Browser, kind: str, scheme: Any, request: pytest.FixtureRequest) -> None:

@@ -75,6 +75,7 @@ def exact_margin(network: nn.Sequential, x: Tensor, y: int, epsilon: float) -> f
     return float(best)
 
 
+@pytest.mark.slow
 def test_bounds_are_below_the_exact_margin_and_crown_is_near_it() -> None:
     gaps = []
     proven = robust = 0

@@ -49,6 +49,7 @@ def taught(network: nn.Module, steps: int = 40) -> nn.Module:
     return network.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDY)
 def test_no_attack_fools_a_certified_image(name: str) -> None:
     network = taught(ARCHITECTURES[name]().widened(1 / 16)(DIGITS, 0))

@@ -95,6 +95,7 @@ FOLLOWING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", TABLES[:5])
 def test_edited_tables_are_one_line_or_a_page(
     table: str, old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -129,6 +130,7 @@ def test_edited_tables_are_one_line_or_a_page(
     assert pages or table in ("summary.csv", "curves.csv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [0.0, 0.3, 0.9, 0.99])
 @pytest.mark.parametrize("name", [*FILES, "provenance.json"])
 def test_truncated_files_are_one_line_or_a_page(

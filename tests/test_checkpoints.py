@@ -864,6 +864,7 @@ def test_a_file_that_has_changed_since_planning_is_refused(folder: Path) -> None
         mode(network, Digits(), Digits()()["train"], None, seed=0)
 
 
+@pytest.mark.slow
 def test_checkpoints_of_learners_have_the_curves_of_the_learners(tmp_path: Path) -> None:
     common: dict[str, Any] = {
         "dataset": "digits",

@@ -224,6 +224,7 @@ def test_the_threat_model_of_fgsm_is_the_ball_that_its_steps_reach(fields: dict[
     assert norm == "linf" and epsilon == pytest.approx(radius)
 
 
+@pytest.mark.slow
 def test_a_weak_attack_beside_a_strong_one_is_suspect(tmp_path: Path) -> None:
     """The balls of both are equal. An attack with a small step has a small ball and is not suspect."""
     results = run(SUITE, tmp_path / "out", tmp_path / "store")
@@ -312,6 +313,7 @@ MINIMAL: list[tuple[str, dict[str, Any], bool, bool]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", [Rounding, Saturated])
 @pytest.mark.parametrize(

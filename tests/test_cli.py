@@ -23,6 +23,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(stopped.value.code or 0)
 
 
+@pytest.mark.slow
 def test_run_prints_an_overview_or_json_and_report_redraws(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -43,6 +44,7 @@ def test_run_prints_an_overview_or_json_and_report_redraws(
     assert (out / "report.md").is_file()
 
 
+@pytest.mark.slow
 def test_run_with_failed_cells_exits_with_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +114,7 @@ teacher: {name: cgtn, architecture: linear, inner_steps: 3, batch_size: 20, meta
 """
 
 
+@pytest.mark.slow
 def test_teach_retrain_and_report_of_a_teacher(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

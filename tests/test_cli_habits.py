@@ -58,6 +58,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_more_seeds_extend_an_earlier_run_in_its_folder(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,6 +142,7 @@ def test_wrong_parts_are_refused(
     assert capsys.readouterr().err.startswith(message)
 
 
+@pytest.mark.slow
 def test_json_has_the_numbers_of_each_curve(
     small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +156,7 @@ def test_json_has_the_numbers_of_each_curve(
     assert answer["sentences"] and answer["failed"] == 0
 
 
+@pytest.mark.slow
 def test_fail_on_suspect_exits_with_3(
     small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,6 +32,7 @@ def shell(command: str, folder: Path, summary: Path) -> subprocess.CompletedProc
     )
 
 
+@pytest.mark.slow
 def test_the_workflow_passes_without_a_change_and_fails_with_one(tmp_path: Path) -> None:
     suite, workflow = (yaml.safe_load(text) for text in blocks("compare.md", "yaml"))
     (printed,) = (text for text in blocks("compare.md", "yaml") if "jobs:" not in text)

@@ -66,6 +66,7 @@ def test_perturbation_never_waits(perturbation: Perturbation, on_meta: Classifie
     assert x_adv.device == META and x_adv.shape == x.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", [None, torch.bfloat16])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("curriculum", [LatentCurriculum, ShuffledCurriculum])
@@ -137,6 +138,7 @@ BOUNDS: list[tuple[Perturbation, int, float, int]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("perturbation", "steps", "per_step", "per_call"), BOUNDS, ids=lambda value: repr(value)[:60])
 @pytest.mark.parametrize("count", [4, 60])
 def test_attack_waits_a_few_times_per_step_and_never_per_image(

@@ -589,6 +589,7 @@ def test_healthy_networks_of_other_layers_have_no_findings(foreign: nn.Module, v
     assert names(VARIANTS[variant](foreign)) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, cls in ARCHITECTURES.items() if issubclass(cls, ConvNet)])
 def test_healthy_architectures_have_no_findings(name: str) -> None:
     network = ARCHITECTURES[name]()(DIGITS, seed=0)
@@ -599,6 +600,7 @@ def test_healthy_architectures_have_no_findings(name: str) -> None:
     assert names(network.bfloat16()) == ["rounded_pixels"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "squeezenet1_1"])
 def test_untrained_networks_of_torchvision_are_near_chance(name: str) -> None:
     x, y = F.interpolate(TEST[:][0], (32, 32)).repeat(1, 3, 1, 1), TEST.labels

@@ -65,6 +65,7 @@ def accuracy(network: nn.Module, x: Tensor = X) -> float:
     return float((network(x).argmax(1) == Y).float().mean())
 
 
+@pytest.mark.slow
 def test_one_network_has_curves_of_its_own_accuracies(networks: list[nn.Sequential], options: dict[str, Any]) -> None:
     network = networks[0]
     results = gtn_bench.evaluate(network, (X, Y), SUITE, **options)
@@ -77,6 +78,7 @@ def test_one_network_has_curves_of_its_own_accuracies(networks: list[nn.Sequenti
     assert (results.folder / "report.md").is_file() and results.curves["ci_low"].notna().all()
 
 
+@pytest.mark.slow
 def test_two_networks_are_compared_over_images(networks: list[nn.Sequential], options: dict[str, Any]) -> None:
     results = gtn_bench.evaluate({"a": networks[0], "b": networks[1]}, (X, Y), SUITE, **options)
     assert results.comparisons["over"].unique().tolist() == ["images"]
@@ -84,12 +86,14 @@ def test_two_networks_are_compared_over_images(networks: list[nn.Sequential], op
     assert "these two models" in (results.folder / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_several_networks_per_mode_are_seeds(networks: list[nn.Sequential], options: dict[str, Any]) -> None:
     results = gtn_bench.evaluate({"a": networks[:2], "b": networks[2]}, (X, Y), SUITE, **options)
     learners = results.summary[["mode", "seed"]].drop_duplicates().to_numpy().tolist()
     assert learners == [["a", 0], ["a", 1], ["b", 0]]
 
 
+@pytest.mark.slow
 def test_identical_networks_count_once(networks: list[nn.Sequential], options: dict[str, Any]) -> None:
     copies = [networks[0]] * 8
     results = gtn_bench.evaluate({"copies": copies, "others": networks}, (X, Y), SUITE, **options)
@@ -120,6 +124,7 @@ def test_normalization_outside_of_the_network_is_applied(options: dict[str, Any]
     assert results.summary["accuracy"].item() == pytest.approx(accuracy(network, (X - MEAN) / STD))
 
 
+@pytest.mark.slow
 def test_attributes_and_code_of_a_network_are_part_of_the_key(options: dict[str, Any]) -> None:
     class Scaled(nn.Module):
         def __init__(self, network: nn.Module, scale: float) -> None:
@@ -147,6 +152,7 @@ def test_the_network_is_neither_changed_nor_needed_in_evaluation_mode(options: d
     assert "are in train mode; the evaluation uses a copy" in str(results.provenance["models"])
 
 
+@pytest.mark.slow
 def test_eight_bit_images_are_multiples_of_a_level(networks: list[nn.Sequential], options: dict[str, Any]) -> None:
     suite = {"perturbations": [{"name": "noise", "beta": [0.1]}]}
     kept = {}
@@ -176,6 +182,7 @@ def test_a_target_reaches_every_attack_that_can_have_one(
     assert "target: 3" in (results.folder / "suite.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_the_default_folder_belongs_to_models_data_and_suite(
     networks: list[nn.Sequential], options: dict[str, Any]
 ) -> None:
@@ -193,6 +200,7 @@ def test_the_default_folder_belongs_to_models_data_and_suite(
     assert all(re.fullmatch(r"results/evaluation-[0-9a-f]{8}", str(folder)) for folder in folders)
 
 
+@pytest.mark.slow
 def test_no_folder_of_another_evaluation_is_overwritten(networks: list[nn.Sequential], options: dict[str, Any]) -> None:
     suite = {"perturbations": [{"name": "noise", "beta": [0]}]}
     for _ in range(2):  # the same evaluation updates its folder
@@ -230,6 +238,7 @@ def test_wrong_options_of_the_run_are_refused(
     assert str(refused.value).startswith(message) and not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_a_cell_that_exceeds_its_time_is_an_error(networks: list[nn.Sequential], options: dict[str, Any]) -> None:
     class Slow(nn.Module):
         """A network whose gradient takes its time."""
@@ -250,6 +259,7 @@ def test_a_cell_that_exceeds_its_time_is_an_error(networks: list[nn.Sequential],
     assert results.summary.set_index("perturbation")["status"].to_dict() == {"fgsm": "error", "noise": "done"}
 
 
+@pytest.mark.slow
 def test_changed_files_are_replaced_if_that_is_accepted(networks: list[nn.Sequential], options: dict[str, Any]) -> None:
     suite = {"perturbations": [{"name": "noise", "beta": [0]}]}
     folder = gtn_bench.evaluate(networks[0], (X, Y), suite, "mine", **options).folder
@@ -262,6 +272,7 @@ def test_changed_files_are_replaced_if_that_is_accepted(networks: list[nn.Sequen
         assert len((folder / name).read_bytes()) == pytest.approx(len(before), rel=0.2)
 
 
+@pytest.mark.slow
 def test_a_reopened_run_has_the_same_tables(networks: list[nn.Sequential], options: dict[str, Any]) -> None:
     results = gtn_bench.evaluate(networks[0], (X, Y), SUITE, **options)
     assert gtn_bench.open(results.folder).curves.equals(results.curves)
@@ -387,6 +398,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 MODEL = ("--plugin", "digits_models.py", "--architecture", "small", "--data", "test.npz")
 
 
+@pytest.mark.slow
 def test_evaluate_command(
     files: Mapping[str, str], networks: list[nn.Sequential], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -407,6 +419,7 @@ def test_doctor_command(files: Mapping[str, str], monkeypatch: pytest.MonkeyPatc
     assert "does not fit architecture 'small'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_relative_paths_of_a_suite_start_at_its_folder(
     files: Mapping[str, str],
     networks: list[nn.Sequential],
@@ -432,6 +445,7 @@ def test_relative_paths_of_a_suite_start_at_its_folder(
 # Modes with architectures of their own.
 
 
+@pytest.mark.slow
 def test_checkpoints_of_different_architectures_and_normalizations_are_compared(
     files: Mapping[str, str], networks: list[nn.Sequential], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

@@ -126,6 +126,7 @@ def test_workers_that_cannot_be_used_are_refused_in_one_line(
     assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @needs_dask
 def test_a_scheduler_that_does_not_answer_is_said_in_one_line(tmp_path: Path) -> None:
     start = time.monotonic()
@@ -195,6 +196,7 @@ def numbers(results: gtn_bench.Results) -> pd.DataFrame:
     return results.summary.drop(columns=[name for name in results.summary if "seconds" in name])
 
 
+@pytest.mark.slow
 @needs_dask
 @pytest.mark.filterwarnings("ignore::UserWarning:distributed")
 def test_a_cluster_has_the_numbers_of_this_process_and_refuses_threads(cluster: Cluster, tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ def test_all_checks_can_earn_the_grade_reliable(cache: Path, tmp_path: Path) -> 
     pd.testing.assert_frame_equal(results.checks, again.checks)
 
 
+@pytest.mark.slow
 def test_the_curve_has_the_grade_of_its_points(cache: Path, tmp_path: Path) -> None:
     weak = {**PGD, "steps": 2, "random_start": False, "beta": [0.02, 0.1]}
     results = run(suite(weak, checks="full"), tmp_path / "out", cache)
@@ -86,6 +87,7 @@ def test_the_curve_has_the_grade_of_its_points(cache: Path, tmp_path: Path) -> N
     assert "newly fooled by twice as many steps" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "attack",
     [
@@ -135,6 +137,7 @@ def test_the_published_protocol_is_suspect_whatever_the_checks(tmp_path: Path) -
     assert list(results.summary["grade"]) == ["suspect"]
 
 
+@pytest.mark.slow
 def test_warnings_about_a_model_make_its_cells_suspect(tmp_path: Path) -> None:
     import torch
 

@@ -294,6 +294,7 @@ def test_a_page_loads_nothing_and_runs_only_its_own_script(made: Path) -> None:
     assert not re.search(r"@import|url\(", style_sheet)
 
 
+@pytest.mark.slow
 def test_a_foreign_page_is_not_replaced(tmp_path: Path) -> None:
     folder = page_run(tmp_path, perturbations=["fgsm"], seeds=[0])
     gtn_bench.report(folder)
@@ -328,6 +329,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_pages_of_all_kinds_of_runs(tmp_path: Path, kind: str) -> None:
     page = page_of(page_run(tmp_path, **KINDS[kind]))

@@ -37,6 +37,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(("option", "code"), [("--version", 0), ("--versoin", 2)])

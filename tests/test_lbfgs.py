@@ -92,6 +92,7 @@ def test_minimization_evaluates_the_same_points_as_scipy() -> None:
     assert len({len(points) for points in evaluated}) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["untargeted", "next"])
 @pytest.mark.parametrize("start, factor", [("clean", 10), ("clean", 1), ("clean", 0.1), ("nearest", 1)])
 def test_minima_of_the_attack_objective_equal_those_of_scipy(
@@ -165,6 +166,7 @@ def test_adversarial_images_are_nearer_than_those_of_ddn_and_carlini_wagner(
         assert found.strength[both].mean() <= 1.01 * distance[both].mean(), attack
 
 
+@pytest.mark.slow
 def test_targeted_attack_reaches_its_target(classifier: Classifier, digits: Digits) -> None:
     x, y = digits
     found = PERTURBATIONS["lbfgs"](beta=9.0, target="next").nearest(classifier, x, y, SEEDS)
@@ -175,6 +177,7 @@ def test_targeted_attack_reaches_its_target(classifier: Classifier, digits: Digi
     assert nearer.mean() < found.strength[reached].mean()
 
 
+@pytest.mark.slow
 def test_one_search_gives_the_result_at_every_radius(classifier: Classifier, digits: Digits) -> None:
     x, y = digits
     clean = evaluate_clean(classifier, x, y)

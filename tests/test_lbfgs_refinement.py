@@ -80,6 +80,7 @@ def test_shortest_change_that_cannot_suffice_goes_as_far_as_it_can() -> None:
     assert change.tolist() == [[0.75, -0.5], [0, 0], [0, 0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "classes, size, scale, common",
     [
@@ -120,6 +121,7 @@ def test_search_without_last_steps_is_far_from_exact_for_close_logits() -> None:
     assert (without_refinement(classifier, x, y).strength / exact).mean() > 1.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["untargeted", "next", "least-likely"])
 def test_last_steps_never_move_the_nearest_image_away(target: TargetName, learners: dict[str, Learner]) -> None:
     """Up to the thousandth of the distance beyond the boundary."""

@@ -175,6 +175,7 @@ def test_minimal_norm_attack_without_success_fails_its_check(classifier: Classif
     assert all(set(result.shares) <= set(CHECKS) for result in results)
 
 
+@pytest.mark.slow
 def test_errors_and_flags_become_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Errors and flags appear in the tables and on the page; the other cells are not affected.
 

@@ -49,6 +49,7 @@ def content(path: Path) -> bytes:
     return table.drop(columns="seconds").to_csv().encode()
 
 
+@pytest.mark.slow
 def test_merged_runs_are_bit_identical_to_one_run_of_all_seeds(runs: Path, tmp_path: Path) -> None:
     """The run of all seeds has a cache of its own, so that it computes everything again."""
     one = run(SUITE.replace("SEEDS", "[0, 1, 2]"), tmp_path / "one", tmp_path / "cache")

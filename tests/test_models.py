@@ -256,6 +256,7 @@ assert os.waitpid(child, 0)[1] == 0
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_first_compiled_pooling_keeps_thread_count_and_works_after_fork(threads: int) -> None:
     """Requires a new process, because numba starts its threads once per process."""

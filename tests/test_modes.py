@@ -108,6 +108,7 @@ def test_adversarial_batches_stay_in_the_ball_and_raise_the_loss() -> None:
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+@pytest.mark.slow
 def test_adversarial_training_is_more_robust_than_vanilla_and_random_labels_teach_nothing() -> None:
     splits = Digits()()
     x, y = splits["test"][:]

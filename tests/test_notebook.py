@@ -373,6 +373,7 @@ def test_failed_cells_are_a_warning_and_are_listed(
     assert len(pd.DataFrame(broken.errors)) == 4
 
 
+@pytest.mark.slow
 def test_the_command_line_reports_failed_cells_once(
     tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -430,6 +431,7 @@ def without_seconds(results: gtn_bench.Results) -> pd.DataFrame:
     return results.summary.drop(columns="seconds")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given, meant", PLACES.values(), ids=PLACES)
 def test_results_are_written_to_and_read_from_a_path_of_any_form(
     given: str, meant: str, here: Path, store: Path, results: gtn_bench.Results
@@ -444,6 +446,7 @@ def test_results_are_written_to_and_read_from_a_path_of_any_form(
     assert len(list(here.rglob("summary.csv"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given, meant", [PLACES["web URL"], PLACES["home"], PLACES["folder called ~"], PLACES["brackets and an emoji code"]]
 )

@@ -70,6 +70,7 @@ def test_the_manifest_has_the_digest_of_every_file_and_a_checksum_of_itself(old:
     assert content["checksum"] == hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+@pytest.mark.slow
 def test_a_report_does_not_change_the_folder_of_a_run(old: Path, tmp_path: Path, store: Path) -> None:
     folder = copied(old, tmp_path / "copy")
     gtn_bench.report(folder, bands="simultaneous")
@@ -153,6 +154,7 @@ print(*(found[name] for name in ("old", "interrupted", "new")))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.long), 9])
 def test_a_kill_before_any_operation_on_files_leaves_old_results_or_is_named_and_repaired(
@@ -296,6 +298,7 @@ for race in range(5):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("locks", ["with locks", "without locks"])
 def test_two_processes_in_one_folder_never_leave_a_mixture(locks: str, old: Path, new: Path, tmp_path: Path) -> None:
@@ -357,6 +360,7 @@ def test_a_file_that_no_run_has_written_is_never_overwritten(name: str, tmp_path
     assert not (tmp_path / ".gtn-bench").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*FILES, "report.md", "figures/noise.png", "provenance.json"])
 def test_a_changed_file_is_replaced_only_if_that_is_accepted(name: str, old: Path, new: Path, tmp_path: Path) -> None:
     folder = copied(old, tmp_path / "copy")
@@ -386,6 +390,7 @@ def test_a_page_that_no_report_has_written_is_not_replaced(new: Path, tmp_path: 
     assert (folder / "mine.md").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_folder_of_an_earlier_version_is_that_of_a_run(old: Path, new: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(old, tmp_path / "copy", ignore=shutil.ignore_patterns(".gtn-bench"))
     content = json.loads((folder / "provenance.json").read_text())

@@ -141,6 +141,7 @@ def test_many_curves_have_no_bands_and_the_caption_says_so(tmp_path: Path) -> No
 # Styles
 
 
+@pytest.mark.slow
 def test_a_style_changes_the_appearance_and_not_the_modes(tmp_path: Path) -> None:
     path = tmp_path / "mine.mplstyle"
     path.write_text(

@@ -67,6 +67,7 @@ def test_captions_cannot_leave_their_comment() -> None:
     assert tex.splitlines()[:2] == ["% a \\input{x}", "% b"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", [False, True])
 def test_every_table_is_latex_and_markdown_with_the_same_numbers(tmp_path: Path, odd: bool) -> None:
     modes = ["m $x$ & y_1", r"\input{x}%#~^"] if odd else ["gtn", "vanilla"]

@@ -37,6 +37,7 @@ def test_saved_passes_are_counted_and_reported(tmp_path: Path) -> None:
     assert f"of at most 800 passes through the networks ({percent})" in (results.folder / "report.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("perturbation", [{"name": "noise", "beta": [0.1]}, {"name": "pgd", "steps": 1, "beta": [0.1]}])
 def test_no_sentence_if_nothing_is_saved(perturbation: dict[str, Any], tmp_path: Path) -> None:
     results = _run([{**perturbation, "samples": 20}], tmp_path)
@@ -46,6 +47,7 @@ def test_no_sentence_if_nothing_is_saved(perturbation: dict[str, Any], tmp_path:
     assert "of at most" not in (results.folder / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_example_images_are_named_whether_passes_are_saved_or_not(tmp_path: Path) -> None:
     suite = {**SUITE, "modes": [{"name": "vanilla", "steps": 2}], "seeds": [0, 1]}
     for attack, saves in (({"name": "noise"}, False), ({"name": "pgd", "steps": 10, "keep": "best"}, True)):

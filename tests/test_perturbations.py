@@ -42,6 +42,7 @@ def test_examples_cover_every_perturbation_of_the_table() -> None:
     assert {perturbation.name for perturbation in EXAMPLES} == set(PERTURBATIONS)
 
 
+@pytest.mark.slow
 @every
 def test_result_is_finite_and_keeps_shape_dtype_and_device(
     perturbation: Perturbation, classifier: Classifier, digits: Digits
@@ -53,6 +54,7 @@ def test_result_is_finite_and_keeps_shape_dtype_and_device(
     assert not torch.equal(x_adv, x)
 
 
+@pytest.mark.slow
 @every
 def test_inputs_classifier_and_global_generators_do_not_change(
     perturbation: Perturbation, classifier: Classifier, digits: Digits
@@ -87,6 +89,7 @@ def test_steepest_l2_direction_has_norm_one() -> None:
     assert torch.allclose(L2.steepest(grad).flatten(1).norm(dim=1), torch.tensor([1.0, 1.0, 1.0, 0.0]))
 
 
+@pytest.mark.slow
 @every
 def test_same_seeds_give_same_result(perturbation: Perturbation, classifier: Classifier, digits: Digits) -> None:
     one, two = (perturbation(classifier, *digits, SEEDS) for _ in range(2))
@@ -98,6 +101,7 @@ def depends_on_the_batch(perturbation: Perturbation) -> bool:
     return perturbation.batch == "all" or getattr(perturbation, "params", {}).get("random_start", False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("perturbation", [p for p in EXAMPLES if not depends_on_the_batch(p)], ids=label)
 def test_result_of_an_image_does_not_depend_on_its_batch(
     perturbation: Perturbation, network: nn.Module, digits: Digits
@@ -111,6 +115,7 @@ def test_result_of_an_image_does_not_depend_on_its_batch(
     assert torch.allclose(together[5:6], alone, atol=1e-6)
 
 
+@pytest.mark.slow
 @every
 def test_evaluation_accepts_and_measures_every_perturbation(
     perturbation: Perturbation, classifier: Classifier, digits: Digits
@@ -134,12 +139,14 @@ def is_identity_at_zero(perturbation: Perturbation) -> bool:
     return not (from_library or perturbation.name == "lbfgs-penalty" or getattr(perturbation, "epsilon", None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("perturbation", [p for p in EXAMPLES if is_identity_at_zero(p)], ids=label)
 def test_strength_zero_is_the_identity(perturbation: Perturbation, classifier: Classifier, digits: Digits) -> None:
     zero = perturbation.model_copy(update={"beta": 0.0})
     assert torch.allclose(zero(classifier, *digits, SEEDS), digits[0], atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("perturbation", [p for p in EXAMPLES if p.threat_model], ids=label)
 def test_images_stay_in_threat_model_and_box(
     perturbation: Perturbation, classifier: Classifier, digits: Digits

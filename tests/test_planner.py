@@ -357,6 +357,7 @@ CurriculumGTN(architecture="base", **size)(Digits(), Digits()(), device="cpu")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "name"), [(TRAIN, "vanilla"), (META_TRAIN, "cgtn")], ids=["learner", "teacher"])
 def test_keys_cover_all_modules_that_training_loads_when_it_needs_them(
     task: str, name: str, fields: Fields, monkeypatch: pytest.MonkeyPatch

@@ -76,6 +76,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
             del table[name]  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_functions_of_a_plug_in_run_in_a_suite(write: Write, tmp_path: Path) -> None:
     file = write(PLUGIN, parts=PARTS.format("ReLU"))
     (tmp_path / "suite.yaml").write_text(SUITE)
@@ -94,6 +95,7 @@ def test_functions_of_a_plug_in_run_in_a_suite(write: Write, tmp_path: Path) -> 
     assert linf.max() == pytest.approx(0.1, abs=1e-6) and linf.min() > 0.09
 
 
+@pytest.mark.slow
 def test_keys_cover_the_modules_beside_a_plug_in(write: Write, tmp_path: Path) -> None:
     """Changing the activation in an imported file changes the key of the learner."""
     script = textwrap.dedent("""
@@ -175,6 +177,7 @@ def test_network_classes_of_a_module_beside_the_plug_in_are_architectures(write:
     assert "Flatten" not in ARCHITECTURES
 
 
+@pytest.mark.slow
 def test_workers_of_an_earlier_run_find_a_plug_in_that_is_loaded_later(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,6 +210,7 @@ def test_logits_and_gradients_are_equal_in_float64(name: str) -> None:
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numba", [True, False])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_float32_differs_by_rounding_alone(name: str, numba: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,6 +97,7 @@ def test_published_protocol_changes_only_modes_in_train_mode(published_run: gtn_
         assert ours.equals(theirs) is equal
 
 
+@pytest.mark.slow
 def test_report_and_figures_state_the_published_protocol(published_run: gtn_bench.Results) -> None:
     page = gtn_bench.report(published_run.folder).read_text()
     assert "Measured with the published protocol" in page
@@ -105,6 +106,7 @@ def test_report_and_figures_state_the_published_protocol(published_run: gtn_benc
     assert all("published protocol:" in path.read_text() for path in figures)
 
 
+@pytest.mark.slow
 def test_report_shows_the_distance_from_the_published_curves(published_run: gtn_bench.Results, tmp_path: Path) -> None:
     """The teacher has the label of the study; the run's two strengths enclose three published ones."""
     folder = tmp_path / "out"

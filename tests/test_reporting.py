@@ -258,6 +258,7 @@ MANY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("much", MANY)
 def test_curves_stay_legible(much: str) -> None:
     curves = made_up(**MANY[much])
@@ -269,6 +270,7 @@ def test_curves_stay_legible(much: str) -> None:
         assert [text.get_text().replace("\n", "") for text in legend.get_texts()] == modes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count, length", [(1, 0), (4, 0), (20, 0), (20, 100)])
 def test_distances_stay_legible(count: int, length: int) -> None:
     perturbations = numbered("perturbation", count, length)
@@ -542,6 +544,7 @@ def test_reports_of_the_published_protocol_say_so_where_they_compare(tmp_path: P
     assert f"; {PUBLISHED};" in html and "say nothing about the modes alone" in html
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["perturbations", "modes", "both"])
 def test_a_report_with_any_names(tmp_path: Path, kind: str) -> None:
     names = ODD if kind != "both" else ["a/b", "a/b/c", "c"]
@@ -588,6 +591,7 @@ def test_figures_and_page_have_the_note_of_the_protocol(tmp_path: Path) -> None:
     assert all("published protocol: a note" in file.read_text() for file in (folder / "figures").glob("*.svg"))
 
 
+@pytest.mark.slow
 def test_a_report_lists_failed_and_suspect_cells(tmp_path: Path) -> None:
     folder = write_results(tmp_path / "suspect", flags="zero_gradient; unchanged")
     suspect = rendered(gtn_bench.report(folder).read_text())
@@ -648,6 +652,7 @@ def test_a_report_counts_copies_once(tmp_path: Path) -> None:
     assert "one learner per mode" in header
 
 
+@pytest.mark.slow
 def test_a_report_lists_what_the_checks_of_models_found(tmp_path: Path) -> None:
     finding = {"architecture": "linear", "mode": "gtn", "seed": 0, "findings": ["It returns | probabilities."]}
     for status in ("done", "error"):
@@ -677,6 +682,7 @@ def test_a_report_names_single_learners_beside_several(tmp_path: Path) -> None:
     assert "over seeds and test images" in found
 
 
+@pytest.mark.slow
 def test_results_without_large_files_keep_their_example_figures(tmp_path: Path) -> None:
     folder = write_results(tmp_path)
     page = gtn_bench.report(folder)
@@ -700,6 +706,7 @@ def rows_of(page: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
 
 
+@pytest.mark.slow
 def test_a_report_shows_grades_reasons_and_proofs(tmp_path: Path) -> None:
     folder = graded_run(tmp_path, MODES)
     page = gtn_bench.report(folder).read_text()
@@ -733,6 +740,7 @@ def test_a_report_shows_grades_reasons_and_proofs(tmp_path: Path) -> None:
     assert "<th>grade</th>" in shown and "suspect: fgsm; unknown: apgd, square" in shown
 
 
+@pytest.mark.slow
 def test_a_report_without_certificates_or_evidence_has_no_empty_parts(tmp_path: Path) -> None:
     page = gtn_bench.report(graded_run(tmp_path, MODES, certified=False, evidence=False)).read_text()
     assert "Certified" not in page and "proven" not in page and "Hatched" not in page
@@ -742,6 +750,7 @@ def test_a_report_without_certificates_or_evidence_has_no_empty_parts(tmp_path: 
     assert "† suspect." in page and "✓" not in page
 
 
+@pytest.mark.slow
 def test_a_violated_certificate_is_at_the_top_of_the_report(tmp_path: Path) -> None:
     certified = np.arange(128) >= 60
     good, bad = (
@@ -753,6 +762,7 @@ def test_a_violated_certificate_is_at_the_top_of_the_report(tmp_path: Path) -> N
     assert "violated" not in good
 
 
+@pytest.mark.slow
 def test_one_architecture_has_each_row_once(tmp_path: Path) -> None:
     page = gtn_bench.report(graded_run(tmp_path, MODES)).read_text()
     tables = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
@@ -787,6 +797,7 @@ def test_certificates_are_read_back(tmp_path: Path) -> None:
 # The state of matplotlib
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["agg", "svg", "module://matplotlib_inline.backend_inline"])
 def test_a_report_does_not_change_the_state_of_matplotlib(tmp_path: Path, backend: str) -> None:
     if backend.startswith("module"):
@@ -816,6 +827,7 @@ def test_settings_of_the_caller_do_not_change_a_figure(tmp_path: Path) -> None:
         assert (tmp_path / f"plain.{kind}").read_bytes() == (tmp_path / f"other.{kind}").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_report_does_not_choose_a_backend(tmp_path: Path) -> None:
     """A notebook can still choose its backend, and no figure opens."""
     program = (
@@ -830,6 +842,7 @@ def test_a_report_does_not_choose_a_backend(tmp_path: Path) -> None:
     assert (folder / "figures" / "fgsm.png").is_file()
 
 
+@pytest.mark.slow
 def test_reports_in_threads_have_the_same_bytes(tmp_path: Path) -> None:
     folders = [write_results(tmp_path / str(number)) for number in range(4)]
     gtn_bench.report(folders[0])

@@ -111,6 +111,7 @@ def test_report_refuses_a_table_of_another_schema_version(name: str, tiny_run: R
     assert str(caught.value) == expected
 
 
+@pytest.mark.slow
 def test_native_and_library_attacks_in_one_suite(tmp_path: Path) -> None:
     plan = gtn_bench.plan(gtn_bench.load("attacks"), 20)
     results = gtn_bench.run(plan, tmp_path / "out", cache=tmp_path / "cache", workers=1, device="cpu")
@@ -123,6 +124,7 @@ def test_native_and_library_attacks_in_one_suite(tmp_path: Path) -> None:
     assert found["lbfgs"] <= found["ddn"] + 0.025 and found["lbfgs"] <= found["pgd-l2"] + 0.025
 
 
+@pytest.mark.slow
 def test_a_run_in_bfloat16_is_evaluated_in_float32(tiny_run: Results, tmp_path: Path, store: Path) -> None:
     coarse = run(TINY.replace("acceptance: 0.0", "acceptance: 0.0\nprecision: bfloat16"), tmp_path / "out", store)
     exact = tiny_run.summary
@@ -176,6 +178,7 @@ def without_seconds(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "summary.csv", dtype=str).drop(columns="seconds")
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_number_of_workers(tiny_run: Results, tmp_path: Path) -> None:
     plan = gtn_bench.plan(suite.parse(TINY))
     gtn_bench.run(plan, tmp_path / "out", cache=tmp_path / "store", workers=2, device="cpu")
@@ -231,6 +234,7 @@ perturbations: [{name: fgsm, steps: 2, samples: 20, beta: [0, 0.05]}, {name: noi
 """
 
 
+@pytest.mark.slow
 def test_attack_accepted_skips_rejected_architectures(tmp_path: Path, store: Path) -> None:
     """An architecture with one hidden unit is rejected. A control that learns nothing does not decide."""
     chosen = run(NARROW, tmp_path / "accepted", store)
@@ -281,6 +285,7 @@ def test_a_learner_whose_clean_evaluation_fails_has_error_rows(
     assert "RuntimeError: no clean evaluation" in broken.provenance["errors"][0]["traceback"]
 
 
+@pytest.mark.slow
 def test_results_of_two_kinds_of_processors_are_named(tiny: Path, tmp_path: Path) -> None:
     """A cache that another machine has filled: one warning, the kinds in provenance.json, a sentence in the report."""
     plan = gtn_bench.plan(gtn_bench.load(tiny))
@@ -295,6 +300,7 @@ def test_results_of_two_kinds_of_processors_are_named(tiny: Path, tmp_path: Path
     assert f"The stored results were {results.provenance['hardware']}." in page
 
 
+@pytest.mark.slow
 def test_report_with_simultaneous_bands(tiny_run: Results, tmp_path: Path) -> None:
     pages = {}
     for bands in ("pointwise", "simultaneous"):
@@ -324,6 +330,7 @@ class Crash(PERTURBATIONS["noise"]):  # type: ignore[misc]
         return super().__call__(classifier, x, y, seeds)
 
 
+@pytest.mark.slow
 def test_a_failed_cell_is_an_error_row(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PERTURBATIONS, "crash", Crash)
     with pytest.warns(RuntimeWarning, match="cells failed"):
@@ -338,6 +345,7 @@ def test_a_failed_cell_is_an_error_row(tmp_path: Path, store: Path, monkeypatch:
     assert gtn_bench.report(tmp_path).read_text().count("no strength 0.5") == 1
 
 
+@pytest.mark.slow
 def test_a_diverging_teacher_fails_its_own_learners_only(tmp_path: Path, store: Path) -> None:
     with pytest.warns(RuntimeWarning, match="cells failed"):
         broken = run(TINY.replace("meta_steps: 2", "meta_steps: 2, inner_lr: 1.0e+30"), tmp_path, store)
@@ -365,6 +373,7 @@ def test_dropout_depends_on_the_seed_only(tmp_path: Path, monkeypatch: pytest.Mo
     pd.testing.assert_frame_equal(without_seconds(tmp_path / "one"), without_seconds(tmp_path / "two"))
 
 
+@pytest.mark.slow
 def test_diverging_learners_do_not_affect_other_modes(tmp_path: Path, store: Path) -> None:
     with pytest.warns(RuntimeWarning, match="cells failed"):
         broken = run(TINY.replace("{name: vanilla", "{name: vanilla, lr: 1.0e+30"), tmp_path, store)
@@ -374,6 +383,7 @@ def test_diverging_learners_do_not_affect_other_modes(tmp_path: Path, store: Pat
     assert "the learner has diverged" in gtn_bench.report(tmp_path).read_text()
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_without_repeating_finished_work(tiny_run: Results, tmp_path: Path) -> None:
     """The process is killed twice. The numbers are those of an uninterrupted run."""
     path, store = tmp_path / "tiny.yaml", tmp_path / "store"
@@ -416,6 +426,7 @@ assert (dark["status"] == "done").all() and (dark.loc[dark["beta"] == 1, "mean_l
 """
 
 
+@pytest.mark.slow
 def test_a_perturbation_defined_in_a_script_runs_in_workers(tiny: Path, tmp_path: Path, store: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, str(tmp_path / "script.py"), str(tiny), str(tmp_path / "out"), str(store)]
@@ -448,6 +459,7 @@ assert (results.summary["status"] == "done").all()
 """
 
 
+@pytest.mark.slow
 def test_workers_with_growing_memory_are_replaced_without_a_warning(tiny: Path, tmp_path: Path, store: Path) -> None:
     (tmp_path / "script.py").write_text(HOARDING)
     command = [sys.executable, str(tmp_path / "script.py"), str(tiny), str(tmp_path / "out"), str(store)]
@@ -493,6 +505,7 @@ def test_machine_describes_processor_and_instructions(tiny_run: Results, monkeyp
     assert environment.machine("cpu")["instructions"] == ["x86_64"]
 
 
+@pytest.mark.slow
 def test_report_without_instructions_of_the_processor(tiny_run: Results, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_run.folder, tmp_path / "older")
     provenance = json.loads((folder / "provenance.json").read_text())
@@ -504,6 +517,7 @@ def test_report_without_instructions_of_the_processor(tiny_run: Results, tmp_pat
     assert instructions[0] not in (folder / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_report_needs_no_torch_and_is_reproducible(tiny_run: Results) -> None:
     gtn_bench.report(tiny_run.folder)
     page = tiny_run.folder / "report.md"
@@ -523,6 +537,7 @@ def test_report_needs_no_torch_and_is_reproducible(tiny_run: Results) -> None:
             assert (tiny_run.folder / line[line.index("(") + 1 : -1]).is_file()
 
 
+@pytest.mark.slow
 def test_figures_are_redrawn_only_if_missing(tiny_run: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     gtn_bench.report(tiny_run.folder)
     (tiny_run.folder / "figures" / "noise.svg").unlink()
@@ -547,6 +562,7 @@ def test_a_folder_with_other_results_is_refused(tiny_run: Results, tmp_path: Pat
         run(TINY, tmp_path / "out", tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_report_of_a_folder_without_its_large_files(tiny_run: Results, tmp_path: Path) -> None:
     folder = tmp_path / "shared"
     gtn_bench.report(tiny_run.folder)
@@ -566,6 +582,7 @@ def _without_first_intervals(page: str) -> str:
     return re.sub(r"(?m)^(\| t \| \S+ \| [\d.]+) \[[^]]*\]", r"\1", page)
 
 
+@pytest.mark.slow
 def test_figures_of_removed_perturbations_are_deleted(tmp_path: Path, store: Path) -> None:
     """Files that no report has drawn are kept."""
     folder = run(TINY, tmp_path, store).folder
@@ -577,6 +594,7 @@ def test_figures_of_removed_perturbations_are_deleted(tmp_path: Path, store: Pat
     assert {"mine.png", "fgsm.png", "fgsm-examples.svg"} <= there and not {"blur.png", "blur-examples.svg"} & there
 
 
+@pytest.mark.slow
 def test_labels_with_dots_have_separate_figures(tmp_path: Path, store: Path) -> None:
     text = TINY.replace("{name: fgsm", "{name: fgsm, label: sign.fgsm-0.1").replace(
         "{name: blur", "{name: blur, label: sign.b"
@@ -596,6 +614,7 @@ def test_files_that_no_run_has_written_are_not_overwritten(file: str, tmp_path: 
     assert (tmp_path / file).read_text() == "name: tiny\n# mine\n"
 
 
+@pytest.mark.slow
 def test_interrupted_drawing_changes_nothing(
     tiny_run: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -646,6 +665,7 @@ def test_report_refuses_an_unfinished_run(tiny_run: Results, tmp_path: Path) -> 
         gtn_bench.report(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.* is recomputed:RuntimeWarning")
 @pytest.mark.parametrize("kind", ["teachers", "learners", "clean", "cells"])
 @pytest.mark.parametrize("content", [b"", b"garbage", None], ids=["empty", "garbage", "cut off"])

@@ -167,6 +167,7 @@ def test_cache_that_cannot_be_written_to_does_not_matter(tmp_path: Path, monkeyp
     assert memo.recall("code", {}) is None
 
 
+@pytest.mark.slow
 def test_planning_library_attacks_imports_no_library_if_signatures_are_stored(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(with_perturbations(ATTACKS))

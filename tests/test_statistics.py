@@ -13,6 +13,7 @@ def drawn(draw: np.random.Generator, seeds: int, images: int, deviation: float) 
     return draw.random((seeds, images)) < chance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "seeds, images, deviation", [(2, 300, 0.03), (5, 300, 0.0), (5, 300, 0.02), (5, 300, 0.05), (10, 100, 0.03)]
 )
@@ -147,6 +148,7 @@ def test_area_is_the_mean_integral() -> None:
     assert statistics.area(np.array([3.0]), np.array([0.7])) == 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds, images", [(4, 200), (8, 100)])
 def test_simultaneous_bands_cover_whole_curves(seeds: int, images: int) -> None:
     """Bands cover at least 92 % of 300 runs; intervals for each point cover far fewer."""

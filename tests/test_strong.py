@@ -115,6 +115,7 @@ def test_no_part_fools_an_image_that_the_whole_does_not(norm: Any, classifier: C
     assert 0.02 < robust[-1].float().mean() < robust[0].float().mean() < 0.98
 
 
+@pytest.mark.slow
 @both
 def test_robust_accuracy_is_not_above_that_of_the_other_attacks(
     norm: Any, classifier: Classifier, digits: Digits

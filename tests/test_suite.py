@@ -610,6 +610,7 @@ def test_unknown_suites_and_unreadable_files_are_refused(tmp_path: Path) -> None
         suite.load(tmp_path / "bytes.yaml")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", suites())
 def test_shipped_suites_plan_and_match_the_schema(name: str) -> None:
     if name.startswith("cifar10-jpeg") and not Path(os.environ.get("GTN_BENCH_DATA", ""), "cifar10-jpeg").is_dir():

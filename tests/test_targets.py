@@ -118,6 +118,7 @@ LEADING: list[tuple[str, dict[str, Any], float]] = [  # attack, fields, smallest
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("title, fields, share", LEADING, ids=[f"{row[0]}-{row[1].get('loss')}" for row in LEADING])
 def test_attacks_lead_to_their_targets(

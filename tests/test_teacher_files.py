@@ -201,6 +201,7 @@ def test_python_functions_refuse_them_too(whole: Path, tmp_path: Path, no_work: 
         gtn_bench.retrain(whole / "export", tmp_path, device="cpu")
 
 
+@pytest.mark.slow
 def test_teach_and_retrain_take_architectures_of_plug_ins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:

@@ -108,6 +108,7 @@ def test_folder_is_locked_while_a_process_meta_trains_there(taught: Path, tmp_pa
         teach(spec, tmp_path, device="cpu", checkpoint_every=0)
 
 
+@pytest.mark.slow
 def test_killed_meta_training_resumes_to_the_same_teacher(taught: Path, tmp_path: Path) -> None:
     script = (
         "import torch, sys; torch.set_num_threads(1)\n"
@@ -148,6 +149,7 @@ distributed.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_torchrun_gives_the_teacher_of_one_process(taught: Path, tmp_path: Path) -> None:
     script = tmp_path / "teach.py"
     script.write_text(
@@ -170,6 +172,7 @@ def test_torchrun_gives_the_teacher_of_one_process(taught: Path, tmp_path: Path)
     assert torch.allclose(one.curriculum.lr, two.curriculum.lr, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_meta_gradient_of_two_processes_equals_that_of_one(spec: TeacherSpec, tmp_path: Path) -> None:
     files = [str(tmp_path / name) for name in ("store", "small.yaml", "gradient.pt")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}  # for the helpers

@@ -136,7 +136,14 @@ def test_trajectory_matches_torch_sgd_on_the_batches_of_the_curriculum() -> None
         assert torch.allclose(end.buffers[name], value, atol=1e-12), name
 
 
-@pytest.mark.parametrize("optimizer", [SGD(), RMSProp(eps=1e-3), Adam(eps=1e-3), Muon(eps=1e-3)], ids=list(OPTIMIZERS))
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        pytest.param(cls.model_validate(options), id=name, marks=[pytest.mark.slow] if options else [])
+        for name, cls in OPTIMIZERS.items()
+        for options in [{} if cls is SGD else {"eps": 1e-3}]
+    ],
+)
 @pytest.mark.parametrize("statistics", ["real", "teaching"])
 def test_meta_gradient_passes_gradcheck(statistics: str, optimizer: InnerOptimizer) -> None:
     """The gradient goes through three inner steps, to images, labels, learning rates and momenta."""
@@ -397,6 +404,7 @@ def test_prepare_fits_a_real_init_teacher_to_real_images() -> None:
     assert errors[1] < 0.1 * errors[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", ["fixed", "learned"])
 def test_prepare_fits_a_continued_teacher_to_its_teaching_set(labels: str) -> None:
     path = small_set(labels=labels)
@@ -506,6 +514,7 @@ def test_validation_reports_ten_and_all_inner_steps_and_changes_nothing() -> Non
     assert equal(taught, teach(spec(inner_steps=12, meta_steps=5)))  # validation changes nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", VARIANTS.values(), ids=VARIANTS)
 def test_resuming_from_a_checkpoint_gives_the_same_teacher(cls: type[MetaTrained], tmp_path: Path) -> None:
     class Stopped(Exception):

@@ -87,6 +87,7 @@ def check(results: gtn_bench.Results, hows: tuple[str, ...], folder: Path) -> No
     pd.testing.assert_frame_equal(numbers(results, ["pgd", "noise"]), numbers(clean, ["pgd", "noise"]))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.* cells failed:RuntimeWarning")
 def test_a_cell_that_ends_its_worker_or_hangs_fails_alone(plugin: None, tmp_path: Path) -> None:
     (tmp_path / "clean").mkdir()
@@ -128,6 +129,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(plugin: None, t
     assert len(summary) == 12 and (summary["status"] == "done").all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_workers_end_with_their_run(stop: signal.Signals, plugin: None, tmp_path: Path) -> None:
     """After Ctrl-C they end at once, after the death of the main process within five seconds, while they compute."""
@@ -142,6 +144,7 @@ def test_workers_end_with_their_run(stop: signal.Signals, plugin: None, tmp_path
     assert left_after(started, 5) == []
 
 
+@pytest.mark.slow
 def test_workers_leave_no_semaphores_behind(tmp_path: Path) -> None:
     """Python's resource tracker would warn about them after the last line of the command."""
     suite_file = tmp_path / "suite.yaml"

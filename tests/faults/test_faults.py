@@ -53,12 +53,14 @@ QUICK_TRIALS: dict[str, Callable[[Workplace], Trial]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK_TRIALS)
 def test_a_small_run_survives(name: str, quick: Workplace) -> None:
     found = QUICK_TRIALS[name](quick)
     assert found.is_good, found
 
 
+@pytest.mark.slow
 def test_hostile_suites_are_refused_in_time(tmp_path: Path) -> None:
     pytest.importorskip("hypothesis")
     found = fuzz(Workplace(tmp_path), 100, examples=5)
