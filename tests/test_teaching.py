@@ -311,9 +311,10 @@ def test_block_size_does_not_change_the_teacher() -> None:
     assert spec(block_size=4).content() == spec(block_size=2).content()
 
 
-def test_teachers_keep_their_seeds_and_keys_without_meta_loss_every() -> None:
-    assert "meta_loss_every" not in spec().content()
-    assert spec(meta_loss_every=2).content() == {**spec().content(), "meta_loss_every": 2}
+@pytest.mark.parametrize(("field", "other"), [("meta_loss_every", 2), ("generator_optimizer", "muon")])
+def test_teachers_keep_their_seeds_and_keys_without_new_fields(field: str, other: object) -> None:
+    assert field not in spec().content()
+    assert spec(**{field: other}).content() == {**spec().content(), field: other}
 
 
 VARIANTS = {name: cls for name, cls in TEACHERS.items() if issubclass(cls, MetaTrained)}
@@ -360,6 +361,7 @@ def test_redraw_resamples_only_teachers_without_a_fixed_curriculum() -> None:
         {"growth": 1, "growth_from": 2},
         {"architecture": ["base"], "narrow": 1},
         {"meta_loss_every": 2},
+        {"generator_optimizer": "muon", "lr": 0.03},
         {"precision": "bfloat16"},
     ],
     ids=lambda fields: next(iter(fields)) + "=" + str(next(iter(fields.values()))),
@@ -515,8 +517,14 @@ def test_validation_reports_ten_and_all_inner_steps_and_changes_nothing() -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cls", VARIANTS.values(), ids=VARIANTS)
-def test_resuming_from_a_checkpoint_gives_the_same_teacher(cls: type[MetaTrained], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("cls", "fields"),
+    [*((cls, {}) for cls in VARIANTS.values()), (CurriculumGTN, {"generator_optimizer": "muon"})],
+    ids=[*VARIANTS, "muon"],
+)
+def test_resuming_from_a_checkpoint_gives_the_same_teacher(
+    cls: type[MetaTrained], fields: dict[str, Any], tmp_path: Path
+) -> None:
     class Stopped(Exception):
         pass
 
@@ -524,7 +532,7 @@ def test_resuming_from_a_checkpoint_gives_the_same_teacher(cls: type[MetaTrained
         if len(history.losses) == 3:
             raise Stopped
 
-    teacher, checkpoint = spec(cls, meta_steps=5), tmp_path / "checkpoint.safetensors"
+    teacher, checkpoint = spec(cls, meta_steps=5, **fields), tmp_path / "checkpoint.safetensors"
     whole = teach(teacher, check_every=2)
     with pytest.raises(Stopped):
         teach(teacher, checkpoint=checkpoint, checkpoint_every=2, check_every=2, progress=stop)

@@ -1,4 +1,4 @@
-"""Meta-training: Adam on a curriculum, by the loss of freshly initialized learners on real images.
+"""Meta-training: gradient descent on a curriculum, by the loss of freshly initialized learners on real images.
 
 All random draws of meta-step n depend on the seed and on n alone. An interrupted meta-training continues from its
 checkpoint with bit-identical results.
@@ -25,6 +25,7 @@ from gtn_bench.store.keys import code_digest, installed
 from gtn_bench.teaching.curricula import CurriculumModule
 from gtn_bench.teaching.history import FEW_STEPS, History, Monitor, ValidationPoint
 from gtn_bench.teaching.inner_loop import MetaBatch, meta_gradient, trajectory
+from gtn_bench.teaching.meta_optimizer import meta_optimizer
 from gtn_bench.teaching.optimizers import InnerOptimizer
 from gtn_bench.teaching.teaching_set import TeachingSet
 
@@ -46,7 +47,8 @@ class MetaTraining(NamedTuple):
         meta_batch_size: Real images per inner step on which a learner is evaluated.
         meta_loss_every: Inner steps per evaluation.
         statistics: Batch-norm statistics of that evaluation: of the real batch, or of the last teaching batch.
-        lr: Learning rate of the generator's weights.
+        generator_optimizer: Optimizer of the generator.
+        lr: Learning rate of the generator.
         curriculum_lr: Learning rate of everything else.
         block_size: Inner steps held as a graph at a time; None for the square root of their number.
         precision: Type of images and activations; None for float32.
@@ -63,6 +65,7 @@ class MetaTraining(NamedTuple):
     meta_batch_size: int
     meta_loss_every: int
     statistics: Literal["real", "teaching"]
+    generator_optimizer: Literal["adam", "muon"]
     lr: float
     curriculum_lr: float
     block_size: int | None
@@ -103,8 +106,10 @@ def meta_train(
             f"teacher '{training.name}': {monitor.ranks} processes cannot share {training.learners} learners per "
             f"meta-step evenly; set learners to a multiple of {monitor.ranks}"
         )
-    adam = _adam(training, module)
-    history = _resume(monitor, metadata, module, adam)
+    optimizer = meta_optimizer(
+        module, training.generator_optimizer, lr=training.lr, curriculum_lr=training.curriculum_lr
+    )
+    history = _resume(monitor, metadata, module, optimizer)
     _agree(len(history.losses), monitor, module.log_lr.device)
     if not history.losses:
         module.prepare(torch.Generator().manual_seed(seed_for("begin", seed)))
@@ -113,11 +118,11 @@ def meta_train(
                 torch.distributed.broadcast(tensor, 0)
 
     for step in range(len(history.losses), training.meta_steps):
-        for group in adam.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * (0.1 + 0.45 * (1 + math.cos(math.pi * step / training.meta_steps)))
         loss = backward(training, module, splits["train"], seed, step, monitor.rank, monitor.ranks)
         _check_finite(training, module, loss, step, monitor)
-        adam.step()
+        optimizer.step()
         _check_rates(training, module, step, monitor)
         history.losses.append(loss)
         done = step + 1
@@ -126,7 +131,7 @@ def meta_train(
             history.checks.append(ValidationPoint(done, accuracy))
         last = done == training.meta_steps
         if monitor.checkpoint and monitor.rank == 0 and (done % monitor.checkpoint_every == 0 or last):
-            _save_checkpoint(monitor.checkpoint, monitor.checkpoint_key, metadata, module, adam, history)
+            _save_checkpoint(monitor.checkpoint, monitor.checkpoint_key, metadata, module, optimizer, history)
         monitor.progress(history)
 
     module.redraw(torch.Generator().manual_seed(seed_for("export", seed)))
@@ -243,15 +248,6 @@ def _accuracy(network: nn.Module, tensors: dict[str, Tensor], split: Split, samp
     return int(correct) / total
 
 
-def _adam(training: MetaTraining, module: CurriculumModule) -> torch.optim.Adam:
-    """Return Adam with one learning rate for the generator's weights and one for everything else."""
-    weights = [value for name, value in module.named_parameters() if name.startswith("generator.")]
-    others = [value for name, value in module.named_parameters() if not name.startswith("generator.")]
-    rates = ((weights, training.lr), (others, training.curriculum_lr))
-    groups = [{"params": params, "lr": lr, "base_lr": lr} for params, lr in rates if params]
-    return torch.optim.Adam(groups, betas=(0.9, 0.999), eps=1e-8)
-
-
 def _check_finite(training: MetaTraining, module: CurriculumModule, loss: float, step: int, monitor: Monitor) -> None:
     """Raise `DivergenceError` if the meta-loss or the meta-gradient is not finite."""
     where = f"at meta-step {step}{_last_checkpoint(monitor)}"
@@ -281,16 +277,23 @@ def _last_checkpoint(monitor: Monitor) -> str:
 
 
 def _save_checkpoint(
-    path: Path, key: str, metadata: dict[str, Any], module: CurriculumModule, adam: torch.optim.Adam, history: History
+    path: Path,
+    key: str,
+    metadata: dict[str, Any],
+    module: CurriculumModule,
+    optimizer: torch.optim.Adam,
+    history: History,
 ) -> None:
     """Write everything that the next meta-step depends on to one file, atomically."""
     tensors = {f"curriculum.{name}": value for name, value in module.state_dict().items()}
     for name, parameter in module.named_parameters():
-        tensors |= {f"adam.{what}.{name}": value for what, value in adam.state[parameter].items()}
+        tensors |= {f"adam.{what}.{name}": value for what, value in optimizer.state[parameter].items()}
     write_tensors(path, tensors, {**metadata, "history": history.to_dict()}, key=key)
 
 
-def _resume(monitor: Monitor, metadata: dict[str, Any], module: CurriculumModule, adam: torch.optim.Adam) -> History:
+def _resume(
+    monitor: Monitor, metadata: dict[str, Any], module: CurriculumModule, optimizer: torch.optim.Adam
+) -> History:
     """Load a checkpoint into the curriculum and the optimizer, if there is one; return the history so far."""
     made_by = {name: installed(name) for name in ("gtn-bench", "torch")}
     made_by |= {"code": code_digest("gtn_bench.teaching.meta_training")}
@@ -308,8 +311,8 @@ def _resume(monitor: Monitor, metadata: dict[str, Any], module: CurriculumModule
     module.load_state_dict({name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)})
     for name, parameter in module.named_parameters():
         for what in ("step", "exp_avg", "exp_avg_sq"):
-            value = tensors[f"adam.{what}.{name}"]
-            adam.state[parameter][what] = value if what == "step" else value.to(parameter.device)
+            if (value := tensors.get(f"adam.{what}.{name}")) is not None:  # Muon has no second moments
+                optimizer.state[parameter][what] = value if what == "step" else value.to(parameter.device)
     if made_by not in history.made_by:
         history.made_by.append(made_by)
     return history
