@@ -26,14 +26,15 @@ def meta_optimizer(
     """
     generator = [value for name, value in module.named_parameters() if name.startswith("generator.")]
     others = [value for name, value in module.named_parameters() if not name.startswith("generator.")]
-    rates = [(generator, lr, False), (others, curriculum_lr, False)]
-    if generator_optimizer == "muon":
+    if generator_optimizer == "adam":
+        rates = [(generator, lr, False)]
+    else:
         weights = [value for value in generator if value.ndim > 1]
         small = [value for value in generator if value.ndim <= 1]
-        rates = [(weights, lr, True), (small, ADAM_FACTOR * lr, False), rates[1]]
+        rates = [(weights, lr, True), (small, ADAM_FACTOR * lr, False)]
     groups = [
         {"params": params, "lr": rate, "base_lr": rate, "orthogonal": is_orthogonal}
-        for params, rate, is_orthogonal in rates
+        for params, rate, is_orthogonal in [*rates, (others, curriculum_lr, False)]
         if params
     ]
     kind = Muon if generator_optimizer == "muon" else torch.optim.Adam

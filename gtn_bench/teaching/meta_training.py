@@ -309,10 +309,11 @@ def _resume(
         raise ConfigError(f"{path} is the checkpoint of another teacher; remove it, or choose another folder")
     prefix = "curriculum."
     module.load_state_dict({name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)})
+    orthogonal = {weight for group in optimizer.param_groups if group["orthogonal"] for weight in group["params"]}
     for name, parameter in module.named_parameters():
-        for what in ("step", "exp_avg", "exp_avg_sq"):
-            if (value := tensors.get(f"adam.{what}.{name}")) is not None:  # Muon has no second moments
-                optimizer.state[parameter][what] = value if what == "step" else value.to(parameter.device)
+        for what in ("exp_avg",) if parameter in orthogonal else ("step", "exp_avg", "exp_avg_sq"):
+            value = tensors[f"adam.{what}.{name}"]
+            optimizer.state[parameter][what] = value if what == "step" else value.to(parameter.device)
     if made_by not in history.made_by:
         history.made_by.append(made_by)
     return history
