@@ -207,6 +207,16 @@ def test_learners_that_processes_cannot_share_evenly_are_refused(spec: TeacherSp
         (("name: cgtn", "inner_optimizer: sdg, name: cgtn"), "unknown optimizer 'sdg'; did you mean 'sgd'"),
         (("name: cgtn", "growth: 6, name: cgtn"), "expects growth to end before the last of its 6 meta-steps, got 6"),
         (("name: cgtn", "growth: 2, growth_from: 12, name: cgtn"), "growth_from below its 12 inner steps, got 12"),
+        (
+            ("name: cgtn", "growth: 2, growth_from: 4, growth_to: 3, name: cgtn"),
+            "expects growth_to between growth_from, 4, and its 12 inner steps, got 3",
+        ),
+        (
+            ("name: cgtn", "growth: 2, growth_to: 13, name: cgtn"),
+            "expects growth_to between growth_from, 10, and its 12 inner steps, got 13",
+        ),
+        (("name: cgtn", "meta_losses: 0, name: cgtn"), "meta_losses: .*expects a number greater than 0, got 0"),
+        (("name: cgtn", "inner_lr_decay: 1.5, name: cgtn"), "inner_lr_decay: .*a number at most 1, got 1.5"),
         (("name: cgtn", "widths: [2, 1], name: cgtn"), r"expects widths as \[smallest, largest\], got \[2.0, 1.0\]"),
         (("name: cgtn", "narrow: 7, name: cgtn"), "expects narrow to be at most its 6 meta-steps, got 7"),
         (("name: cgtn", "narrow: 2, narrow_width: 2, name: cgtn"), "narrow_width: .*less than 1, got 2"),

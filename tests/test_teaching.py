@@ -190,8 +190,10 @@ def test_meta_gradient_in_blocks_equals_that_of_one_unroll(block_size: int, stat
 
 
 @pytest.mark.parametrize("block_size", [1, 2, 5])
-@pytest.mark.parametrize("every", [2, 3, 9])
-def test_meta_losses_after_some_inner_steps_are_those_of_plain_autograd(every: int, block_size: int) -> None:
+@pytest.mark.parametrize(("every", "most"), [(2, None), (3, None), (9, None), (2, 2), (1, 3), (2, 4)])
+def test_meta_losses_after_some_inner_steps_are_those_of_plain_autograd(
+    every: int, most: int | None, block_size: int
+) -> None:
     """The steps count from the last one: of five, every second are the first, third and fifth."""
     module, real = latent_curriculum(), meta_batch(5)
     learner = ARCHITECTURES["base"]()(Digits(), seed=0).double().train()
@@ -199,10 +201,12 @@ def test_meta_losses_after_some_inner_steps_are_those_of_plain_autograd(every: i
     for step, images, labels in zip(zip(*module(slice(None)), strict=True), *real, strict=True):
         state = inner_step(learner, SGD(), state, *step, create_graph=True)
         losses.append(F.cross_entropy(functional_call(learner, {**state.params, **state.buffers}, (images,)), labels))
-    mean = torch.stack(losses[::-1][::every]).mean()
+    mean = torch.stack(losses[::-1][::every][:most]).mean()
     plain = torch.autograd.grad(mean, list(module.parameters()), allow_unused=True, materialize_grads=True)
 
-    found = meta_gradient(module, learner, learner, SGD(), real, block_size=block_size, meta_loss_every=every)
+    found = meta_gradient(
+        *(module, learner, learner, SGD(), real), block_size=block_size, meta_loss_every=every, meta_losses=most
+    )
     assert math.isclose(found[0].item(), mean.item(), rel_tol=1e-12)
     for (name, _), ours, expected in zip(module.named_parameters(), found[1], plain, strict=True):
         assert torch.allclose(ours, expected, atol=1e-12, rtol=1e-9), name
@@ -311,10 +315,20 @@ def test_block_size_does_not_change_the_teacher() -> None:
     assert spec(block_size=4).content() == spec(block_size=2).content()
 
 
-@pytest.mark.parametrize(("field", "other"), [("meta_loss_every", 2), ("generator_optimizer", "muon")])
+@pytest.mark.parametrize(
+    ("field", "other"),
+    [
+        ("inner_lr_decay", 0.9),
+        ("meta_loss_every", 2),
+        ("meta_losses", 3),
+        ("generator_optimizer", "muon"),
+        ("growth_to", 3),
+    ],
+)
 def test_teachers_keep_their_seeds_and_keys_without_new_fields(field: str, other: object) -> None:
-    assert field not in spec().content()
-    assert spec(**{field: other}).content() == {**spec().content(), field: other}
+    without = {"growth": 2, "growth_from": 2}
+    assert field not in spec(**without).content()
+    assert spec(**without, **{field: other}).content() == {**spec(**without).content(), field: other}
 
 
 VARIANTS = {name: cls for name, cls in TEACHERS.items() if issubclass(cls, MetaTrained)}
@@ -360,7 +374,10 @@ def test_redraw_resamples_only_teachers_without_a_fixed_curriculum() -> None:
         {"learners": 3},
         {"growth": 1, "growth_from": 2},
         {"architecture": ["base"], "narrow": 1},
+        {"inner_lr_decay": 0.9},
         {"meta_loss_every": 2},
+        {"meta_losses": 2},
+        {"growth": 1, "growth_from": 2, "growth_to": 3},
         {"generator_optimizer": "muon", "lr": 0.03},
         {"precision": "bfloat16"},
     ],
@@ -480,6 +497,13 @@ def test_initial_rates_of_every_teacher_fall_over_ten_steps() -> None:
         assert module.log_lr.exp().tolist() == pytest.approx(expected, rel=1e-5)
 
 
+def test_initial_rates_decay_by_a_factor_and_stay_positive() -> None:
+    rates = spec(inner_steps=200, inner_lr=0.1, inner_lr_decay=0.5).initial_rates()
+    assert rates[:4].tolist() == pytest.approx([0.1, 0.05, 0.025, 0.0125], rel=1e-6)
+    assert rates.log().isfinite().all()
+    assert torch.equal(spec(inner_steps=3, inner_lr=0.3).initial_rates(), torch.full((3,), 0.3))
+
+
 def test_narrow_teaches_narrower_learners_at_first() -> None:
     """The first meta-step is that of a teacher whose architecture has half the channels; the second is not."""
     train = Digits()()["train"]
@@ -498,6 +522,11 @@ def test_larger_growth_power_unrolls_few_inner_steps_for_longer() -> None:
     even, late = (spec(inner_steps=64, growth=10, growth_power=power, meta_steps=12) for power in (1.0, 4.0))
     assert [even.horizon(step) for step in (0, 5, 10, 11)] == [10, 37, 64, 64]
     assert [late.horizon(step) for step in (0, 5, 10, 11)] == [10, 14, 64, 64]
+
+
+def test_growth_leads_to_growth_to_and_then_to_all_inner_steps() -> None:
+    teacher = spec(inner_steps=64, growth=10, growth_from=12, growth_to=28, meta_steps=12)
+    assert [teacher.horizon(step) for step in (0, 5, 9, 10, 11)] == [12, 20, 27, 64, 64]
 
 
 def test_growth_trains_only_the_first_inner_steps_at_first() -> None:

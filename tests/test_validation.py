@@ -222,6 +222,18 @@ IDLE: dict[str, tuple[Any, str, dict[str, Any], str]] = {
         {"architecture": "linear", "growth_power": 3.0},
         "'real-init-cgtn' does not use 'growth_power': growth is 0; leave it out",
     ),
+    "end of no growth": (
+        TEACHERS,
+        "distillation",
+        {"architecture": "linear", "growth_to": 20},
+        "'distillation' does not use 'growth_to': growth is 0; leave it out",
+    ),
+    "decay beside a last rate": (
+        TEACHERS,
+        "cgtn",
+        {"architecture": "linear", "inner_lr_last": 0.01, "inner_lr_decay": 0.9},
+        "'cgtn' does not use 'inner_lr_decay': inner_lr_last is set; leave it out",
+    ),
     "width of no narrow learners": (
         TEACHERS,
         "cgtn",
@@ -233,6 +245,13 @@ IDLE: dict[str, tuple[Any, str, dict[str, Any], str]] = {
         "continued-cgtn",
         {"architecture": "base_larger", "start": "mnist-base_larger", "inner_lr_last": 0.01},
         "'continued-cgtn' does not use 'inner_lr_last': its learning rates start at those of the teaching set; "
+        "leave it out",
+    ),
+    "decay of the rates of a teaching set": (
+        TEACHERS,
+        "continued-cgtn",
+        {"architecture": "base_larger", "start": "mnist-base_larger", "inner_lr_decay": 0.9},
+        "'continued-cgtn' does not use 'inner_lr_decay': its learning rates start at those of the teaching set; "
         "leave it out",
     ),
     "rate of no generator": (

@@ -89,7 +89,8 @@ class ContinuedGTN(InitializedGTN):
     start: Annotated[SerializeAsAny[Trained], BeforeValidator(_trained)]
 
     def idle_fields(self) -> Mapping[str, str]:
-        return {**super().idle_fields(), "inner_lr_last": "its learning rates start at those of the teaching set"}
+        reason = "its learning rates start at those of the teaching set"
+        return {**super().idle_fields(), **dict.fromkeys(("inner_lr_last", "inner_lr_decay"), reason)}
 
     def content(self) -> dict[str, Any]:
         return {**super().content(), "start": self.start.content()}

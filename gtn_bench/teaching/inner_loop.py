@@ -155,6 +155,7 @@ def meta_gradient(
     *,
     block_size: int,
     meta_loss_every: int = 1,
+    meta_losses: int | None = None,
     precision: torch.dtype | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the mean loss on real images over the inner loop, and its gradient for every parameter of the curriculum.
@@ -172,6 +173,7 @@ def meta_gradient(
         meta_batch: The real images of T inner steps.
         block_size: Inner steps per block.
         meta_loss_every: Compute the loss after every so many inner steps, counted from the last one.
+        meta_losses: Compute at most so many losses, the last ones; None for all of them.
         precision: Type of images and activations; None for that of the parameters. Parameters, updates, losses and
             gradients keep theirs.
 
@@ -180,7 +182,7 @@ def meta_gradient(
     """
     parameters = list(module.parameters())
     total = len(meta_batch.labels)
-    after = range((total - 1) % meta_loss_every, total, meta_loss_every)
+    after = range((total - 1) % meta_loss_every, total, meta_loss_every)[-(meta_losses or total) :]
     blocks = [slice(start, min(start + block_size, total)) for start in range(0, total, block_size)]
     if precision:
         meta_batch = MetaBatch(meta_batch.images.to(precision), meta_batch.labels)

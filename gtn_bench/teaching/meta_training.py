@@ -46,6 +46,7 @@ class MetaTraining(NamedTuple):
         learners: Learners per meta-step.
         meta_batch_size: Real images per inner step on which a learner is evaluated.
         meta_loss_every: Inner steps per evaluation.
+        meta_losses: Largest number of evaluations, the last ones; None for all of them.
         statistics: Batch-norm statistics of that evaluation: of the real batch, or of the last teaching batch.
         generator_optimizer: Optimizer of the generator.
         lr: Learning rate of the generator.
@@ -64,6 +65,7 @@ class MetaTraining(NamedTuple):
     learners: int
     meta_batch_size: int
     meta_loss_every: int
+    meta_losses: int | None
     statistics: Literal["real", "teaching"]
     generator_optimizer: Literal["adam", "muon"]
     lr: float
@@ -176,6 +178,7 @@ def backward(
             draw_meta_batch(train, (horizon, training.meta_batch_size), generator),
             block_size=training.block_size or math.ceil(math.sqrt(horizon)),
             meta_loss_every=training.meta_loss_every,
+            meta_losses=training.meta_losses,
             precision=training.precision,
         )
         total += loss / training.learners

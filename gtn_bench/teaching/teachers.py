@@ -96,9 +96,11 @@ class MetaTrained(Teacher):
         inner_lr: Initial learning rate of every inner step.
         inner_lr_last: If set, the initial learning rates fall linearly from `inner_lr` to this value over the first ten
             inner steps and stay there.
+        inner_lr_decay: Factor from the initial learning rate of an inner step to that of the next; 1 for none.
         inner_momentum: Initial momentum of every inner step.
         meta_batch_size: Real images per inner step on which a learner is evaluated.
         meta_loss_every: Evaluate a learner after every so many inner steps only, counted from the last one.
+        meta_losses: Evaluate a learner at most so many times, at the last of those steps; None for all of them.
         statistics: Batch-norm statistics of that evaluation: those of the `real` batch, or those of the last `teaching`
             batch as in the reference study.
         learners: Learners per meta-step.
@@ -108,6 +110,7 @@ class MetaTrained(Teacher):
         curriculum_lr: Learning rate of latents, rates, momenta, labels and pixels.
         growth: Number of first meta-steps that unroll fewer inner steps; 0 for none.
         growth_from: Inner steps of the first meta-step, if `growth` is set.
+        growth_to: Inner steps that the growth leads to, if `growth` is set; all of them follow at once. None for all.
         growth_power: Exponent of the growth; the larger it is, the longer there are few inner steps.
         narrow: Number of first meta-steps whose learners are narrower, and cheaper; 0 for none.
         narrow_width: Factor on the widths of those learners, if `narrow` is set.
@@ -125,9 +128,11 @@ class MetaTrained(Teacher):
     inner_optimizer: AnyOptimizer = SGD()
     inner_lr: PositiveFloat = 0.02
     inner_lr_last: PositiveFloat | None = None
+    inner_lr_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     inner_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.5
     meta_batch_size: PositiveInt = 128
     meta_loss_every: PositiveInt = 1
+    meta_losses: PositiveInt | None = None
     statistics: Literal["real", "teaching"] = "real"
     learners: PositiveInt = 1
     meta_steps: PositiveInt = 2000
@@ -136,6 +141,7 @@ class MetaTrained(Teacher):
     curriculum_lr: PositiveFloat = 0.02
     growth: Annotated[int, Field(ge=0)] = 0
     growth_from: PositiveInt = 10
+    growth_to: PositiveInt | None = None
     growth_power: PositiveFloat = 1.0
     narrow: Annotated[int, Field(ge=0)] = 0
     narrow_width: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -160,7 +166,7 @@ class MetaTrained(Teacher):
         if meta_step >= self.growth:
             return self.inner_steps
         grown = (meta_step / self.growth) ** self.growth_power
-        return math.ceil(self.growth_from + (self.inner_steps - self.growth_from) * grown)
+        return math.ceil(self.growth_from + ((self.growth_to or self.inner_steps) - self.growth_from) * grown)
 
     def width(self, meta_step: int) -> float:
         """Return the factor on the widths of the learners of a meta-step. The first meta-step is 0.
@@ -187,14 +193,16 @@ class MetaTrained(Teacher):
         return architecture(dataset, seed)
 
     def idle_fields(self) -> Mapping[str, str]:
-        idle = {} if self.growth else dict.fromkeys(("growth_from", "growth_power"), "growth is 0")
+        idle = {} if self.growth else dict.fromkeys(("growth_from", "growth_to", "growth_power"), "growth is 0")
+        if self.inner_lr_last is not None:
+            idle["inner_lr_decay"] = "inner_lr_last is set"
         return idle if self.narrow else {**idle, "narrow_width": "narrow is 0"}
 
     def content(self) -> dict[str, Any]:
         content = self.identity()
         del content["block_size"]  # changes memory and time, not the result
-        for name, value in {"meta_loss_every": 1, "generator_optimizer": "adam"}.items():
-            if content[name] == value:
+        for name in ("inner_lr_decay", "meta_loss_every", "meta_losses", "generator_optimizer", "growth_to"):
+            if content[name] == type(self).model_fields[name].default:
                 del content[name]  # so that teachers from before this field keep their seeds
         return content
 
@@ -216,6 +224,11 @@ class MetaTrained(Teacher):
             raise ConfigError(
                 f"teacher '{self.name}' expects growth_from below its {self.inner_steps} inner steps, "
                 f"got {self.growth_from}"
+            )
+        if self.growth_to and not self.growth_from <= self.growth_to <= self.inner_steps:
+            raise ConfigError(
+                f"teacher '{self.name}' expects growth_to between growth_from, {self.growth_from}, and its "
+                f"{self.inner_steps} inner steps, got {self.growth_to}"
             )
         if self.narrow > self.meta_steps:
             raise ConfigError(
@@ -261,6 +274,7 @@ class MetaTrained(Teacher):
             learners=self.learners,
             meta_batch_size=self.meta_batch_size,
             meta_loss_every=self.meta_loss_every,
+            meta_losses=self.meta_losses,
             statistics=self.statistics,
             generator_optimizer=self.generator_optimizer,
             lr=self.lr,
@@ -289,7 +303,8 @@ class MetaTrained(Teacher):
         import torch
 
         if self.inner_lr_last is None:
-            return torch.full((self.inner_steps,), self.inner_lr)
+            rates = self.inner_lr * self.inner_lr_decay ** torch.arange(self.inner_steps)
+            return rates.clamp(min=torch.finfo(rates.dtype).tiny)  # their logarithms are learned
         rates = torch.full((self.inner_steps,), self.inner_lr_last)
         first = min(FEW_STEPS, self.inner_steps)
         rates[:first] = torch.linspace(self.inner_lr, self.inner_lr_last, first)
