@@ -546,6 +546,7 @@ perturbations:
 """
 
 
+@pytest.mark.slow
 def test_a_suite_runs_with_a_teacher_of_the_field(tmp_path: Path) -> None:
     results = run(SUITE, tmp_path / "out", tmp_path / "store")
     assert {*results.summary["architecture"]} == {"convnet", "torchvision.resnet18"}

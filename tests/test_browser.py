@@ -104,6 +104,7 @@ def test_pages_are_accessible(browser: Browser, kind: str, scheme: Any, request:
     assert grave == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["made", "certified", "odd"])
 @pytest.mark.parametrize("scripted", [True, False])
 def test_pages_fit_a_telephone(browser: Browser, kind: str, scripted: bool, request: pytest.FixtureRequest) -> None:

@@ -107,6 +107,7 @@ class Small(Digits):
     input_shape = (1, 16, 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLAIN)
 def test_whitening_takes_the_place_of_the_normalization(name: str) -> None:
     """The network sees what it would see behind a normalization that does nothing."""

@@ -105,6 +105,7 @@ def test_identical_networks_count_once(networks: list[nn.Sequential], options: d
     assert rows["clean_accuracy"].unique().tolist() == originals.tolist()
 
 
+@pytest.mark.slow
 def test_a_model_under_two_names_is_pointed_out(networks: list[nn.Sequential], options: dict[str, Any]) -> None:
     suite = {"perturbations": [{"name": "noise", "beta": [0]}]}
     with pytest.warns(ModelWarning, match="model 'b', seed 0: warning: The weights are those of mode 'a', seed 0"):
@@ -141,6 +142,7 @@ def test_attributes_and_code_of_a_network_are_part_of_the_key(options: dict[str,
         assert results.summary["accuracy"].item() == pytest.approx(accuracy(network, scale * X))
 
 
+@pytest.mark.slow
 def test_the_network_is_neither_changed_nor_needed_in_evaluation_mode(options: dict[str, Any]) -> None:
     network = nn.Sequential(trained(0), nn.Dropout(0.5))
     network.train()
@@ -172,6 +174,7 @@ def test_eight_bit_images_are_multiples_of_a_level(networks: list[nn.Sequential]
     assert np.abs(kept[False] * 255 - np.round(kept[False] * 255)).max() > 0.1
 
 
+@pytest.mark.slow
 def test_a_target_reaches_every_attack_that_can_have_one(
     networks: list[nn.Sequential], options: dict[str, Any]
 ) -> None:
@@ -278,6 +281,7 @@ def test_a_reopened_run_has_the_same_tables(networks: list[nn.Sequential], optio
     assert gtn_bench.open(results.folder).curves.equals(results.curves)
 
 
+@pytest.mark.slow
 def test_color_images_of_five_classes_in_nhwc(options: dict[str, Any]) -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(0, 5, 40)

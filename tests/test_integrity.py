@@ -417,6 +417,7 @@ def damaged_runs(first: tuple[Path, gtn_bench.Results], folder: Path, count: int
     return kinds
 
 
+@pytest.mark.slow
 def test_damaged_files_change_no_table(first: tuple[Path, gtn_bench.Results], tmp_path: Path) -> None:
     kinds = damaged_runs(first, tmp_path, count=48, at_once=12, seed=0)
     assert kinds == {*RESULTS} - {"checkpoints"}

@@ -571,6 +571,7 @@ def test_examples_of_names_with_slashes_are_found(tmp_path: Path) -> None:
     assert all(list(shown) == BETAS for modes in images.values() for shown in modes.values())
 
 
+@pytest.mark.slow
 def test_reports_name_perturbations_with_their_details(tmp_path: Path) -> None:
     folder = write_results(tmp_path)
     page = gtn_bench.report(folder).read_text()
@@ -585,6 +586,7 @@ def test_reports_name_perturbations_with_their_details(tmp_path: Path) -> None:
     assert set(Results(folder).curves["perturbation"]) == {"fgsm", "noise"}
 
 
+@pytest.mark.slow
 def test_figures_and_page_have_the_note_of_the_protocol(tmp_path: Path) -> None:
     folder = write_results(tmp_path, note="published protocol: a note")
     gtn_bench.report(folder)
@@ -773,12 +775,14 @@ def test_one_architecture_has_each_row_once(tmp_path: Path) -> None:
     assert "accepted" not in page and len(rows_of(page, "apgd")) == 2 + len(MODES)
 
 
+@pytest.mark.slow
 def test_accuracies_of_many_strengths_show_twelve(tmp_path: Path) -> None:
     cells = [record(place, beta=beta, region=BALL) for place, beta in enumerate(np.linspace(0, 1, 40).tolist())]
     header = rows_of(gtn_bench.report(write_run(tmp_path, summarize(cells))).read_text(), "pgd")[0]
     assert len(header) == 13 and header[1] == "0" and header[-1] == "1"
 
 
+@pytest.mark.slow
 def test_flags_of_models_are_reasons(tmp_path: Path) -> None:
     cells = [record(3, model_flags=("near_chance",)), record(3, mode="other")]
     page = gtn_bench.report(write_run(tmp_path, summarize(cells))).read_text()
@@ -857,6 +861,7 @@ def test_reports_in_threads_have_the_same_bytes(tmp_path: Path) -> None:
 # Teachers, the committed reports and the study
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 8, 8), (2, 4, 12), (3, 6, 6)])
 def test_report_of_a_teacher(tmp_path: Path, shape: tuple[int, int, int]) -> None:
     generator = np.random.default_rng(0)
