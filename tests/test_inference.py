@@ -301,7 +301,6 @@ class Halved(nn.Module):
         return self.network(x) / 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("foreign", [False, True])
 def test_bfloat16_changes_logits_and_gradients_only_by_rounding(
     foreign: bool, network: nn.Module, digits: tuple[Tensor, Tensor]

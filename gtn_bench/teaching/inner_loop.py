@@ -173,7 +173,7 @@ def meta_gradient(
         meta_batch: The real images of T inner steps.
         block_size: Inner steps per block.
         meta_loss_every: Compute the loss after every so many inner steps, counted from the last one.
-        meta_losses: Compute at most so many losses, the last ones; None for all of them.
+        meta_losses: Largest number of losses: the last ones remain. None for no limit.
         precision: Type of images and activations; None for that of the parameters. Parameters, updates, losses and
             gradients keep theirs.
 

@@ -46,7 +46,7 @@ class MetaTraining(NamedTuple):
         learners: Learners per meta-step.
         meta_batch_size: Real images per inner step on which a learner is evaluated.
         meta_loss_every: Inner steps per evaluation.
-        meta_losses: Largest number of evaluations, the last ones; None for all of them.
+        meta_losses: Largest number of evaluations: the last ones remain. None for no limit.
         statistics: Batch-norm statistics of that evaluation: of the real batch, or of the last teaching batch.
         generator_optimizer: Optimizer of the generator.
         lr: Learning rate of the generator.

@@ -100,7 +100,7 @@ class MetaTrained(Teacher):
         inner_momentum: Initial momentum of every inner step.
         meta_batch_size: Real images per inner step on which a learner is evaluated.
         meta_loss_every: Evaluate a learner after every so many inner steps only, counted from the last one.
-        meta_losses: Evaluate a learner at most so many times, at the last of those steps; None for all of them.
+        meta_losses: Largest number of evaluations of a learner: the last ones remain. None for no limit.
         statistics: Batch-norm statistics of that evaluation: those of the `real` batch, or those of the last `teaching`
             batch as in the reference study.
         learners: Learners per meta-step.
@@ -110,7 +110,8 @@ class MetaTrained(Teacher):
         curriculum_lr: Learning rate of latents, rates, momenta, labels and pixels.
         growth: Number of first meta-steps that unroll fewer inner steps; 0 for none.
         growth_from: Inner steps of the first meta-step, if `growth` is set.
-        growth_to: Inner steps that the growth leads to, if `growth` is set; all of them follow at once. None for all.
+        growth_to: Inner steps at the end of the growth, if `growth` is set; None for `inner_steps`. After it, all inner
+            steps are unrolled.
         growth_power: Exponent of the growth; the larger it is, the longer there are few inner steps.
         narrow: Number of first meta-steps whose learners are narrower, and cheaper; 0 for none.
         narrow_width: Factor on the widths of those learners, if `narrow` is set.
