@@ -44,10 +44,13 @@ def pool_over(summary: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     done = done.assign(rows=pd.Series([(row,) for row in done.index], index=done.index, dtype=object))
     pooled = for_each_teacher(done).merge(pairs, on=["teacher", "architecture"])
     keys = ["dataset", "teacher", "mode", "seed", "perturbation", "beta"]
-    aggregations: dict[str, Any] = {**dict.fromkeys(AVERAGED, mean_of_all), "rows": "sum"}
-    groups = pooled.groupby(keys, sort=False).agg(aggregations).reset_index()
-    complete = groups["rows"].map(len) == groups["teacher"].map(pairs.groupby("teacher").size())
-    return pd.concat([done, groups[complete].assign(architecture=ACCEPTED)], ignore_index=True)
+    groups = pooled.groupby(keys, sort=False)["rows"].agg("sum").reset_index()
+    complete = groups[groups["rows"].map(len) == groups["teacher"].map(pairs.groupby("teacher").size())]
+    means = {}
+    for column in AVERAGED:
+        known = done[column].to_dict()
+        means[column] = [np.mean([known[row] for row in rows]) for rows in complete["rows"]]
+    return pd.concat([done, complete.assign(architecture=ACCEPTED, **means)], ignore_index=True)
 
 
 def mean_of_all(column: pd.Series[Any]) -> Any:

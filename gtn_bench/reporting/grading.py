@@ -25,11 +25,14 @@ def graded_points(summary: pd.DataFrame, rule: AcceptanceRule) -> pd.DataFrame:
     Returns:
         Columns of `CURVE`, beta, grade, proven, and `flags`, a tuple of the checks that any cell of the point fails.
     """
+    point = [*CURVE, "beta"]
+    learners = pooled_or_all(pooled(summary, rule))[[*point, "rows"]].explode("rows")
+    cells = learners.join(summary[["grade", "proven", "flags"]], on="rows")
     rows = []
-    for name, point in pooled_or_all(pooled(summary, rule)).groupby([*CURVE, "beta"], sort=False):
-        cells = summary.loc[[row for rows in point["rows"] for row in rows]]
-        flags = dict.fromkeys(flag for text in cells["flags"] for flag in split_flags(text))
-        rows.append((*name, worst(cells["grade"]), bool(cells["proven"].eq(True).all()), tuple(flags)))
+    for name, part in cells.groupby(point, sort=False)[["grade", "proven", "flags"]]:
+        grades, proven, flags = part.to_numpy().T
+        names = dict.fromkeys(flag for text in flags for flag in split_flags(text))
+        rows.append((*name, worst(grades), all(value is True for value in proven), tuple(names)))
     return pd.DataFrame(rows, columns=[*CURVE, "beta", "grade", "proven", "flags"])
 
 
