@@ -18,6 +18,7 @@ import psutil
 import pytest
 from helpers.commands import start_run, wait_for_cells
 from helpers.runs import run
+from joblib.externals.loky import ProcessPoolExecutor
 
 import gtn_bench
 from gtn_bench.config import suite
@@ -25,6 +26,7 @@ from gtn_bench.config.errors import ConfigError
 from gtn_bench.execution.executors import check_scheduler, open_pool
 from gtn_bench.execution.executors.base import killed
 from gtn_bench.execution.executors.remote import check_answer, facts
+from gtn_bench.execution.executors.workers import prepare_worker
 from gtn_bench.store.cache import Context, Store
 from gtn_bench.store.owners import owned_name
 
@@ -262,3 +264,22 @@ def test_a_local_cluster_ends_with_its_run(tmp_path: Path) -> None:
     again = start_run(SLOW, tmp_path, "local-cluster")
     _, errors = again.communicate(timeout=100)
     assert again.returncode == 0, errors
+
+
+def hold(size: int) -> int:
+    """Hold memory in a worker until it ends, and return its process."""
+    memory = bytearray(size)
+    memory[::4096] = bytes(len(memory[::4096]))  # the system gives memory that is written
+    vars(sys).setdefault("held", []).append(memory)
+    time.sleep(1.1)  # loky looks at most once per second
+    return os.getpid()
+
+
+@pytest.mark.slow
+def test_a_worker_stays_until_its_memory_has_grown_by_a_gigabyte() -> None:
+    with ProcessPoolExecutor(1, initializer=prepare_worker, initargs=(os.getpid(),)) as workers:
+        first, second, third = (workers.submit(hold, size).result() for size in (0, 500_000_000, 0))
+        assert first == second == third
+        assert workers.submit(hold, 700_000_000).result() == first
+        time.sleep(0.5)  # until loky has looked
+        assert workers.submit(hold, 0).result() != first

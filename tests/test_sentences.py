@@ -167,7 +167,7 @@ def test_the_answer_has_the_numbers_of_the_tables() -> None:
 
 def test_sentences_have_the_grades_of_their_curves() -> None:
     results = Results(DEMO)
-    table = curve_grades(results.summary, results.rule).set_index(["mode", "perturbation"])["grade"]
+    table = curve_grades(results).set_index(["mode", "perturbation"])["grade"]
     lines = [line for part in headlines(results) for line in part if " vs. " in line]
     assert len(lines) == 12
     for row, line in zip(ranked(list(_comparisons(results))), lines, strict=True):

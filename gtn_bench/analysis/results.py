@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from gtn_bench.analysis.acceptance import AcceptanceRule
 from gtn_bench.analysis.manifest import PROVENANCE
+from gtn_bench.analysis.pooling import pooled
 from gtn_bench.analysis.reading import RERUN, read_table, reading
 from gtn_bench.analysis.run_files import RunFiles
 from gtn_bench.analysis.tables import (
@@ -92,6 +93,11 @@ class Results:
         summary = self._table("summary.csv", SUMMARY_COLUMNS)
         flags = [flags if isinstance(flags, str) else "" for flags in summary["flags"]]
         return summary.assign(flags=flags)
+
+    @cached_property
+    def pooled(self) -> pd.DataFrame:
+        """The finished rows of `summary`, and the means over accepted architectures; `rows` holds the rows of each."""
+        return pooled(self.summary, self.rule)
 
     @cached_property
     def curves(self) -> pd.DataFrame:

@@ -51,10 +51,10 @@ def curves_of(results: Results) -> list[dict[str, Any]]:
     Args:
         results: The results of a run.
     """
-    graded = curve_grades(results.summary, results.rule).to_numpy().tolist()
+    graded = curve_grades(results).to_numpy().tolist()
     grades = {tuple(known): grade for *known, grade, _ in graded}
     failed: dict[tuple[Any, ...], dict[str, None]] = {}
-    for *known, flags in graded_points(results.summary, results.rule)[[*CURVE, "flags"]].to_numpy().tolist():
+    for *known, flags in graded_points(results)[[*CURVE, "flags"]].to_numpy().tolist():
         failed.setdefault(tuple(known), {}).update(dict.fromkeys(flags))
     curves = pooled_or_all(results.curves).groupby(CURVE, sort=False)
     points: dict[Any, list[dict[str, Any]]] = {of: _records(part, _POINT) for of, part in curves}

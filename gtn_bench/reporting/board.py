@@ -103,7 +103,7 @@ def _ranked(table: pd.DataFrame, by: By) -> pd.DataFrame:
 def _rows(run: Results) -> pd.DataFrame:
     """Return the rows of a run, without ranks."""
     shown = pooled_or_all(run.measures)
-    graded = curve_grades(run.summary, run.rule)
+    graded = curve_grades(run)
     accepted = acceptance(run.summary, run.rule)
     perturbations = [str(name) for name in run.summary["perturbation"].unique()]
     names = ["teacher", "architecture", "mode"]

@@ -118,13 +118,13 @@ def not_attacked(results: Results) -> list[str]:
 
 def _points(results: Results, among: pd.DataFrame | None) -> pd.DataFrame:
     """Return the graded points of some curves."""
-    points = graded_points(results.summary, results.rule)
+    points = graded_points(results)
     return points if among is None else points.merge(among, on=CURVE)
 
 
 def _grades(results: Results) -> dict[tuple[str, ...], str]:
     """Return the grade of each curve as text."""
-    table = curve_grades(results.summary, results.rule)
+    table = curve_grades(results)
     return {tuple(map(str, key)): text for *key, _, text in table.itertuples(index=False)}
 
 

@@ -6,28 +6,27 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from gtn_bench.analysis.acceptance import AcceptanceRule, pooled_or_all
+from gtn_bench.analysis.acceptance import pooled_or_all
 from gtn_bench.analysis.grades import Grade, worst, worst_graded
-from gtn_bench.analysis.pooling import pooled
+from gtn_bench.analysis.results import Results
 
 CURVE = ["teacher", "architecture", "mode", "perturbation"]
 _ORDER: tuple[Grade, ...] = ("suspect", "unknown", "reliable")
 _MOST = 3  # names of checks in a cell of a table
 
 
-def graded_points(summary: pd.DataFrame, rule: AcceptanceRule) -> pd.DataFrame:
+def graded_points(results: Results) -> pd.DataFrame:
     """Return the grade of each point of the curves that a report shows.
 
     Args:
-        summary: The summary of a run.
-        rule: When an architecture is accepted.
+        results: The results of a run.
 
     Returns:
         Columns of `CURVE`, beta, grade, proven, and `flags`, a tuple of the checks that any cell of the point fails.
     """
     point = [*CURVE, "beta"]
-    learners = pooled_or_all(pooled(summary, rule))[[*point, "rows"]].explode("rows")
-    cells = learners.join(summary[["grade", "proven", "flags"]], on="rows")
+    learners = pooled_or_all(results.pooled)[[*point, "rows"]].explode("rows")
+    cells = learners.join(results.summary[["grade", "proven", "flags"]], on="rows")
     rows = []
     for name, part in cells.groupby(point, sort=False)[["grade", "proven", "flags"]]:
         grades, proven, flags = part.to_numpy().T
@@ -36,19 +35,18 @@ def graded_points(summary: pd.DataFrame, rule: AcceptanceRule) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*CURVE, "beta", "grade", "proven", "flags"])
 
 
-def curve_grades(summary: pd.DataFrame, rule: AcceptanceRule) -> pd.DataFrame:
+def curve_grades(results: Results) -> pd.DataFrame:
     """Return the grade of each curve that a report shows.
 
     Args:
-        summary: The summary of a run.
-        rule: When an architecture is accepted.
+        results: The results of a run.
 
     Returns:
         Columns of `CURVE`, `grade` (the worst of the points) and `text`, such as ``suspect at 3 of 10 strengths:
         missed_adversarial``. Points with nothing to grade do not count beside others.
     """
     rows = []
-    for name, points in graded_points(summary, rule).groupby(CURVE, sort=False):
+    for name, points in graded_points(results).groupby(CURVE, sort=False):
         counted = points[points["grade"] != "n/a"]
         rows.append((*name, worst_graded(points["grade"]), grade_text(counted)))
     return pd.DataFrame(rows, columns=[*CURVE, "grade", "text"])

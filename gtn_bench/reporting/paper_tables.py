@@ -165,7 +165,7 @@ def grades(results: Results) -> pd.DataFrame:
     Args:
         results: The results of a run.
     """
-    table = pooled_or_all(curve_grades(results.summary, results.rule)).drop(columns="grade")
+    table = pooled_or_all(curve_grades(results)).drop(columns="grade")
     table = table.rename(columns={"text": "grade"})
     table = table.assign(perturbation=[results.display_name(str(name)) for name in table["perturbation"]])
     order = [name for name in HEADS if name in table]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 
 from gtn_bench.analysis.acceptance import for_each_teacher, pooled_or_all
-from gtn_bench.analysis.pooling import pooled
 from gtn_bench.analysis.results import Results
 from gtn_bench.reporting import numbers
 from gtn_bench.reporting.accuracies import few
@@ -28,7 +27,7 @@ def settled_table(results: Results) -> pd.DataFrame:
     """
     summary = results.summary
     groups: dict[tuple[object, ...], list[str]] = {}
-    for name, curve in pooled_or_all(pooled(summary, results.rule)).groupby(CURVE, sort=False):
+    for name, curve in pooled_or_all(results.pooled).groupby(CURVE, sort=False):
         certified, shares, proven = [], [], []
         for beta, point in curve.groupby("beta"):
             cells = summary.loc[[row for rows in point["rows"] for row in rows]]

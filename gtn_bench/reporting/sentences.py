@@ -167,7 +167,7 @@ def comparison_sentences(
     """
     families, protocol = families_of(results), f"; {PUBLISHED}" if _is_published(results) else ""
     several = results.summary.loc[results.summary["teacher"] != NO_TEACHER, "teacher"].nunique() > 1
-    table = curve_grades(results.summary, results.rule)
+    table = curve_grades(results)
     grades = {tuple(map(str, curve)): str(grade) for *curve, grade, _ in table.itertuples(index=False)}
     found = []
     for row in rows:

@@ -55,7 +55,7 @@ def overview_table(results: Results) -> pd.DataFrame:
     table = overview(results.summary, results.rule)
     known = set(results.summary["perturbation"])
     names = {name: results.display_name(name) for name in table.columns if name in known}
-    grades = dict(list(curve_grades(results.summary, results.rule).groupby(CURVE[:3], sort=False)))
+    grades = dict(list(curve_grades(results).groupby(CURVE[:3], sort=False)))
     rows = zip(*(table[column] for column in CURVE[:3]), strict=True)
     table["grade"] = [overview_grade(grades[row], names) for row in rows]
     return _without_constants(results, table.rename(columns=names))
@@ -152,7 +152,7 @@ def measures_table(results: Results) -> pd.DataFrame:
     rows["area, initially correct"] = [numbers.accuracy(value) for value in shown["area_given_correct"]]
     half = ("half_strength", "half_ci_low", "half_ci_high")
     rows["beta at half accuracy"] = _rowwise(_reached, shown, *half)
-    texts = curve_grades(results.summary, results.rule).set_index(CURVE)["text"].to_dict()
+    texts = curve_grades(results).set_index(CURVE)["text"].to_dict()
     rows["grade"] = [texts.get(tuple(row), "") for row in shown[CURVE].itertuples(index=False)]
     keys = ["teacher", "architecture", "perturbation"]
     return _displayed(results, rows.sort_values(keys, kind="stable", key=_order_of_appearance))

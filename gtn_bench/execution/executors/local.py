@@ -35,7 +35,7 @@ _import_path: list[str] = []  # of the worker processes, which are kept for late
 class LocalPool:
     """Processes of this machine, by loky: no ``if __name__ == "__main__":`` is necessary.
 
-    Loky replaces a worker whose memory has grown by 300 MB. Workers stay for later runs of this process.
+    Loky replaces a worker whose memory has grown by 1 GB. Workers stay for later runs of this process.
 
     Args:
         workers: Number of processes.

@@ -13,7 +13,6 @@ import pandas as pd
 from gtn_bench.analysis.acceptance import acceptance, pooled_or_all
 from gtn_bench.analysis.curves import Bands
 from gtn_bench.analysis.manifest import FIGURES
-from gtn_bench.analysis.pooling import pooled
 from gtn_bench.analysis.results import Results
 from gtn_bench.config.labels import ACCEPTED
 from gtn_bench.config.suite import Suite, load
@@ -103,7 +102,7 @@ def _context(
     samples = read_samples(results)
     summary = results.summary
     clean = clean_points(results, samples)
-    learners = pooled(summary, results.rule)
+    learners = results.pooled
     points = with_fooled(with_clean(results, clean), learners, samples)
     data = page_data(results, suite, points, learners, samples, bands, published)
     evaluated = bool((summary["status"] == "done").any())

@@ -35,7 +35,7 @@ def areas(results: Results, shown_points: pd.DataFrame) -> Table:
     shown = pooled_or_all(results.measures)
     if not len(shown):
         return table(tables.overview_table(results), "Mean accuracy over each sweep", heads=_NAMES)
-    graded = curve_grades(results.summary, results.rule)
+    graded = curve_grades(results)
     grades = dict(zip(graded[CURVE].itertuples(index=False, name=None), graded["grade"], strict=True))
     names = [name for name in _NAMES if not _is_constant(results, name)]
     labels = [str(label) for label in shown["perturbation"].unique()]
