@@ -175,3 +175,46 @@ def test_required_batch_sizes_do_not_shrink(
     required: Batch = batch
     with pytest.raises(DoesNotFitError, match=r"a batch of \d+ images does not fit into memory"):
         in_batches(MemoryLimited(), classifier, required, digits[0], torch.arange(60))
+
+
+REFILLING = {
+    "fgsm": PERTURBATIONS["fgsm"](beta=0.04, steps=6, keep="best"),
+    "pgd": PERTURBATIONS["pgd"](beta=0.3, steps=12, keep="best"),
+    "apgd": PERTURBATIONS["apgd"](beta=0.05, steps=8, targets=2),
+    "square": PERTURBATIONS["square"](beta=0.1, queries=20),
+    "strong": PERTURBATIONS["strong"](beta=0.05, runs=2, steps=6, queries=20),
+}
+
+
+def test_perturbations_that_refill_their_batches_are_known() -> None:
+    assert {name for name, kind in PERTURBATIONS.items() if kind.refills is True} == set(REFILLING)
+
+
+@pytest.mark.parametrize("name", REFILLING)
+def test_refilled_batches_change_neither_images_nor_counts(
+    name: str, digits: Digits, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requires float64: searches in float32 amplify last-bit differences of convolutions between batches."""
+    classifier, sizes = classifier.double(), []
+    x, seeds, compute = digits[0][:23].double(), torch.arange(23), classifier.compute
+    y = classifier.predict(x)
+    monkeypatch.setattr(classifier, "compute", lambda x: (sizes.append(len(x)), compute(x))[1])
+
+    def perturb(x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        return REFILLING[name](classifier, x, y, seeds)
+
+    images, counts, passes = [], [], []
+    for at_once, refills in ((256, False), (4, False), (4, True)):
+        set_available_memory(monkeypatch, 2 * at_once * classifier.needed_per_image)
+        classifier.forwards = classifier.backwards = 0
+        sizes.clear()
+        images.append(torch.cat(in_batches(perturb, classifier, "any", x, y, seeds, refills=refills)))
+        counts.append((classifier.forwards, classifier.backwards))
+        passes.append(list(sizes))
+    assert (classifier.predict(images[0]) != y).any()
+    for other in images[1:]:
+        torch.testing.assert_close(other, images[0], rtol=0, atol=1e-9)
+    assert counts[0] == counts[1] == counts[2]
+    assert list(map(max, passes)) == [23, 4, 4]
+    assert len(passes[2]) < len(passes[1])  # passes stay full, so that fewer are necessary
+    assert classifier.pass_size is None

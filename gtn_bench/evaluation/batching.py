@@ -22,7 +22,9 @@ SHARE = 0.5  # share of the available memory; the rest is for gradients and the 
 REUSED = 2**24  # bytes; C libraries return larger tensors to the system and request them again for each gradient
 
 
-def in_batches(task: Callable[..., T], classifier: Classifier, batch: Batch, *tensors: Tensor) -> list[T]:
+def in_batches(
+    task: Callable[..., T], classifier: Classifier, batch: Batch, *tensors: Tensor, refills: bool = False
+) -> list[T]:
     """Run a task on batches of the rows of tensors.
 
     If memory runs out and the batch size does not influence the result, the batch size is halved.
@@ -32,6 +34,8 @@ def in_batches(task: Callable[..., T], classifier: Classifier, batch: Batch, *te
         classifier: The classifier that the task queries.
         batch: Images per call that the task requires: "any" number, "all" or this many.
         tensors: Tensors (N, ...).
+        refills: Whether images leave a batch before its last query. On a CPU the task is then given more images than
+            pass through the classifier at once, so that the passes stay full.
 
     Returns:
         The results of the batches, in order.
@@ -39,27 +43,35 @@ def in_batches(task: Callable[..., T], classifier: Classifier, batch: Batch, *te
     Raises:
         DoesNotFitError: If the memory is too small and the batch size cannot shrink.
     """
-    size = min(len(tensors[0]), batch_size(classifier, tensors[0], batch))
+    total = len(tensors[0])
     may_shrink = batch == "any" and classifier.batch is None
+    at_once = max(1, min(total, batch_size(classifier, tensors[0], batch)))
+    held = 0
+    if refills and may_shrink and tensors[0].device.type == "cpu":
+        held = min(LARGEST["cpu"], REUSED * total // max(1, tensors[0].nbytes))
     results: list[T] = []
-    start = 0
-    while start < len(tensors[0]):
-        counts = classifier.forwards, classifier.backwards
-        try:
-            results.append(task(*(tensor[start : start + size] for tensor in tensors)))
-        except Exception as error:
-            if not is_out_of_memory(error) or isinstance(error, DoesNotFitError):
-                raise
-            if size == 1 or not may_shrink:
-                raise DoesNotFitError(_what_does_not_fit(size, batch, classifier)) from error
-        else:
-            start += size
-            continue
-        # Here the exception, which holds the tensors of the failed attempt, is gone.
-        size //= 2
-        classifier.forwards, classifier.backwards = counts  # passes that gave no result do not count
-        if tensors[0].device.type == "cuda":
-            torch.cuda.empty_cache()  # what is free but in pieces
+    start, before = 0, classifier.pass_size
+    try:
+        while start < total:
+            size, classifier.pass_size = max(held, at_once), at_once
+            counts = classifier.forwards, classifier.backwards
+            try:
+                results.append(task(*(tensor[start : start + size] for tensor in tensors)))
+            except Exception as error:
+                if not is_out_of_memory(error) or isinstance(error, DoesNotFitError):
+                    raise
+                if at_once == 1 or not may_shrink:
+                    raise DoesNotFitError(_what_does_not_fit(at_once, batch, classifier)) from error
+            else:
+                start += size
+                continue
+            # Here the exception, which holds the tensors of the failed attempt, is gone.
+            at_once //= 2
+            classifier.forwards, classifier.backwards = counts  # passes that gave no result do not count
+            if tensors[0].device.type == "cuda":
+                torch.cuda.empty_cache()  # what is free but in pieces
+    finally:
+        classifier.pass_size = before
     return results
 
 

@@ -92,7 +92,7 @@ def perturb(
     if attacked.any():
         everything = bool(attacked.all())
         rows = (x, y, seeds) if everything else (x[attacked], y[attacked], seeds[attacked.cpu()])
-        attempt = join(in_batches(attempts, classifier, perturbation.batch, *rows))
+        attempt = join(in_batches(attempts, classifier, perturbation.batch, *rows, refills=perturbation.refills))
         if changed := classifier.changed_part(hooks):
             raise ChangedModelError(f"'{perturbation.title}' changed the network: {changed}")
         if attempt.error and attempt.failed.all():

@@ -32,6 +32,8 @@ class Classifier(nn.Module):
 
     Attributes:
         batch: Images per batch, if the logits of an image depend on the other images of the batch.
+        pass_size: Images that pass at once where a query without a gradient, or `loss_gradient`, has more; None for
+            all.
         next_draw: Number of the next random draw, if the network has random outputs.
         recorded: Whether queries are assigned to the images of a batch by their order.
         called: Modules that functions in the network call. They are neither copied nor frozen.
@@ -43,6 +45,7 @@ class Classifier(nn.Module):
     """
 
     batch: int | None = None
+    pass_size: int | None = None
     next_draw: int = 0
     recorded: bool = False
 
@@ -80,6 +83,8 @@ class Classifier(nn.Module):
         return prepared(network, input_shape, precision)
 
     def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled() and len(passes := self.passes(len(x))) > 1:
+            return torch.cat([self(x[rows]) for rows in passes])
         self.forwards += len(x)
         x = x.to(self.dtype)  # libraries may pass float64, the default of NumPy
         if x.requires_grad and torch.is_grad_enabled():
@@ -98,6 +103,15 @@ class Classifier(nn.Module):
         """
         logits: Tensor = self.network(x)
         return logits
+
+    def passes(self, n: int) -> list[slice]:
+        """Return the rows of a batch that pass at once, in order.
+
+        Args:
+            n: Number of images of the batch.
+        """
+        size = self.pass_size or n
+        return [slice(start, start + size) for start in range(0, n, size)] or [slice(0, 0)]
 
     def restart(self, draws: Draws = "attack") -> None:
         """Prepare for the next batch: restart the sequence of random draws, which a network with random outputs has.
@@ -228,7 +242,13 @@ class Classifier(nn.Module):
             Gradients (N, C, H, W), zero where the loss has none. They are counted even if they come from the cache.
         """
         looked_up = loss is cross_entropy and (self._starts or x.device.type == "cpu")  # a GPU waits for comparisons
-        cached, self._starts = self._cached_gradient(x, y) if looked_up else None, False
+        self._starts = False
+        parts = [self._gradient(x[rows], y[rows], loss, looked_up) for rows in self.passes(len(x))]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _gradient(self, x: Tensor, y: Tensor, loss: Loss, looked_up: bool) -> Tensor:
+        """Return the gradient of the loss of images that pass at once."""
+        cached = self._cached_gradient(x, y) if looked_up else None
         if cached is not None:
             self.forwards += len(x)
             self.backwards += len(x)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
-from gtn_bench.perturbations.ascent import L2, Linf, differentiate, projected, stepped
+from gtn_bench.perturbations.ascent import L2, Linf, OfRows, differentiate, projected, stepped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,12 +15,6 @@ if TYPE_CHECKING:
 
 _MOMENTUM = 0.75  # share of the new step; the rest repeats the last change
 _PROGRESS = 0.75  # share of the steps since the last checkpoint that has to raise the loss
-
-
-class OfRows(Protocol):
-    """A function from logits (n, K) of some images, and their rows (n,), to one value per image (n,)."""
-
-    def __call__(self, logits: Tensor, rows: Tensor) -> Tensor: ...
 
 
 class _State(NamedTuple):
@@ -110,14 +104,14 @@ def ascend_adaptively(
     interval, shortest, shrinkage = (max(int(share * steps), 1) for share in (0.22, 0.06, 0.03))
     state, since = _first_state(x, result, epsilon), 0
     for step in range(steps + 1):
-        goal = functools.partial(objective, rows=state.rows)
+        goal = functools.partial(_of_images, objective, state.rows)
         if step < steps:
             logits, loss, gradient = differentiate(classifier, state.point, goal)
         else:
             with torch.no_grad():
                 logits = classifier(state.point)
-            loss, gradient = goal(logits), state.gradient  # which no step follows
-        hit = reached(logits, rows=state.rows)
+            loss, gradient = objective(logits, state.rows), state.gradient  # which no step follows
+        hit = reached(logits, state.rows)
         state = _evaluated(state, loss, gradient, first=step == 0)
         if hit.any():  # else nothing has to be copied
             result[state.rows] = state.point.where(hit[:, None, None, None], result[state.rows])
@@ -133,6 +127,11 @@ def ascend_adaptively(
             state = _moved(state, norm, epsilon, momentum=_MOMENTUM if step else 1.0)
     result[state.rows] = state.best
     return Ascent(result, found)
+
+
+def _of_images(objective: OfRows, images: Tensor, logits: Tensor, rows: slice) -> Tensor:
+    """Return the losses of some rows of a batch of images with these numbers (n,)."""
+    return objective(logits, images[rows])
 
 
 def _first_state(x: Tensor, start: Tensor, epsilon: float) -> _State:

@@ -47,6 +47,7 @@ class AutoPGD(Targeted):
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2")
     uses_gradient = True
     pixel_fields = ("beta",)
+    refills = True
 
     norm: Literal["linf", "l2"] = "linf"
     steps: PositiveInt = 100

@@ -56,6 +56,8 @@ class Perturbation(Description):
         uses_gradient: Whether it follows the gradient of the classifier's loss.
         supports_bfloat16: Whether it may see the classifier in lower precision. False if it searches for a boundary.
         pixel_fields: Fields in pixel values, which a suite in normalized units scales.
+        refills: Whether images leave a batch before its last query. More images than pass at once then keep the passes
+            full.
         changes_every_image: Whether returning an image unchanged means that the perturbation failed.
         expected_to_succeed: Whether finding no adversarial example means that a search failed.
         beta: The strength.
@@ -66,6 +68,7 @@ class Perturbation(Description):
     uses_gradient: ClassVar[bool] = False
     supports_bfloat16: ClassVar[bool] = False
     pixel_fields: ClassVar[tuple[str, ...]] = ()
+    refills: ClassVar[bool] = False
     changes_every_image: ClassVar[bool] = False
     expected_to_succeed: ClassVar[bool] = False
 

@@ -44,6 +44,7 @@ class FGSM(Targeted):
     beta_meaning = "step size"
     norms: ClassVar[tuple[Norm, ...]] = ("linf",)
     uses_gradient = True
+    refills = True
     pixel_fields = ("beta", "epsilon")
 
     steps: PositiveInt

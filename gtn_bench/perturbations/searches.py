@@ -67,6 +67,11 @@ class SearchWith(MinimalPerturbation):
     def batch(self) -> Batch:
         return self.of.batch
 
+    @property
+    def refills(self) -> bool:  # type: ignore[override]
+        """True if the other perturbation refills its batches."""
+        return self.of.refills
+
     def check(self, dataset: Dataset) -> None:
         self.of.check(dataset)
 

@@ -41,6 +41,7 @@ class Square(Perturbation):
     beta_meaning = "radius"
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2")
     pixel_fields = ("beta",)
+    refills = True
 
     norm: Literal["linf", "l2"] = "linf"
     queries: PositiveInt = 5000

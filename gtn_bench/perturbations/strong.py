@@ -95,6 +95,7 @@ class Strong(Perturbation):
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2")
     uses_gradient = True
     pixel_fields = ("beta",)
+    refills = True
 
     norm: Literal["linf", "l2"] = "linf"
     runs: PositiveInt = 12
