@@ -1,6 +1,6 @@
 """`python -m gtn_bench` is `gtn-bench`."""
 
-from gtn_bench.cli import main
+from gtn_bench.cli import command_line
 
 if __name__ == "__main__":
-    main()
+    command_line()

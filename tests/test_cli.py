@@ -10,6 +10,7 @@ import pytest
 from helpers.messages import OWN
 from helpers.suites import TINY
 
+import gtn_bench
 from gtn_bench import cli
 from gtn_bench.config.shipped import suites
 from gtn_bench.models import ARCHITECTURES
@@ -199,3 +200,26 @@ def test_help_does_not_import_torch() -> None:
 
 def test_suites_of_the_readme_are_shipped() -> None:
     assert {"demo", "mnist-smoke"} <= set(suites())
+
+
+@pytest.mark.parametrize(("option", "code"), [("--version", 0), ("--versoin", 2)])
+def test_a_command_calls_what_is_registered_for_its_end_and_skips_the_finalization_of_modules(
+    option: str, code: int
+) -> None:
+    script = f"""
+import atexit, sys
+from gtn_bench.cli import command_line
+
+class Finalized:
+    def __del__(self):
+        print("finalized")
+
+held = Finalized()
+atexit.register(print, "registered")
+sys.argv = ["gtn-bench", {option!r}]
+command_line()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == code
+    assert ended.stdout.splitlines() == [*([gtn_bench.__version__] if code == 0 else []), "registered"]
+    assert ended.stderr.count("\n") == (0 if code == 0 else 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import signal
@@ -99,6 +100,25 @@ COMMANDS = {
 for name, command in COMMANDS.items():
     app.command(name, epilog=epilog(*command.examples), rich_help_panel=command.panel)(command.function)
 app.add_typer(stored.app, name="cache", rich_help_panel=_ABOUT)
+
+
+def command_line() -> None:
+    """Run the command line and end the process at once: Python takes a second to finalize PyTorch after a run.
+
+    Functions that are registered with `atexit` are called.
+    """
+    try:
+        main()
+    except SystemExit as stop:
+        if not isinstance(stop.code, int | None):
+            raise
+        atexit._run_exitfuncs()
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except OSError:  # the reader of the output has ended
+            raise stop from None
+        os._exit(stop.code or 0)
 
 
 def main() -> None:
