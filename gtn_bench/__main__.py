@@ -1,6 +1,6 @@
 """`python -m gtn_bench` is `gtn-bench`."""
 
-from gtn_bench.cli import command_line
+from gtn_bench.cli import main
 
 if __name__ == "__main__":
-    command_line()
+    main()

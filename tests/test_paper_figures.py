@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 import zlib
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +233,43 @@ def test_figures_of_names_with_markup_are_drawn(tmp_path: Path) -> None:
     for each in (tmp_path / "figures").glob("*.svg"):
         text = each.read_text()
         assert "m $x$ &amp; y_1" in text and "&lt;b&gt;\\alpha" in text and "Größe" in text and "日本語" in text
+
+
+class Ended(Executor):
+    """Processes that have ended."""
+
+    def submit(self, *_: Any, **__: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(BrokenProcessPool("ended"))
+        return future
+
+
+@pytest.mark.slow
+def test_other_processes_draw_the_same_files(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("here", "there", "ended")]
+    for folder in folders:
+        write_results(folder)
+    gtn_bench.report(folders[0])
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
+        gtn_bench.report(folders[1], executor=executor)
+    gtn_bench.report(folders[2], executor=Ended())
+    files = [{path.name: path.read_bytes() for path in (folder / "figures").iterdir()} for folder in folders]
+    assert files[0] and files[0] == files[1] == files[2]
+
+
+def test_a_report_that_fails_stops_the_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_results(tmp_path)
+    waiting: list[Future[Any]] = []
+
+    class Waiting(Executor):
+        def submit(self, *_: Any, **__: Any) -> Future[Any]:
+            waiting.append(Future())
+            return waiting[-1]
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no tables")
+
+    monkeypatch.setattr("gtn_bench.reporting.page.write_tables", fail)
+    with pytest.raises(ConfigError, match="no tables"):
+        gtn_bench.report(tmp_path, executor=Waiting())
+    assert waiting and all(future.cancelled() for future in waiting)

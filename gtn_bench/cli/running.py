@@ -121,6 +121,7 @@ def run_plan(planned: Plan, folder: Path, options: Execution, as_json: bool) -> 
         as_json: Whether to print JSON.
     """
     from gtn_bench.execution import runner
+    from gtn_bench.execution.executors.local import idle_workers
     from gtn_bench.reporting import report as write_report
     from gtn_bench.store.one_writer import one_writer
 
@@ -142,7 +143,7 @@ def run_plan(planned: Plan, folder: Path, options: Execution, as_json: bool) -> 
             accept_changes=options.accept_changes,
             progress=report_stage,
         )
-        page = write_report(results.folder, accept_changes=options.accept_changes)
+        page = write_report(results.folder, accept_changes=options.accept_changes, executor=idle_workers())
     finish(results, page, quiet=options.quiet, as_json=as_json, fail_on=options.fail_on)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from concurrent.futures import Executor, wait
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from gtn_bench.analysis.results import Results
 from gtn_bench.reporting.names import CAPTIONS, EXAMPLES, FORMATS, page_files
 from gtn_bench.reporting.paper_style import PLAIN, FigureStyle
 from gtn_bench.reporting.run_figures import (
+    Pending,
     curve_figures,
     draw_all,
     draw_curves,
@@ -45,10 +47,21 @@ class Drawing(NamedTuple):
     Attributes:
         drawn_from: A hash of everything that determines the figures.
         keep: The figures in the folder that stay, beside the new ones.
+        pending: The figures that other processes draw.
     """
 
     drawn_from: str
     keep: frozenset[str]
+    pending: tuple[Pending, ...] = ()
+
+    def wait(self) -> None:
+        """Wait until all figures are drawn."""
+        for figure in self.pending:
+            figure.wait()
+
+    def stop(self) -> None:
+        """End the drawing in other processes, which write into a folder that may be removed next."""
+        wait([figure.future for figure in self.pending if not figure.future.cancel()])
 
 
 def draw(
@@ -58,6 +71,7 @@ def draw(
     bands: Bands,
     published: pd.DataFrame | None,
     style: FigureStyle = PLAIN,
+    executor: Executor | None = None,
 ) -> Drawing:
     """Draw all figures, unless the same code has drawn them from the same tables already.
 
@@ -68,17 +82,19 @@ def draw(
         bands: The bands of the curves.
         published: Points of the reference study beside the curves, from `published_beside`.
         style: The style of the figures.
+        executor: Other processes that draw; None for this process.
     """
     wanted, drawn_from = _wanted(results), _content(results, bands, published, style)
     known = before.files if before else all_files(results)  # an earlier version kept no record
     existing = {f"{FIGURES}/{path.name}" for path in (results.folder / FIGURES).glob("*") if path.suffix in _ENDINGS}
     drawn = existing & set(known)
+    pending: list[Pending] = []
     same = before is not None and before.complete and before.content.get("drawn_from") == drawn_from
     if not (same and wanted <= existing and all(_is_recorded(results, before, name) for name in wanted)):
         stage.mkdir()
-        draw_all(results, stage, bands, published, style, strips_in(results, drawn))
+        pending = draw_all(results, stage, bands, published, style, strips_in(results, drawn), executor)
     # Figures of perturbations that the suite no longer has are removed. Without example images, theirs stay.
-    return Drawing(drawn_from, frozenset(drawn & wanted if results.examples else drawn))
+    return Drawing(drawn_from, frozenset(drawn & wanted if results.examples else drawn), tuple(pending))
 
 
 def all_files(results: Results) -> set[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import Executor
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 
 from gtn_bench.analysis.acceptance import acceptance, pooled_or_all
 from gtn_bench.analysis.consistency import check_consistency
@@ -18,7 +20,7 @@ from gtn_bench.analysis.results import Results
 from gtn_bench.config.errors import ConfigError, RunError
 from gtn_bench.config.keywords import names_keywords
 from gtn_bench.config.labels import ACCEPTED
-from gtn_bench.config.suite import load
+from gtn_bench.config.suite import Suite, load
 from gtn_bench.reference.curves import SOURCE
 from gtn_bench.reporting import html, markdown, tables
 from gtn_bench.reporting.accuracies import marks_of
@@ -48,6 +50,7 @@ def report(
     bands: Bands = "pointwise",
     accept_changes: bool = False,
     style: str | os.PathLike[str] | None = None,
+    executor: Executor | None = None,
 ) -> Path:
     """Write `figures/`, `tables/`, `report.md` and `report.html` into the output folder of a run.
 
@@ -62,6 +65,7 @@ def report(
             changed tables.
         style: A style file of matplotlib (.mplstyle) for the figures, or the name of a built-in style. Only settings of
             the appearance count; the size of figures, and the color, marker and dashes of each mode, stay.
+        executor: Processes that draw the figures meanwhile, such as a `ProcessPoolExecutor`; by default this one.
 
     Returns:
         Path of the report.
@@ -79,7 +83,10 @@ def report(
         unverified = results.files.record is None or bool(results.files.changed)
         try:
             with storing(found):
-                return _report(results, stage, bands, look, accept_changes=accept_changes, unverified=unverified)
+                if unverified:
+                    check_consistency(results)
+                check_pages(results.folder, all_files(results), accept_changes=accept_changes)
+                return _report(results, stage, bands, look, executor)
         except (ConfigError, RunError):
             raise
         except Exception as error:
@@ -91,22 +98,39 @@ def report(
             ) from None
 
 
-def _report(
-    results: Results, stage: Path, bands: Bands, look: FigureStyle, *, accept_changes: bool, unverified: bool
-) -> Path:
+def _report(results: Results, stage: Path, bands: Bands, look: FigureStyle, executor: Executor | None) -> Path:
     """Write a report of results, which can be such that nobody has verified."""
-    if unverified:
-        check_consistency(results)
     suite = load(results.folder / "suite.yaml")
+    published = tables.published_beside(results.curves) if suite.overlay else None
+    before = read_record(results.folder / PAGES) if (results.folder / PAGES).is_file() else None
+    figures = stage / FIGURES
+    drawing = Drawing("", frozenset())
+    if (results.summary["status"] == "done").any():
+        drawing = draw(results, figures, before, bands, published, look, executor)
+    try:  # tables and sentences, while other processes draw
+        write_tables(results, suite, stage / TABLES)
+        context, sentences = _context(results, suite, bands, published), headlines(results)
+        drawing.wait()
+    finally:
+        drawing.stop()
+    strips = strips_in(results, drawing.keep.union(f"{FIGURES}/{path.name}" for path in figures.glob("*")))
+    samples = {entry.title: entry.samples for entry in suite.perturbations}
+    context |= {
+        "sections": _sections(results, samples, strips, stage),
+        "over_distance": {
+            "L2": parts_of("over-l2", _figure_folders(results, stage)),
+            "L-infinity": parts_of("over-linf", _figure_folders(results, stage)),
+        },
+    }
+    write_page(stage, "report.md.j2", context)
+    html.write(results, stage, bands=bands, published=published, headlines=sentences)
+    return publish_pages(stage, results.folder, {"drawn_from": drawing.drawn_from}, drawing.keep)
+
+
+def _context(results: Results, suite: Suite, bands: Bands, published: pd.DataFrame | None) -> dict[str, Any]:
+    """Return the variables of the page that do not depend on the files of figures."""
     summary, curves = results.summary, results.curves
     done = summary[summary["status"] == "done"]
-    published = tables.published_beside(curves) if suite.overlay else None
-    before = read_record(results.folder / PAGES) if (results.folder / PAGES).is_file() else None
-    check_pages(results.folder, all_files(results), accept_changes=accept_changes)
-    figures = stage / FIGURES
-    drawing = draw(results, figures, before, bands, published, look) if len(done) else Drawing("", frozenset())
-    write_tables(results, suite, stage / TABLES)
-    strips = strips_in(results, drawing.keep.union(f"{FIGURES}/{path.name}" for path in figures.glob("*")))
     alone = pooled_or_all(curves)
     one_mode, one_architecture = (summary[name].nunique() == 1 for name in ("mode", "architecture"))
     none_accepted = not acceptance(summary, results.rule)[ACCEPTED].any()
@@ -116,7 +140,7 @@ def _report(
     distances = ""
     if published is not None and len(published):
         distances = table(tables.published_table(results, published))
-    context = {
+    return {
         "suite": suite,
         "data_set": data_set(suite),
         "learners": learner_count(suite, summary),
@@ -148,11 +172,6 @@ def _report(
         "acceptance": table(tables.acceptance_table(results)) if decides and len(failed) < len(summary) else "",
         "headlines": headlines(results, markdown.escape),
         "differences": differences(results, markdown.escape),
-        "sections": _sections(results, {entry.title: entry.samples for entry in suite.perturbations}, strips, stage),
-        "over_distance": {
-            "L2": parts_of("over-l2", _figure_folders(results, stage)),
-            "L-infinity": parts_of("over-linf", _figure_folders(results, stage)),
-        },
         "changed": results.files.changed,
         "absent": results.files.absent,
         "cells": len(summary),
@@ -163,9 +182,6 @@ def _report(
         **_checks(results),
         "errors": _last_lines(results.provenance["errors"]),
     }
-    write_page(stage, "report.md.j2", context)
-    html.write(results, stage, bands=bands, published=published, headlines=headlines(results))
-    return publish_pages(stage, results.folder, {"drawn_from": drawing.drawn_from}, drawing.keep)
 
 
 def write_page(folder: Path, template: str, context: dict[str, Any]) -> Path:

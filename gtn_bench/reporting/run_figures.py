@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +36,25 @@ def figure_files(results: Results) -> dict[str, str]:
         results: The results of a run.
     """
     return file_names(str(label) for label in results.summary["perturbation"].unique())
+
+
+class Pending(NamedTuple):
+    """A figure that another process draws.
+
+    Attributes:
+        draw: Draws it here.
+        future: The drawing in the other process.
+    """
+
+    draw: Callable[[], None]
+    future: Future[None]
+
+    def wait(self) -> None:
+        """Wait until the figure is drawn; draw it here if the other process has ended."""
+        try:
+            self.future.result()
+        except (BrokenExecutor, CancelledError):
+            self.draw()
 
 
 class CurveFigure(NamedTuple):
@@ -85,7 +106,8 @@ def draw_all(
     published: pd.DataFrame | None,
     style: FigureStyle = PLAIN,
     kept: Collection[str] = (),
-) -> None:
+    executor: Executor | None = None,
+) -> list[Pending]:
     """Draw all figures of a run, and write their captions.
 
     Args:
@@ -95,30 +117,61 @@ def draw_all(
         published: Points of the reference study beside the curves, from `published_beside`.
         style: The style of the figures.
         kept: Perturbations whose figures of images exist. They stay if the images are gone.
+        executor: Other processes that draw; None for this process.
+
+    Returns:
+        The figures that other processes draw.
     """
-    from gtn_bench.reporting import figures
     from gtn_bench.reporting.captions import Captions
-    from gtn_bench.reporting.theme import fonts_for, theme
+    from gtn_bench.reporting.theme import fonts_for
 
     files, strips = figure_files(results), _strips(results)
     captions = Captions(results, bands, style)
     names = [str(name) for column in (*_NAMES, "perturbation") for name in results.summary[column].unique()]
     settings = {**fonts_for([*names, *results.provenance.get("classes", ())]), **style.settings}
-    with theme(settings), _frozen():
-        for figure in curve_figures(results):
-            if figure.about in figures.NORMS and figure.file.startswith("over-"):
-                drawn = _over_distance(results, figure, "l2" if figure.about == "l2" else "linf")
-            else:
-                drawn = _over_strength(results, figure, bands, published)
-            figures.save(drawn, folder / figure.file)
-            captions.add(figure)
-        for label, strip in strips.items():
-            file = f"{files[label]}{EXAMPLES}"
-            figures.save(figures.strip_figure(**strip, **_shared(results, label)), folder / file)
+    drawings: list[Callable[[], None]] = []
+    for figure in curve_figures(results):
+        drawings.append(functools.partial(_save_curves, results, figure, bands, published, settings, folder))
+        captions.add(figure)
+    for label, strip in strips.items():
+        path = folder / f"{files[label]}{EXAMPLES}"
+        drawings.append(functools.partial(_save_strip, {**strip, **_shared(results, label)}, settings, path))
+    pending = [Pending(drawing, executor.submit(drawing)) for drawing in drawings] if executor else []
+    if not executor:
+        for drawing in drawings:
+            drawing()
     for label, name in files.items():
         if label in strips or (label in kept and not strips):
             captions.add_examples(f"{name}{EXAMPLES}", label)
     (folder / Path(CAPTIONS).name).write_bytes(captions.markdown().encode())
+    return pending
+
+
+def _save_curves(
+    results: Results,
+    figure: CurveFigure,
+    bands: Bands,
+    published: pd.DataFrame | None,
+    settings: Mapping[str, Any],
+    folder: Path,
+) -> None:
+    from gtn_bench.reporting import figures
+    from gtn_bench.reporting.theme import theme
+
+    with theme(settings), _frozen():
+        if figure.about in figures.NORMS and figure.file.startswith("over-"):
+            drawn = _over_distance(results, figure, "l2" if figure.about == "l2" else "linf")
+        else:
+            drawn = _over_strength(results, figure, bands, published)
+        figures.save(drawn, folder / figure.file)
+
+
+def _save_strip(shown: Mapping[str, Any], settings: Mapping[str, Any], path: Path) -> None:
+    from gtn_bench.reporting import figures
+    from gtn_bench.reporting.theme import theme
+
+    with theme(settings), _frozen():
+        figures.save(figures.strip_figure(**shown), path)
 
 
 @contextmanager

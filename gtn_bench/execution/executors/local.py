@@ -148,11 +148,15 @@ def local_processes(workers: int) -> Iterator[Pool]:
         shutil.rmtree(notes, ignore_errors=True)
 
 
+def idle_workers() -> Executor | None:
+    """Return the workers that stay for later runs of this process; None if there are none."""
+    loky = sys.modules.get("joblib.externals.loky.reusable_executor")
+    return getattr(loky, "_executor", None)
+
+
 def end_workers() -> None:
     """End the workers that stay for later runs of this process, at once: Python takes seconds to finalize PyTorch."""
-    loky = sys.modules.get("joblib.externals.loky.reusable_executor")
-    executor = getattr(loky, "_executor", None)
-    if executor is not None:
+    if (executor := idle_workers()) is not None:
         _kill(executor)
 
 
