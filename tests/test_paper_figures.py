@@ -236,9 +236,14 @@ def test_figures_of_names_with_markup_are_drawn(tmp_path: Path) -> None:
 
 
 class Ended(Executor):
-    """Processes that have ended."""
+    """Processes of which all have ended, at once or later."""
+
+    def __init__(self, at_once: bool) -> None:
+        self.at_once = at_once
 
     def submit(self, *_: Any, **__: Any) -> Future[Any]:
+        if self.at_once:
+            raise BrokenProcessPool("ended")
         future: Future[Any] = Future()
         future.set_exception(BrokenProcessPool("ended"))
         return future
@@ -246,15 +251,16 @@ class Ended(Executor):
 
 @pytest.mark.slow
 def test_other_processes_draw_the_same_files(tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in ("here", "there", "ended")]
+    folders = [tmp_path / name for name in ("here", "there", "ended", "ended before")]
     for folder in folders:
         write_results(folder)
     gtn_bench.report(folders[0])
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
         gtn_bench.report(folders[1], executor=executor)
-    gtn_bench.report(folders[2], executor=Ended())
+    gtn_bench.report(folders[2], executor=Ended(at_once=False))
+    gtn_bench.report(folders[3], executor=Ended(at_once=True))
     files = [{path.name: path.read_bytes() for path in (folder / "figures").iterdir()} for folder in folders]
-    assert files[0] and files[0] == files[1] == files[2]
+    assert files[0] and all(other == files[0] for other in files)
 
 
 def test_a_report_that_fails_stops_the_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,13 +47,13 @@ def in_batches(
     may_shrink = batch == "any" and classifier.batch is None
     at_once = max(1, min(total, batch_size(classifier, tensors[0], batch)))
     held = 0
-    if refills and may_shrink and tensors[0].device.type == "cpu":
+    if refills and may_shrink and not classifier.in_order and tensors[0].device.type == "cpu":
         held = min(LARGEST["cpu"], REUSED * total // max(1, tensors[0].nbytes))
     results: list[T] = []
     start, before = 0, classifier.pass_size
     try:
         while start < total:
-            size, classifier.pass_size = max(held, at_once), at_once
+            size, classifier.pass_size = max(held, at_once), at_once if held else before
             counts = classifier.forwards, classifier.backwards
             try:
                 results.append(task(*(tensor[start : start + size] for tensor in tensors)))

@@ -136,15 +136,27 @@ def draw_all(
     for label, strip in strips.items():
         path = folder / f"{files[label]}{EXAMPLES}"
         drawings.append(functools.partial(_save_strip, {**strip, **_shared(results, label)}, settings, path))
-    pending = [Pending(drawing, executor.submit(drawing)) for drawing in drawings] if executor else []
-    if not executor:
-        for drawing in drawings:
+    pending = []
+    for drawing in drawings:
+        if executor:
+            pending.append(Pending(drawing, _submit(executor, drawing)))
+        else:
             drawing()
     for label, name in files.items():
         if label in strips or (label in kept and not strips):
             captions.add_examples(f"{name}{EXAMPLES}", label)
     (folder / Path(CAPTIONS).name).write_bytes(captions.markdown().encode())
     return pending
+
+
+def _submit(executor: Executor, drawing: Callable[[], None]) -> Future[None]:
+    """Return the drawing in another process; one that has been cancelled if there is none."""
+    try:
+        return executor.submit(drawing)
+    except RuntimeError:  # its processes have ended, or it was shut down
+        future: Future[None] = Future()
+        future.cancel()
+        return future
 
 
 def _save_curves(
