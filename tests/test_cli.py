@@ -164,6 +164,8 @@ def test_list_prints_every_row_as_text_and_json(
     assert call(monkeypatch, "list", kind, "--json") == 0
     rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
     assert rows and all(row["name"] in table for row in rows)
+    if kind in (cli.Kind.suites, cli.Kind.specs):
+        assert all(row["summary"] in table and Path(row["file"]).is_file() for row in rows)
 
 
 def test_list_architectures_has_a_row_for_every_architecture(

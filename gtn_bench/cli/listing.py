@@ -41,12 +41,16 @@ def list_(
 
 def _rows(kind: Kind) -> list[dict[str, str]]:
     from gtn_bench.config.shipped import suites, teacher_specs
+    from gtn_bench.config.yaml import parse_mapping
     from gtn_bench.planning.catalog import catalog
     from gtn_bench.teaching.zoo import zoo_catalog
 
     shipped = {Kind.suites: suites, Kind.specs: teacher_specs}
     if kind in shipped:
-        return [{"name": name, "summary": str(path)} for name, path in shipped[kind]().items()]
+        return [
+            {"name": name, "summary": parse_mapping(path.read_text("utf-8"), name)["description"], "file": str(path)}
+            for name, path in shipped[kind]().items()
+        ]
     return zoo_catalog() if kind is Kind.zoo else catalog(kind.value)
 
 
