@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import re
 import zlib
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -250,13 +251,15 @@ class Ended(Executor):
 
 
 @pytest.mark.slow
-def test_other_processes_draw_the_same_files(tmp_path: Path) -> None:
+def test_other_processes_draw_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = [tmp_path / name for name in ("here", "there", "ended", "ended before")]
     for folder in folders:
         write_results(folder)
     gtn_bench.report(folders[0])
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
-        gtn_bench.report(folders[1], executor=executor)
+    monkeypatch.chdir(tmp_path)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, spawn, initializer=os.chdir, initargs=(tmp_path.parent,)) as executor:
+        gtn_bench.report(folders[1].name, executor=executor)
     gtn_bench.report(folders[2], executor=Ended(at_once=False))
     gtn_bench.report(folders[3], executor=Ended(at_once=True))
     files = [{path.name: path.read_bytes() for path in (folder / "figures").iterdir()} for folder in folders]

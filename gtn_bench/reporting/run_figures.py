@@ -129,6 +129,7 @@ def draw_all(
     captions = Captions(results, bands, style)
     names = [str(name) for column in (*_NAMES, "perturbation") for name in results.summary[column].unique()]
     settings = {**fonts_for([*names, *results.provenance.get("classes", ())]), **style.settings}
+    folder = folder.absolute()  # other processes can have another working directory
     drawings: list[Callable[[], None]] = []
     for figure in curve_figures(results):
         drawings.append(functools.partial(_save_curves, results, figure, bands, published, settings, folder))
