@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from gtn_bench.perturbations.ascent import L2, Linf, OfRows, differentiate, projected, stepped
+from gtn_bench.perturbations.ascent import L2, Linf, differentiate, projected, stepped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _MOMENTUM = 0.75  # share of the new step; the rest repeats the last change
 _PROGRESS = 0.75  # share of the steps since the last checkpoint that has to raise the loss
+
+
+OfRows: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"  # from logits (n, K) and rows (n,) to one value per image (n,)
 
 
 class _State(NamedTuple):
@@ -104,9 +107,8 @@ def ascend_adaptively(
     interval, shortest, shrinkage = (max(int(share * steps), 1) for share in (0.22, 0.06, 0.03))
     state, since = _first_state(x, result, epsilon), 0
     for step in range(steps + 1):
-        goal = functools.partial(_of_images, objective, state.rows)
         if step < steps:
-            logits, loss, gradient = differentiate(classifier, state.point, goal)
+            logits, loss, gradient = differentiate(classifier, state.point, objective, state.rows)
         else:
             with torch.no_grad():
                 logits = classifier(state.point)
@@ -127,11 +129,6 @@ def ascend_adaptively(
             state = _moved(state, norm, epsilon, momentum=_MOMENTUM if step else 1.0)
     result[state.rows] = state.best
     return Ascent(result, found)
-
-
-def _of_images(objective: OfRows, images: Tensor, logits: Tensor, rows: slice) -> Tensor:
-    """Return the losses of some rows of a batch of images with these numbers (n,)."""
-    return objective(logits, images[rows])
 
 
 def _first_state(x: Tensor, start: Tensor, epsilon: float) -> _State:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from gtn_bench.config.errors import ConfigError
 from gtn_bench.data.base import Dataset
@@ -158,7 +157,7 @@ def ascend(
         if truth is None:
             gradient = classifier.loss_gradient(x_adv, y[rows], loss)
         else:
-            logits, _, gradient = differentiate(classifier, x_adv, functools.partial(_of_rows, loss, y[rows]))
+            logits, _, gradient = differentiate(classifier, x_adv, loss, y[rows])
             missed = logits.argmax(dim=1) == truth[rows]
             if not missed.all():
                 result[rows[~missed]] = x_adv[~missed]
@@ -168,11 +167,6 @@ def ascend(
         x_adv = stepped(x[rows], x_adv, gradient, norm=norm, **sizes)
     result[rows] = x_adv
     return result
-
-
-def _of_rows(loss: Loss, y: Tensor, logits: Tensor, rows: Any) -> Tensor:
-    """Return the losses of some rows of a batch with labels (N,)."""
-    return loss(logits, y[rows])
 
 
 class Cycle:
@@ -243,40 +237,39 @@ def projected(x: Tensor, x_adv: Tensor, norm: type[Linf] | type[L2], epsilon: fl
     return x_adv.clamp(0, 1)
 
 
-class OfRows(Protocol):
-    """A function from logits (n, K) of some rows of a batch, and these rows, to one value per row (n,)."""
-
-    def __call__(self, logits: Tensor, rows: Any) -> Tensor: ...
-
-
-def differentiate(classifier: Classifier, x: Tensor, loss: OfRows) -> tuple[Tensor, Tensor, Tensor]:
+def differentiate(
+    classifier: Classifier, x: Tensor, loss: Callable[[Tensor, Tensor], Tensor], values: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the logits of images, and their losses with the gradients, in passes as large as the classifier allows.
 
     Args:
         classifier: The classifier.
         x: Images (N, C, H, W).
-        loss: Function from logits (n, K) of some of the images, and their rows, to losses (n,).
+        loss: Function from logits (n, K) of images and their values (n,) to losses (n,).
+        values: What the loss needs to know of each image (N,), such as its label.
 
     Returns:
         Logits (N, K), losses (N,), and gradients (N, C, H, W), which are zero where the loss has none.
     """
     import torch
 
-    parts = [_one_pass(classifier, x[rows], functools.partial(loss, rows=rows)) for rows in classifier.passes(len(x))]
+    parts = [_one_pass(classifier, x[rows], loss, values[rows]) for rows in classifier.passes(len(x))]
     if len(parts) == 1:
         return parts[0]
     logits, losses, gradients = (torch.cat(part) for part in zip(*parts, strict=True))
     return logits, losses, gradients
 
 
-def _one_pass(classifier: Classifier, x: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def _one_pass(
+    classifier: Classifier, x: Tensor, loss: Callable[[Tensor, Tensor], Tensor], values: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return what `differentiate` returns, for images that pass at once."""
     import torch
 
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         logits = classifier(x)
-        losses = loss(logits)
+        losses = loss(logits, values)
         total = losses.sum()
         gradient = torch.zeros_like(x)
         if total.requires_grad:  # else the network detaches its outputs
