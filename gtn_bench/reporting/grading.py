@@ -27,11 +27,12 @@ def graded_points(results: Results) -> pd.DataFrame:
     point = [*CURVE, "beta"]
     learners = pooled_or_all(results.pooled)[[*point, "rows"]].explode("rows")
     cells = learners.join(results.summary[["grade", "proven", "flags"]], on="rows")
+    cells["proven"] = cells["proven"].eq(True)  # missing where nothing was certified
     rows = []
     for name, part in cells.groupby(point, sort=False)[["grade", "proven", "flags"]]:
         grades, proven, flags = part.to_numpy().T
         names = dict.fromkeys(flag for text in flags for flag in split_flags(text))
-        rows.append((*name, worst(grades), all(value is True for value in proven), tuple(names)))
+        rows.append((*name, worst(grades), all(proven), tuple(names)))
     return pd.DataFrame(rows, columns=[*CURVE, "beta", "grade", "proven", "flags"])
 
 

@@ -7,7 +7,7 @@ import gc
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -140,24 +140,15 @@ def draw_all(
     pending = []
     for drawing in drawings:
         if executor:
-            pending.append(Pending(drawing, _submit(executor, drawing)))
-        else:
-            drawing()
+            with suppress(RuntimeError):  # its processes have ended, or it was shut down
+                pending.append(Pending(drawing, executor.submit(drawing)))
+                continue
+        drawing()
     for label, name in files.items():
         if label in strips or (label in kept and not strips):
             captions.add_examples(f"{name}{EXAMPLES}", label)
     (folder / Path(CAPTIONS).name).write_bytes(captions.markdown().encode())
     return pending
-
-
-def _submit(executor: Executor, drawing: Callable[[], None]) -> Future[None]:
-    """Return the drawing in another process; one that has been cancelled if there is none."""
-    try:
-        return executor.submit(drawing)
-    except RuntimeError:  # its processes have ended, or it was shut down
-        future: Future[None] = Future()
-        future.cancel()
-        return future
 
 
 def _save_curves(
