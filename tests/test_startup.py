@@ -6,6 +6,7 @@ import ast
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,10 +63,57 @@ def signatures(cache: Path, library: type[LibraryAttack]) -> list[Path]:
     return sorted((cache / "memo").glob(f"signatures-{library.name}-*.json"))
 
 
+def matches(library: type[LibraryAttack]) -> bool:
+    """Return whether the package contains the parameters of the installed version of a library."""
+    return constructors.shipped_parameters(library.name, library.namespace) is not None
+
+
+def ignore_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constructors, "source_hash", lambda namespace: "another source")
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
+def test_shipped_parameters_are_those_that_the_library_has(
+    library: type[LibraryAttack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not matches(library):
+        pytest.skip(f"another version of {library.name} is installed")
+    with monkeypatch.context() as patched:
+        patched.setattr(named_attacks, "attack_classes", lambda library: pytest.fail("imports the library"))
+        shipped = attack_parameters(library)
+    clear()
+    ignore_shipped(monkeypatch)
+    monkeypatch.setattr(constructors, "recall", lambda kind, stamp: None)
+    read = attack_parameters(library)
+    assert constructors.encoded(shipped) == constructors.encoded(read) and list(shipped) == list(read)
+    missing = set(constructors.shipped_parameters(library.name, library.namespace) or ()) - {*read}
+    assert {library.known[name].package for name in missing} <= {"numba"}
+
+
+def test_shipped_parameters_of_another_source_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "somelibrary").mkdir()
+    source = tmp_path / "somelibrary" / "__init__.py"
+    source.write_text("first")
+    content = {
+        "some": {"version": "1", "source": constructors.source_hash("somelibrary.attacks"), "classes": {"A": []}}
+    }
+    monkeypatch.setattr(constructors, "SHIPPED", tmp_path / "constructors.json")
+    constructors.SHIPPED.write_text(json.dumps(content))
+    assert constructors.shipped_parameters("some", "somelibrary.attacks") == {"A": []}
+    assert constructors.shipped_parameters("other", "somelibrary.attacks") is None
+    source.write_text("other")  # of the same size
+    assert constructors.shipped_parameters("some", "somelibrary.attacks") is None
+    assert "somelibrary" not in sys.modules
+
+
+@pytest.mark.parametrize("shipped", [True, False])
 @pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
 def test_stored_parameters_are_those_of_the_constructors(
-    library: type[LibraryAttack], cache: Path, monkeypatch: pytest.MonkeyPatch
+    library: type[LibraryAttack], shipped: bool, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not shipped:
+        ignore_shipped(monkeypatch)
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     first = attack_parameters(library)
     clear()
@@ -122,6 +170,7 @@ def test_versions_do_not_mix(cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with monkeypatch.context() as patched:
         patched.setattr(named_attacks, "attack_classes", lambda library: classes)
         patched.setattr(constructors, "installed", lambda package: "another version")
+        ignore_shipped(patched)
         clear()
         assert list(attack_parameters(library)) == ["PGD"]
     clear()
@@ -168,22 +217,26 @@ def test_cache_that_cannot_be_written_to_does_not_matter(tmp_path: Path, monkeyp
 
 
 @pytest.mark.slow
-def test_planning_library_attacks_imports_no_library_if_signatures_are_stored(tmp_path: Path) -> None:
+def test_planning_library_attacks_imports_no_library_whose_signatures_are_known(cache: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(with_perturbations(ATTACKS))
     code = (
         "import sys, gtn_bench; from gtn_bench.planning.keys import keys_of;"
+        "from gtn_bench.perturbations.libraries import constructors;"
+        "constructors.source_hash = constructors.source_hash if sys.argv[2:] else lambda namespace: 'another source';"
         "keys_of(gtn_bench.plan(gtn_bench.load(sys.argv[1])), 'cpu');"
         "print(*sorted({'torch', 'art', 'foolbox', 'torchattacks', 'pandas', 'scipy', 'matplotlib'} & {*sys.modules}))"
     )
 
-    def imported() -> set[str]:
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, env={**os.environ}
-        )
+    def imported(*arguments: str) -> set[str]:
+        command = [sys.executable, "-c", code, str(path), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
         assert done.returncode == 0, done.stderr
         return set(done.stdout.split())
 
+    if all(map(matches, LIBRARIES)):
+        assert imported("shipped") == set()
+        shutil.rmtree(cache)
     assert imported() >= {"torch", "art", "foolbox", "torchattacks"}  # to read the signatures
     assert imported() == set()
 

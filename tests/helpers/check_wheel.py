@@ -13,6 +13,7 @@ REQUIRED = (
     "gtn_bench/cli/app.py",
     "gtn_bench/data/digits.npz",
     "gtn_bench/perturbations/libraries/art.py",
+    "gtn_bench/perturbations/libraries/constructors.json",
     "gtn_bench/py.typed",
     "gtn_bench/reference/published_curves.csv",
     "gtn_bench/reporting/html/report.html.j2",

@@ -19,6 +19,7 @@ from gtn_bench.perturbations.libraries.known import Known
 from gtn_bench.perturbations.libraries.namespaces import is_absent
 from gtn_bench.perturbations.libraries.signatures import annotation_text
 from gtn_bench.perturbations.targets import Targeted
+from gtn_bench.store.keys import installed
 
 
 class NamedAttack(Targeted):
@@ -110,7 +111,8 @@ class NamedAttack(Targeted):
 def attack_parameters(library: type[NamedAttack]) -> Mapping[str, Parameters]:
     """Return the constructor parameters of all attack classes of a library, by name.
 
-    The library is imported once, and again when its version, its files or an optional package change.
+    A library whose parameters this package does not contain is imported once, and again when its version, its files or
+    an optional package change.
 
     Args:
         library: The class of the library.
@@ -125,10 +127,23 @@ def attack_parameters(library: type[NamedAttack]) -> Mapping[str, Parameters]:
     if library.packages and all(module.startswith("gtn_bench.") for module in code):  # a plug-in can change any time
         stamp = library_stamp(library.namespace, packages, code)
     return stored_parameters(
-        library.name,
-        stamp,
-        lambda: {name: library.read_constructor(cls) for name, cls in attack_classes(library).items()},
+        *(library.name, library.namespace, stamp, lambda: read_parameters(library)),
+        absent=[
+            name for name, known in library.known.items() if known.package and installed(known.package) == "absent"
+        ],
     )
+
+
+def read_parameters(library: type[NamedAttack]) -> dict[str, Parameters]:
+    """Import a library and return the constructor parameters of all of its attack classes, by name.
+
+    Args:
+        library: The class of the library.
+
+    Raises:
+        ConfigError: If the library is not installed.
+    """
+    return {name: library.read_constructor(cls) for name, cls in attack_classes(library).items()}
 
 
 @functools.cache
