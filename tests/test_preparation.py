@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from gtn_bench.inference import acceleration
 from gtn_bench.inference.classifier import Classifier
 from gtn_bench.inference.folding import FlattenChannelsLast
 from gtn_bench.inference.norm_block import NormBlock
@@ -24,6 +25,7 @@ from gtn_bench.inference.preparation import prepared
 from gtn_bench.inference.relu_pool import ReluPool
 from gtn_bench.inference.simplification import Affine
 from gtn_bench.inference.views import as_art, as_foolbox, as_torchattacks
+from gtn_bench.inference.winograd import WinogradConv2d, transformed_weights
 from gtn_bench.models import numba_backend
 from gtn_bench.models.distillation.networks import VGG11, convnet, plain, resnet18
 from gtn_bench.models.libraries.torchvision_networks import resnet
@@ -148,6 +150,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
         )
         for kind in ("instance", "batch", "group", "none")
     },
+    "wide resnet": (lambda: resnet("resnet18", 3, 10, width=0.75, small_stem=True), (3, 16, 16)),
     "trades": (lambda: public("SmallCNN"), SMALL),
     "certified": (lambda: public("convex_adversarial"), SMALL),
     "normalized": (lambda: Normalized(Small(shared), (0.4, 0.5, 0.6), (0.2, 0.3, 0.2)), LARGE),
@@ -228,7 +231,8 @@ def test_float32_differs_by_rounding_alone(name: str, numba: bool, monkeypatch: 
     "name, layers",
     [
         ("certified", {PatchConv2d: 1, FlattenChannelsLast: 1}),
-        ("trades", {PatchConv2d: 1, ReluPool: 2, FlattenChannelsLast: 1, nn.Dropout: 0}),
+        ("wide resnet", {WinogradConv2d: 10, nn.BatchNorm2d: 0}),
+        ("trades", {WinogradConv2d: 0, PatchConv2d: 1, ReluPool: 2, FlattenChannelsLast: 1, nn.Dropout: 0}),
         ("convnet instance", {PatchConv2d: 1, NormBlock: 3, nn.GroupNorm: 0, nn.ReLU: 0, nn.AvgPool2d: 0}),
         ("resnet-18", {PatchConv2d: 1, nn.BatchNorm2d: 0, nn.Identity: 0}),
         ("residual", {Affine: 1, nn.BatchNorm2d: 0}),
@@ -380,7 +384,7 @@ def test_bfloat16_changes_logits_by_rounding(name: str) -> None:
     assert F.cosine_similarity(ours, expected, dim=0) > 0.9
 
 
-@pytest.mark.parametrize("name", ["trades", "convnet group", "certified"])
+@pytest.mark.parametrize("name", ["trades", "convnet group", "certified", "wide resnet"])
 def test_networks_keep_derivatives_of_second_order(name: str) -> None:
     network, x = network_of(name)
     faster = prepared(network.float(), NETWORKS[name][1], "float32")
@@ -441,3 +445,115 @@ def test_patch_convolution_equals_torch(channels: int, kernel: int, stride: int,
     assert close(y.double(), expected, 1e-5)
     truth = torch.autograd.grad(expected, exact, grad.double())[0]
     assert close(torch.autograd.grad(y, x, grad)[0].double(), truth, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "channels, maps, size, padding, images",
+    [
+        (48, 48, (4, 4), 1, 1),
+        (48, 64, (16, 12), 1, 5),
+        (50, 49, (13, 8), 0, 3),
+        (64, 48, (7, 7), 2, 2),
+        (48, 48, (32, 32), 1, 9),
+        (64, 64, (3, 3), 1, 4),
+    ],
+)
+def test_winograd_convolution_equals_torch(
+    channels: int, maps: int, size: tuple[int, int], padding: int, images: int
+) -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(channels, maps, 3, padding=padding).requires_grad_(False)
+    layer = WinogradConv2d.of(copy.deepcopy(plain), size)
+    assert layer is not None
+    shape = images, channels, size[0] + 2 - 2 * padding, size[1] + 2 - 2 * padding
+    x = torch.randn(shape, requires_grad=True)
+    exact = x.detach().double().requires_grad_()
+    expected = copy.deepcopy(plain).double()(exact)
+    y = layer(x)
+    assert y.shape == (images, maps, *size)
+    assert close(y.double(), expected, 5e-6)
+    grad = torch.randn_like(y)
+    truth = torch.autograd.grad(expected, exact, grad.double(), retain_graph=True)[0]
+    found = torch.autograd.grad(y, x, grad, retain_graph=True)[0]
+    assert close(found.double(), truth, 5e-6)
+    again = torch.autograd.grad(y, x, grad, create_graph=True)[0]
+    assert close(again.double(), truth, 5e-6)
+    assert torch.equal(layer(x), y) and torch.equal(torch.autograd.grad(layer(x), x, grad)[0], found)
+    assert torch.equal(layer(x.detach().contiguous(memory_format=LAYOUT)), y)
+    assert plain.bias is not None and not (layer(torch.zeros_like(x)) - plain.bias[:, None, None]).any()
+
+
+def test_winograd_transforms_are_exact_in_float64() -> None:
+    """Products of transformed kernels and tiles, transformed back, are the convolution, for any kernel."""
+    from gtn_bench.inference import winograd_kernels
+
+    torch.manual_seed(0)
+    x, weight = torch.randn(1, 1, 6, 6), torch.randn(1, 1, 3, 3)
+    tile = np.eye(6)
+    inputs = np.array([winograd_kernels._inputs.py_func(*column) for column in tile.T]).T
+    outputs = np.array([winograd_kernels._outputs.py_func(*column) for column in tile.T]).T
+    products = transformed_weights(weight.double()).view(6, 6).numpy() * (inputs @ x[0, 0].double().numpy() @ inputs.T)
+    expected = F.conv2d(x.double(), weight.double())[0, 0].numpy()
+    assert outputs @ products @ outputs.T == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options, size",
+    [
+        ({"kernel_size": 1}, (8, 8)),
+        ({"stride": 2}, (8, 8)),
+        ({"dilation": 2}, (8, 8)),
+        ({"groups": 2}, (8, 8)),
+        ({"padding": (0, 1)}, (8, 8)),
+        ({"padding": 1, "padding_mode": "reflect"}, (8, 8)),
+        ({"out_channels": 47}, (8, 8)),
+        ({}, (2, 2)),
+        ({}, (5, 5)),
+    ],
+)
+def test_other_convolutions_stay_as_they_are(options: dict[str, Any], size: tuple[int, int]) -> None:
+    plain = {"in_channels": 64, "out_channels": 64, "kernel_size": 3}
+    assert WinogradConv2d.of(nn.Conv2d(**plain), (8, 8)) is not None
+    assert WinogradConv2d.of(nn.Conv2d(**{**plain, **options}), size) is None
+
+
+class Ranked(nn.Module):
+    """Two convolutions, and another function at the end."""
+
+    def __init__(self, before: nn.Module, last: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.before, self.second = nn.Conv2d(48, 48, 3, padding=1), before, nn.Conv2d(48, 48, 3, padding=1)
+        self.last = last
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.second(self.before(self.first(x))))
+
+
+@pytest.mark.parametrize(
+    "before, last, replaced",
+    [
+        (nn.ReLU(), lambda x: x.mean((2, 3)), 2),
+        (nn.MaxPool2d(3, 1, 1), lambda x: x.mean((2, 3)), 1),
+        (nn.ReLU(), lambda x: x.mean((2, 3)).softmax(1), 2),
+        (nn.ReLU(), lambda x: x.amax((2, 3)), 0),
+        (nn.ReLU(), lambda x: torch.max(x.flatten(2), 2)[0], 0),
+        (nn.ReLU(), lambda x: F.adaptive_max_pool2d(x, 1).flatten(1), 0),
+        (nn.ReLU(), lambda x: x.flatten(2).topk(3, 2).values.mean(2), 0),
+    ],
+)
+def test_winograd_convolutions_are_not_used_before_a_selection(
+    before: nn.Module, last: Callable[[Tensor], Tensor], replaced: int
+) -> None:
+    """Equal values have to stay equal, so that a maximum of them gives its gradient to the first."""
+    network = Ranked(before, last).eval()
+    faster = prepared(network, (48, 8, 8), "float32")
+    assert sum(type(module) is WinogradConv2d for module in faster.modules()) == replaced
+
+
+def test_transformed_weights_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Ranked(nn.ReLU(), lambda x: x.mean((2, 3))).eval()
+    layer = WinogradConv2d.of(network.first, (8, 8))
+    assert layer is not None and layer.transformed_size == 8 * layer.transformed.numel() == 2 * 36 * 48 * 48 * 4
+    monkeypatch.setattr(acceleration, "MOST_TRANSFORMED", layer.transformed_size)
+    faster = prepared(network, (48, 8, 8), "float32")
+    assert [type(module) for module in faster.modules() if isinstance(module, nn.Conv2d)].count(WinogradConv2d) == 1

@@ -21,10 +21,13 @@ from gtn_bench.inference.patterns import Shapes, is_fresh, is_pool, is_relu, onl
 from gtn_bench.inference.relu_pool import ReluPool
 from gtn_bench.inference.simplification import layer_of, replace
 from gtn_bench.inference.tracing import is_layer
+from gtn_bench.inference.winograd import WinogradConv2d
 from gtn_bench.models.layers import MaxPool2d
 from gtn_bench.models.pooling import COMPILED, LAYOUT
 
 _FLATTENS = {torch.flatten, torch.reshape, "flatten", "reshape", "view"}
+_SELECTIONS = "max", "min", "topk", "sort", "median", "kthvalue"  # in names of functions
+MOST_TRANSFORMED = 2**31  # bytes of transformed weights of a network
 
 
 @torch.no_grad()
@@ -43,6 +46,7 @@ def accelerate(graph: fx.GraphModule, x: Tensor) -> list[str]:
     done: list[str] = []
     if not any(isinstance(layer_of(graph, node), nn.Conv2d) for node in graph.graph.nodes):
         return done
+    done += ["Winograd convolution"] * _winograd(graph, shapes.measured)
     for node in list(graph.graph.nodes):
         for rule in (_patches, _norm_block, _relu_pool, _max_pool, _relu_in_place, _flatten, _dense):
             if not node._erased and (text := rule(graph, node, shapes.measured)):
@@ -71,6 +75,36 @@ class _Shapes(fx.Interpreter):
         if isinstance(value, Tensor):
             self.measured[n] = tuple(value.shape)
         return value
+
+
+def _winograd(graph: fx.GraphModule, shapes: Shapes) -> int:
+    """Replace convolutions of 3x3 pixels, from the last to the first, and return their number.
+
+    Where a later node selects the largest of several values, equal values have to stay equal, as in the background of a
+    digit. Rounding would select one of them.
+    """
+    count, size, selected = 0, 0, set()
+    for node in reversed(graph.graph.nodes):
+        if any(user in selected or _selects(graph, user) for user in node.users):
+            selected.add(node)
+            continue
+        layer, shape = layer_of(graph, node), shapes.get(node, ())
+        faster = WinogradConv2d.of(layer, shape[2:]) if type(layer) is nn.Conv2d and len(shape) == 4 else None
+        if faster is not None and size + faster.transformed_size <= MOST_TRANSFORMED:
+            replace(graph, node, faster, node.args[0])
+            count, size = count + 1, size + faster.transformed_size
+    return count
+
+
+def _selects(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Return whether a node returns the largest of several values, or is unknown."""
+    if node.op == "call_module":
+        layer = layer_of(graph, node)
+        return layer is None or "Max" in type(layer).__name__
+    if node.op not in ("call_function", "call_method"):
+        return False
+    name = str(getattr(node.target, "__name__", node.target))
+    return "softmax" not in name and any(word in name for word in _SELECTIONS)
 
 
 def _norm_block(graph: fx.GraphModule, node: fx.Node, shapes: Shapes) -> str:

@@ -14,10 +14,11 @@ from gtn_bench.inference.dense import Dense
 from gtn_bench.inference.first_block import FirstConv2d
 from gtn_bench.inference.patch_convolution import PatchConv2d
 from gtn_bench.inference.simplification import Affine, layer_of
+from gtn_bench.inference.winograd import WinogradConv2d
 
 _SAVE_INPUTS = (  # layers that return a new tensor and do not need it for their gradient
     *(nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.AvgPool2d, nn.MaxPool2d),
-    *(FirstConv2d, PatchConv2d, Affine, Dense),
+    *(FirstConv2d, PatchConv2d, WinogradConv2d, Affine, Dense),
 )
 _RELUS = {F.relu, torch.relu, F.relu_, torch.relu_, "relu", "relu_"}
 _ADDS, _ADDS_IN_PLACE = {operator.add, torch.add, "add"}, {operator.iadd, "add_"}
