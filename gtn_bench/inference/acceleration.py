@@ -46,7 +46,8 @@ def accelerate(graph: fx.GraphModule, x: Tensor) -> list[str]:
     done: list[str] = []
     if not any(isinstance(layer_of(graph, node), nn.Conv2d) for node in graph.graph.nodes):
         return done
-    done += ["Winograd convolution"] * _winograd(graph, shapes.measured)
+    if count := _winograd(graph, shapes.measured):
+        done.append(f"{count} Winograd convolutions")
     for node in list(graph.graph.nodes):
         for rule in (_patches, _norm_block, _relu_pool, _max_pool, _relu_in_place, _flatten, _dense):
             if not node._erased and (text := rule(graph, node, shapes.measured)):
