@@ -18,7 +18,7 @@ from gtn_bench.inference.classifier import Classifier
 from gtn_bench.perturbations import PERTURBATIONS
 from gtn_bench.perturbations.base import lp_norm
 from gtn_bench.perturbations.counters import uniform_rows
-from gtn_bench.perturbations.windows import WINDOWS, LinfWindows, bump
+from gtn_bench.perturbations.windows import WINDOWS, LinfWindows, Windows, bump
 
 Digits = tuple[Tensor, Tensor]
 SEEDS = torch.arange(60)
@@ -37,6 +37,16 @@ def unfooled(shape: tuple[int, int, int]) -> Classifier:
         return torch.stack([x.flatten(1).mean(dim=1) + 2, x.flatten(1)[:, 0]], dim=1)
 
     return Classifier(logits, shape, 2)
+
+
+def proposed(windows: Windows, best: Tensor, share: float, draws: Tensor) -> Tensor:
+    """Return the proposed images (N, C, H, W). The changes state which values they replace."""
+    pixels = best.flatten(1).clone()
+    for change in (changes := windows.propose(best.flatten(1), share, draws)):
+        assert torch.equal(change.old, best.flatten(1).gather(1, change.at))
+        pixels.scatter_(1, change.at, change.new)
+    assert changes
+    return pixels.view_as(best)
 
 
 def splitmix64(state: int) -> int:
@@ -114,7 +124,7 @@ def test_every_window_is_proposed(shape: tuple[int, int, int], norm: Any, share:
     at_start, each = windows.numbers(shape)
     best = windows.start(uniform_rows(torch.arange(3000), 0, 1, at_start)[:, 0])
     draws = uniform_rows(torch.arange(3000), 1, 1, each)[:, 0]
-    changed = windows.propose(best, share, draws) != best
+    changed = proposed(windows, best, share, draws) != best
     if norm == "linf":
         assert changed.flatten(1).any(dim=1).all()
     assert changed.float().mean(dim=0).min() > 0.2 / (shape[1] * shape[2])
@@ -124,7 +134,7 @@ def test_linf_windows_are_squares_at_uniform_places_and_bounds() -> None:
     x = torch.full((4000, 2, 6, 9), 0.5)
     best = x - 0.1
     draws = uniform_rows(torch.arange(4000), 1, 1, 6)[:, 0]
-    up = LinfWindows(x, 0.1).propose(best, 9 / 54, draws) > x  # windows of 3x3; a channel stays where it goes down
+    up = proposed(LinfWindows(x, 0.1), best, 9 / 54, draws) > x  # windows of 3x3; a channel stays where it goes down
     assert set(up.sum(dim=(2, 3)).flatten().tolist()) == {0, 9}
     places = up.any(dim=1).flatten(1).float().argmax(dim=1).bincount(minlength=54).view(6, 9)
     assert (places[:4, :7] - 4000 / 28).abs().max() < 5 * math.sqrt(4000 / 28) and places.sum() == 4000

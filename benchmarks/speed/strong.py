@@ -6,7 +6,8 @@
 The libraries attack the network itself in batches of 100 images, with their default parameters, ART's step size in the
 proportion of its defaults. `strong` attacks in batches of the size that gtn-bench chooses; its time includes the
 preparation of the network. With `--json`, finished batches are kept in the file, and another call goes on from there.
-AutoAttack takes minutes to hours per network. `ratio` is the time of the faster library divided by that of `strong`.
+AutoAttack takes minutes to hours per network; that of ART needs the extra `all-attacks`. `ratio` is the time of the
+faster library divided by that of `strong`.
 """
 
 from __future__ import annotations

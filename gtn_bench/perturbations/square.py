@@ -12,7 +12,7 @@ from gtn_bench.config.threat import Norm, Threat
 from gtn_bench.inference.losses import margin
 from gtn_bench.perturbations.base import Perturbation
 from gtn_bench.perturbations.counters import uniform_rows
-from gtn_bench.perturbations.windows import WINDOWS
+from gtn_bench.perturbations.windows import WINDOWS, Change
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,31 +99,38 @@ class Square(Perturbation):
         with torch.no_grad():
             clean = margin(classifier(x), y)
             rows = (~(clean > 0)).nonzero().squeeze(1)
-            best, y, seeds = x[rows], y[rows], seeds.to(x.device)[rows]
-            windows, loss = WINDOWS[self.norm](best, self.beta), torch.full_like(clean[rows], -torch.inf)
+            y, seeds = y[rows], seeds.to(x.device)[rows]
+            windows, loss = WINDOWS[self.norm](x[rows], self.beta), torch.full_like(clean[rows], -torch.inf)
             checked = torch.full_like(clean, -torch.inf)
             draws = uniform_rows(seeds, 0, 1, at_start)
+            pixels = x[rows].flatten(1)  # of the best images, and of the next query
+            everywhere = torch.arange(pixels.shape[1], device=x.device).expand_as(pixels)
             for query in range(self.queries - 1):
                 if not len(rows):
                     break
                 if query == 0:
-                    images = windows.start(draws[:, 0])
+                    changes = [Change(everywhere, pixels.clone(), windows.start(draws[:, 0]).flatten(1))]
                 else:
                     place = (query - 1) % _BLOCK
                     if place == 0:
                         draws = uniform_rows(seeds, query, _BLOCK, per_proposal)
-                    images = windows.propose(best, self.share(query - 1), draws[:, place])
-                values = margin(classifier(images), y)
+                    changes = windows.propose(pixels, self.share(query - 1), draws[:, place])
+                for change in changes:
+                    pixels.scatter_(1, change.at, change.new)
+                values = margin(classifier(pixels.view(-1, *x.shape[1:])), y)
                 better = values > loss
-                best = images.where(better[:, None, None, None], best)
+                for change in changes:
+                    pixels.scatter_(1, change.at, change.new.where(better[:, None], change.old))
                 loss = values.where(better, loss)
                 ended = loss > 0
                 if floors is not None and query + 2 in floors:
                     ended = ended | (loss < floors[query + 2][rows]) | (loss <= checked[rows])
                     checked[rows] = loss
                 if ended.any():
-                    result[rows[ended]] = best[ended]
-                    rows, y, seeds, best, loss, draws = (each[~ended] for each in (rows, y, seeds, best, loss, draws))
+                    result[rows[ended]] = pixels[ended].view(-1, *x.shape[1:])
+                    rows, y, seeds, pixels, loss, draws = (
+                        each[~ended] for each in (rows, y, seeds, pixels, loss, draws)
+                    )
                     windows.retain(~ended)
-            result[rows] = best
+            result[rows] = pixels.view(-1, *x.shape[1:])
         return result

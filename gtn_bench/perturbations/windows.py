@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+
+class Change(NamedTuple):
+    """New values of some pixels of each of N images.
+
+    Attributes:
+        at: Numbers of the pixels (N, P) in flattened images.
+        old: Their values (N, P).
+        new: Their new values (N, P).
+    """
+
+    at: Tensor
+    old: Tensor
+    new: Tensor
 
 
 class Windows(Protocol):
@@ -36,11 +50,11 @@ class Windows(Protocol):
             draws: Uniform random numbers (N, K).
         """
 
-    def propose(self, best: Tensor, share: float, draws: Tensor) -> Tensor:
-        """Return images (N, C, H, W) in the ball and in [0, 1] that differ from the best ones in random windows.
+    def propose(self, pixels: Tensor, share: float, draws: Tensor) -> list[Change]:
+        """Return changes of random windows, to be made in order, that lead to images in the ball and in [0, 1].
 
         Args:
-            best: The best images so far (N, C, H, W).
+            pixels: The best images so far, flattened (N, C * H * W).
             share: Share of the pixels in a window.
             draws: Uniform random numbers (N, K).
         """
@@ -87,31 +101,28 @@ class LinfWindows:
         lower, upper = self.bounds.unflatten(2, self.shape).unbind(dim=1)
         return upper.where(draws.view(-1, channels, 1, width) < 0.5, lower)
 
-    def propose(self, best: Tensor, share: float, draws: Tensor) -> Tensor:
-        """Return images with one window at random bounds.
+    def propose(self, pixels: Tensor, share: float, draws: Tensor) -> list[Change]:
+        """Return a change of one window to random bounds.
 
         Bounds that would leave the image as it is are drawn again, as in the authors' code: no query is wasted.
 
         Args:
-            best: The best images so far (N, C, H, W).
+            pixels: The best images so far, flattened (N, C * H * W).
             share: Share of the pixels in a window.
             draws: Uniform random numbers (N, 2 + 2 * C): place, bounds, other bounds.
         """
         channels, height, width = self.shape
-        side, pixels = _side(share, height, width), best.flatten(1)
-        at = _window(draws, side, self.shape)  # (N, C, side**2)
+        at = _window(draws, _side(share, height, width), self.shape)  # (N, C, side**2)
         up, other = (draws[:, 2:] < 0.5).split(channels, dim=1)  # (N, C) each
-        new, old = self._bounds(slice(None), at, up), pixels.gather(1, at.flatten(1))
-        same = (new == old).all(dim=1).nonzero().squeeze(1)
-        if len(same):
-            up, other = up[same], other[same]
-            new[same] = self._bounds(same, at[same], other ^ (other == up).all(dim=1, keepdim=True))
-        return pixels.scatter(1, at.flatten(1), new).view_as(best)
+        old, new = pixels.gather(1, at.flatten(1)), self._bounds(at, up)
+        same = (new == old).all(dim=1, keepdim=True)
+        other = other ^ (other == up).all(dim=1, keepdim=True)
+        return [Change(at.flatten(1), old, self._bounds(at, other.where(same, up)))]
 
-    def _bounds(self, rows: Tensor | slice, at: Tensor, up: Tensor) -> Tensor:
-        """Return bounds at pixels (n, C, P) of some images as (n, C * P): the upper ones in channels `up` (n, C)."""
+    def _bounds(self, at: Tensor, up: Tensor) -> Tensor:
+        """Return bounds at pixels (N, C, P) as (N, C * P): the upper ones in channels `up` (N, C)."""
         size = self.bounds.shape[2]
-        return self.bounds[rows].flatten(1).gather(1, (at + size * up[:, :, None]).flatten(1))
+        return self.bounds.flatten(1).gather(1, (at + size * up[:, :, None]).flatten(1))
 
     def retain(self, rows: Tensor) -> None:
         """Drop the other images.
@@ -165,11 +176,11 @@ class L2Windows:
         delta[:, :, top : top + rows * side, left : left + columns * side] = bumps.where(drawn[:, 1:], -bumps)
         return _on_sphere(x, delta, epsilon)
 
-    def propose(self, best: Tensor, share: float, draws: Tensor) -> Tensor:
-        """Return images whose change in a second window is moved to a first one.
+    def propose(self, pixels: Tensor, share: float, draws: Tensor) -> list[Change]:
+        """Return the changes that move what a second window changes to a first one.
 
         Args:
-            best: The best images so far (N, C, H, W).
+            pixels: The best images so far, flattened (N, C * H * W).
             share: Share of the pixels in a window.
             draws: Uniform random numbers (N, 5 + C): two places, direction of the bump, its signs.
         """
@@ -177,11 +188,12 @@ class L2Windows:
 
         x, shape = self.x.flatten(1), self.x.shape[1:]
         channels, height, width = shape
-        side, pixels = _odd_side(share, height, width), best.flatten(1)
+        side = _odd_side(share, height, width)
         first, second = (_window(draws[:, place:], side, shape).flatten(1) for place in (0, 2))  # (N, C * side**2)
         clean, clean_second = x.gather(1, first), x.gather(1, second)
-        change = (pixels.gather(1, first) - clean).unflatten(1, (channels, -1))
-        moved = (pixels.gather(1, second) - clean_second).unflatten(1, (channels, -1)).square()
+        old, old_second = pixels.gather(1, first), pixels.gather(1, second)
+        change = (old - clean).unflatten(1, (channels, -1))
+        moved = (old_second - clean_second).unflatten(1, (channels, -1)).square()
         moved = moved.where(~_overlap(draws, side, height, width)[:, None], 0)  # these pixels are in the first window
         unused = (self.epsilon**2 - (pixels - x).square().sum(dim=1)).clamp_min(0) / channels
         available = (change.square().sum(dim=2) + moved.sum(dim=2) + unused[:, None]).sqrt()[:, :, None]  # (N, C, 1)
@@ -191,8 +203,10 @@ class L2Windows:
         new = added + _normalized(change, dims=(2,))
         canceled = new.square().sum(dim=2, keepdim=True) < 1e-12
         new = available * _normalized(added.where(canceled, new), dims=(2,))
-        proposed = pixels.scatter(1, second, clean_second)
-        return proposed.scatter_(1, first, (clean + new.flatten(1)).clamp(0, 1)).view_as(best)
+        return [
+            Change(second, old_second, clean_second),
+            Change(first, old, (clean + new.flatten(1)).clamp(0, 1)),
+        ]
 
     def retain(self, rows: Tensor) -> None:
         """Drop the other images.
