@@ -42,7 +42,8 @@ def unfooled(shape: tuple[int, int, int]) -> Classifier:
 def proposed(windows: Windows, best: Tensor, share: float, draws: Tensor) -> Tensor:
     """Return the proposed images (N, C, H, W). The changes state which values they replace."""
     pixels = best.flatten(1).clone()
-    for change in (changes := windows.propose(best.flatten(1), share, draws)):
+    windows.draw(draws[:, None], [share])
+    for change in (changes := windows.propose(best.flatten(1), 0)):
         assert torch.equal(change.old, best.flatten(1).gather(1, change.at))
         pixels.scatter_(1, change.at, change.new)
     assert changes

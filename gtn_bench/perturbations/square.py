@@ -102,19 +102,20 @@ class Square(Perturbation):
             y, seeds = y[rows], seeds.to(x.device)[rows]
             windows, loss = WINDOWS[self.norm](x[rows], self.beta), torch.full_like(clean[rows], -torch.inf)
             checked = torch.full_like(clean, -torch.inf)
-            draws = uniform_rows(seeds, 0, 1, at_start)
             pixels = x[rows].flatten(1)  # of the best images, and of the next query
             everywhere = torch.arange(pixels.shape[1], device=x.device).expand_as(pixels)
             for query in range(self.queries - 1):
                 if not len(rows):
                     break
                 if query == 0:
-                    changes = [Change(everywhere, pixels.clone(), windows.start(draws[:, 0]).flatten(1))]
+                    first = uniform_rows(seeds, 0, 1, at_start)[:, 0]
+                    changes = [Change(everywhere, pixels.clone(), windows.start(first).flatten(1))]
                 else:
                     place = (query - 1) % _BLOCK
                     if place == 0:
-                        draws = uniform_rows(seeds, query, _BLOCK, per_proposal)
-                    changes = windows.propose(pixels, self.share(query - 1), draws[:, place])
+                        shares = [self.share(query - 1 + number) for number in range(_BLOCK)]
+                        windows.draw(uniform_rows(seeds, query, _BLOCK, per_proposal), shares)
+                    changes = windows.propose(pixels, place)
                 for change in changes:
                     pixels.scatter_(1, change.at, change.new)
                 values = margin(classifier(pixels.view(-1, *x.shape[1:])), y)
@@ -128,9 +129,7 @@ class Square(Perturbation):
                     checked[rows] = loss
                 if ended.any():
                     result[rows[ended]] = pixels[ended].view(-1, *x.shape[1:])
-                    rows, y, seeds, pixels, loss, draws = (
-                        each[~ended] for each in (rows, y, seeds, pixels, loss, draws)
-                    )
+                    rows, y, seeds, pixels, loss = (each[~ended] for each in (rows, y, seeds, pixels, loss))
                     windows.retain(~ended)
             result[rows] = pixels.view(-1, *x.shape[1:])
         return result

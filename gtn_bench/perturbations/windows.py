@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -50,13 +51,20 @@ class Windows(Protocol):
             draws: Uniform random numbers (N, K).
         """
 
-    def propose(self, pixels: Tensor, share: float, draws: Tensor) -> list[Change]:
+    def draw(self, draws: Tensor, shares: Sequence[float]) -> None:
+        """Set the windows and the signs of the next proposals.
+
+        Args:
+            draws: Uniform random numbers (N, B, K), for B proposals.
+            shares: Share of the pixels in the windows of each proposal.
+        """
+
+    def propose(self, pixels: Tensor, number: int) -> list[Change]:
         """Return changes of random windows, to be made in order, that lead to images in the ball and in [0, 1].
 
         Args:
             pixels: The best images so far, flattened (N, C * H * W).
-            share: Share of the pixels in a window.
-            draws: Uniform random numbers (N, K).
+            number: Number of the proposal among those that were drawn last.
         """
 
     def retain(self, rows: Tensor) -> None:
@@ -80,7 +88,9 @@ class LinfWindows:
 
         self.shape = x.shape[1:]
         lower, upper = (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
-        self.bounds = torch.stack([lower.flatten(1), upper.flatten(1)], dim=1)  # (N, 2, C * H * W)
+        self.bounds = torch.cat([lower.flatten(1), upper.flatten(1)], dim=1)  # (N, 2 * C * H * W)
+        self.sides: list[int] = []
+        self.drawn: tuple[Tensor, ...] = ()
 
     @staticmethod
     def numbers(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -98,31 +108,42 @@ class LinfWindows:
             draws: Uniform random numbers (N, C * W).
         """
         channels, _, width = self.shape
-        lower, upper = self.bounds.unflatten(2, self.shape).unbind(dim=1)
+        lower, upper = (bound.unflatten(1, self.shape) for bound in self.bounds.chunk(2, dim=1))
         return upper.where(draws.view(-1, channels, 1, width) < 0.5, lower)
 
-    def propose(self, pixels: Tensor, share: float, draws: Tensor) -> list[Change]:
+    def draw(self, draws: Tensor, shares: Sequence[float]) -> None:
+        """Set the windows and the bounds of the next proposals.
+
+        Args:
+            draws: Uniform random numbers (N, B, 2 + 2 * C): place, bounds, other bounds.
+            shares: Share of the pixels in the windows of each proposal.
+        """
+        channels, height, width = self.shape
+        self.sides = [_side(share, height, width) for share in shares]
+        top, left = _corners(draws, self.sides, height, width)
+        up, other = (draws[:, :, 2:] < 0.5).split(channels, dim=2)
+        other = other ^ (other == up).all(dim=2, keepdim=True)
+        size = channels * height * width
+        self.drawn = top * width + left, size * up, size * other
+
+    def propose(self, pixels: Tensor, number: int) -> list[Change]:
         """Return a change of one window to random bounds.
 
         Bounds that would leave the image as it is are drawn again, as in the authors' code: no query is wasted.
 
         Args:
             pixels: The best images so far, flattened (N, C * H * W).
-            share: Share of the pixels in a window.
-            draws: Uniform random numbers (N, 2 + 2 * C): place, bounds, other bounds.
+            number: Number of the proposal among those that were drawn last.
         """
-        channels, height, width = self.shape
-        at = _window(draws, _side(share, height, width), self.shape)  # (N, C, side**2)
-        up, other = (draws[:, 2:] < 0.5).split(channels, dim=1)  # (N, C) each
-        old, new = pixels.gather(1, at.flatten(1)), self._bounds(at, up)
+        corner, bound, other = (each[:, number] for each in self.drawn)
+        at = corner[:, None, None] + _at_origin(self.sides[number], tuple(self.shape), pixels.device)  # (N, C, side**2)
+        old, new = pixels.gather(1, at.flatten(1)), self._bounds(at, bound)
         same = (new == old).all(dim=1, keepdim=True)
-        other = other ^ (other == up).all(dim=1, keepdim=True)
-        return [Change(at.flatten(1), old, self._bounds(at, other.where(same, up)))]
+        return [Change(at.flatten(1), old, self._bounds(at, other.where(same, bound)))]
 
-    def _bounds(self, at: Tensor, up: Tensor) -> Tensor:
-        """Return bounds at pixels (N, C, P) as (N, C * P): the upper ones in channels `up` (N, C)."""
-        size = self.bounds.shape[2]
-        return self.bounds.flatten(1).gather(1, (at + size * up[:, :, None]).flatten(1))
+    def _bounds(self, at: Tensor, bound: Tensor) -> Tensor:
+        """Return the values (N, C * P) at pixels (N, C, P) of the bounds that start at numbers (N, C)."""
+        return self.bounds.gather(1, (at + bound[:, :, None]).flatten(1))
 
     def retain(self, rows: Tensor) -> None:
         """Drop the other images.
@@ -131,6 +152,7 @@ class LinfWindows:
             rows: Mask (N,) or indices of the images to go on with.
         """
         self.bounds = self.bounds[rows]
+        self.drawn = tuple(each[rows] for each in self.drawn)
 
 
 class L2Windows:
@@ -143,6 +165,8 @@ class L2Windows:
 
     def __init__(self, x: Tensor, epsilon: float) -> None:
         self.x, self.epsilon = x, epsilon
+        self.sides: list[int] = []
+        self.drawn: tuple[Tensor, ...] = ()
 
     @staticmethod
     def numbers(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -176,30 +200,43 @@ class L2Windows:
         delta[:, :, top : top + rows * side, left : left + columns * side] = bumps.where(drawn[:, 1:], -bumps)
         return _on_sphere(x, delta, epsilon)
 
-    def propose(self, pixels: Tensor, share: float, draws: Tensor) -> list[Change]:
+    def draw(self, draws: Tensor, shares: Sequence[float]) -> None:
+        """Set the windows, the directions and the signs of the next proposals.
+
+        Args:
+            draws: Uniform random numbers (N, B, 5 + C): two places, direction of the bump, its signs.
+            shares: Share of the pixels in the windows of each proposal.
+        """
+        height, width = self.x.shape[2:]
+        self.sides = [_odd_side(share, height, width) for share in shares]
+        first, second = (_corners(draws[:, :, place:], self.sides, height, width) for place in (0, 2))
+        self.drawn = *first, *second, (draws[:, :, 4] < 0.5).long(), 1 - 2 * (draws[:, :, 5:] < 0.5).to(self.x)
+
+    def propose(self, pixels: Tensor, number: int) -> list[Change]:
         """Return the changes that move what a second window changes to a first one.
 
         Args:
             pixels: The best images so far, flattened (N, C * H * W).
-            share: Share of the pixels in a window.
-            draws: Uniform random numbers (N, 5 + C): two places, direction of the bump, its signs.
+            number: Number of the proposal among those that were drawn last.
         """
         import torch
 
-        x, shape = self.x.flatten(1), self.x.shape[1:]
-        channels, height, width = shape
-        side = _odd_side(share, height, width)
-        first, second = (_window(draws[:, place:], side, shape).flatten(1) for place in (0, 2))  # (N, C * side**2)
+        x, shape, side = self.x.flatten(1), self.x.shape[1:], self.sides[number]
+        channels, _, width = shape
+        top, left, other_top, other_left, direction, sign = (each[:, number] for each in self.drawn)
+        inside = _at_origin(side, tuple(shape), pixels.device)
+        corners = top * width + left, other_top * width + other_left
+        first, second = ((corner[:, None, None] + inside).flatten(1) for corner in corners)  # (N, C * side**2)
         clean, clean_second = x.gather(1, first), x.gather(1, second)
         old, old_second = pixels.gather(1, first), pixels.gather(1, second)
         change = (old - clean).unflatten(1, (channels, -1))
         moved = (old_second - clean_second).unflatten(1, (channels, -1)).square()
-        moved = moved.where(~_overlap(draws, side, height, width)[:, None], 0)  # these pixels are in the first window
+        overlap = _overlap(other_top - top, other_left - left, side)
+        moved = moved.where(~overlap[:, None], 0)  # these pixels are in the first window
         unused = (self.epsilon**2 - (pixels - x).square().sum(dim=1)).clamp_min(0) / channels
         available = (change.square().sum(dim=2) + moved.sum(dim=2) + unused[:, None]).sqrt()[:, :, None]  # (N, C, 1)
-        sign = 1 - 2 * (draws[:, 5:] < 0.5).to(x)
         one = bump(side).to(x)
-        added = torch.stack([one, one.T]).flatten(1)[(draws[:, 4] < 0.5).long()][:, None] * sign[:, :, None]
+        added = torch.stack([one, one.T]).flatten(1)[direction][:, None] * sign[:, :, None]
         new = added + _normalized(change, dims=(2,))
         canceled = new.square().sum(dim=2, keepdim=True) < 1e-12
         new = available * _normalized(added.where(canceled, new), dims=(2,))
@@ -215,6 +252,7 @@ class L2Windows:
             rows: Mask (N,) or indices of the images to go on with.
         """
         self.x = self.x[rows]
+        self.drawn = tuple(each[rows] for each in self.drawn)
 
 
 WINDOWS: dict[str, type[Windows]] = {"linf": LinfWindows, "l2": L2Windows}
@@ -249,16 +287,19 @@ def _pyramid(height: int, width: int) -> Tensor:
     return values / values.norm().clamp_min(1e-12)
 
 
-def _first(draw: Tensor, side: int, size: int) -> Tensor:
-    """Return the first row or column (N,) of a window: one of ``size - side + 1``, with the same probability."""
-    return (draw * (size - side + 1)).long()
+def _corners(draws: Tensor, sides: list[int], height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return the first rows and columns (N, B) of windows, each of all that fit with the same probability.
 
+    Args:
+        draws: Uniform random numbers (N, B, 2 or more).
+        sides: Side of the windows of each of B proposals.
+        height: Height of the images.
+        width: Width of the images.
+    """
+    import torch
 
-def _window(draws: Tensor, side: int, shape: tuple[int, ...]) -> Tensor:
-    """Return the numbers (N, C, side**2) of the pixels of a window at a random place (N, 2), in flattened images."""
-    _, height, width = shape
-    top, left = (_first(draws[:, axis], side, size) for axis, size in enumerate((height, width)))
-    return (top * width + left)[:, None, None] + _at_origin(side, tuple(shape), draws.device)
+    side = torch.tensor(sides, device=draws.device)
+    return (draws[:, :, 0] * (height - side + 1)).long(), (draws[:, :, 1] * (width - side + 1)).long()
 
 
 @functools.lru_cache(maxsize=64)
@@ -271,16 +312,14 @@ def _at_origin(side: int, shape: tuple[int, ...], device: torch.device) -> Tenso
     return (inside[:, None] * width + inside).flatten() + (channel * height * width)[:, None]
 
 
-def _overlap(draws: Tensor, side: int, height: int, width: int) -> Tensor:
-    """Return which pixels of a second window are in the first one (N, side**2)."""
+def _overlap(down: Tensor, right: Tensor, side: int) -> Tensor:
+    """Return which pixels of second windows, that are shifted by (N,) and (N,) pixels, are in the first ones."""
     import torch
 
-    inside = []
-    for axis, size in enumerate((height, width)):
-        first, second = (_first(draws[:, axis + place], side, size) for place in (0, 2))
-        offset = (second - first)[:, None] + torch.arange(side, device=draws.device)
-        inside.append((offset >= 0) & (offset < side))
-    return (inside[0][:, :, None] & inside[1][:, None, :]).flatten(1)
+    place = torch.arange(side, device=down.device)
+    rows, columns = (shift[:, None] + place for shift in (down, right))
+    rows, columns = ((each >= 0) & (each < side) for each in (rows, columns))
+    return (rows[:, :, None] & columns[:, None, :]).flatten(1)
 
 
 def _side(share: float, height: int, width: int) -> int:
