@@ -170,16 +170,42 @@ def test_passes_are_at_most_those_declared(
 
 
 def test_last_steps_take_the_declared_passes(learners: dict[str, Learner]) -> None:
-    """They add at most a quarter to the search."""
+    """They add at most a quarter to the search, and a little more with more classes."""
     classifier, x, y = learners["mlp"]
     counts = []
     for run in (nearest, without_refinement):
         classifier.forwards = classifier.backwards = 0
         run(classifier, x, y)
         counts.append((classifier.forwards + classifier.backwards) / len(x))
-    assert counts[0] - counts[1] == pytest.approx(160) and refinement_passes(steps=40) == 160
+    assert counts[0] - counts[1] == pytest.approx(160) and refinement_passes(steps=40) == 160 + 36
     whole = PERTURBATIONS["lbfgs"](beta=9.0).passes
-    assert whole is not None and whole <= 1.25 * (whole - refinement_passes(steps=40))
+    assert whole is not None and whole - 36 <= 1.25 * (whole - refinement_passes(steps=40))
+
+
+@pytest.mark.parametrize("classes", [11, 30, 60])
+def test_passes_with_many_classes_are_at_most_those_declared(classes: int) -> None:
+    classifier, x, y = linear_classifier(classes, 8, 0.1, 0, False, torch.float32)
+    counts = []
+    for run in (nearest, without_refinement):
+        classifier.forwards = classifier.backwards = 0
+        run(classifier, x, y)
+        counts.append((classifier.forwards + classifier.backwards) // len(x))
+    assert counts[0] - counts[1] == 151 + min(classes - 1, 29) + (16 if classes > 30 else 0)
+    assert counts[0] - counts[1] <= refinement_passes(steps=40)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "classes, spread, at_bounds", [(30, 1, False), (30, 1, True), (100, 0.5, False), (100, 2, False)]
+)
+def test_distances_are_exact_to_a_percent_where_norms_of_weights_differ(
+    classes: int, spread: float, at_bounds: bool
+) -> None:
+    """The nearest class is then often none of the most likely ones."""
+    classifier, x, y = linear_classifier(classes, 8, 0.1, 0, at_bounds, torch.float32, spread=spread)
+    exact, _ = exact_distances(classifier, x, y)
+    found = nearest(classifier, x, y).strength.double()
+    assert (found < 1.01 * exact + boundary_rounding(classifier, x)).all()
 
 
 def test_results_are_deterministic_and_independent_of_the_batch() -> None:

@@ -15,6 +15,7 @@ import math
 from typing import TYPE_CHECKING
 
 from gtn_bench.inference.losses import others
+from gtn_bench.perturbations.counters import uniform_rows
 from gtn_bench.perturbations.optim.halfspace import shortest_change
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from gtn_bench.perturbations.lbfgs import BoundarySearch
 
-_CLASSES = 9  # most likely other classes whose boundaries are linearized
+_CLASSES = 29  # other classes whose boundaries are linearized
+_PROBES, _PROBE = 16, 0.01  # forward passes that estimate the nearest boundaries of more classes, their step per pixel
 _SLIDES = 6  # steps along the boundary
 _TRIALS = 3  # images that are tried per step along the boundary
 _OVERSHOOT = 1e-3  # share of a distance, so that rounding does not decide
@@ -36,7 +38,7 @@ def refinement_passes(steps: int) -> int:
     Args:
         steps: Evaluations per minimization of the search before.
     """
-    return 1 + _CLASSES + 2 * (steps // 2 + steps) + _SLIDES * (2 + _TRIALS)
+    return 1 + _PROBES + _CLASSES + 2 * (steps // 2 + steps) + _SLIDES * (2 + _TRIALS)
 
 
 def refine(search: BoundarySearch, steps: int) -> None:
@@ -74,7 +76,7 @@ def to_linearized_boundary(search: BoundarySearch) -> Tensor:
     with torch.enable_grad():
         points = x.detach().requires_grad_()
         logits = search.classifier(points.view(-1, *search.shape))
-        rivals = others(logits.detach(), label).topk(min(_CLASSES, logits.shape[1] - 1), dim=1).indices
+        rivals = _nearest_classes(search, logits.detach())
         own = logits.gather(1, label[:, None])
         for rival in rivals.split(1, dim=1):
             difference = search.sign * (logits.gather(1, rival) - own).squeeze(1)
@@ -84,6 +86,32 @@ def to_linearized_boundary(search: BoundarySearch) -> Tensor:
             nearer = distance <= smallest  # also the first, if the box contains no point of any boundary
             smallest, chosen = distance.where(nearer, smallest), change.where(nearer[:, None], chosen)
     return (x + (1 + _OVERSHOOT) * chosen).clamp(0, 1) - x
+
+
+def _nearest_classes(search: BoundarySearch, logits: Tensor) -> Tensor:
+    """Return the other classes (N, R) with the nearest boundaries; all of them if there are few.
+
+    The distance to a boundary is the gap between two logits over the norm of its gradient. Of many classes, the norm is
+    estimated from the changes of the gap along random directions.
+
+    Args:
+        search: The search.
+        logits: Logits (N, K) of the clean images.
+    """
+    import torch
+
+    x, label = search.x, search.label[:, None]
+    gap = logits.gather(1, label) - others(logits, search.label)
+    if logits.shape[1] - 1 > _CLASSES:
+        square = torch.zeros_like(logits)
+        for draws in uniform_rows(torch.arange(_PROBES, device=x.device), 0, 1, x.shape[1]):
+            step = _PROBE * (1 - 2 * (draws < 0.5).to(x))
+            step = step.where((x + step >= 0) & (x + step <= 1), -step)
+            with torch.no_grad():
+                change = search.classifier((x + step).view(-1, *search.shape)) - logits
+            square += (change - change.gather(1, label)).square()
+        gap = gap / square.sqrt()
+    return gap.topk(min(_CLASSES, logits.shape[1] - 1), dim=1, largest=False).indices
 
 
 def walk(search: BoundarySearch, change: Tensor, radius: Tensor, steps: int) -> None:

@@ -11,7 +11,14 @@ from gtn_bench.inference.classifier import Classifier
 
 
 def linear_classifier(
-    classes: int, size: int, scale: float, common: float, at_bounds: bool, dtype: torch.dtype, offset: float = 0.0
+    classes: int,
+    size: int,
+    scale: float,
+    common: float,
+    at_bounds: bool,
+    dtype: torch.dtype,
+    offset: float = 0.0,
+    spread: float = 0.0,
 ) -> tuple[Classifier, Tensor, Tensor]:
     """Return a random linear classifier and images.
 
@@ -23,6 +30,7 @@ def linear_classifier(
         at_bounds: whether about two thirds of the pixels are 0 or 1.
         dtype: type of weights and images.
         offset: added to the logit of class 0.
+        spread: standard deviation of the logarithms of the classes' factors on their weights.
 
     Returns:
         The classifier, images (40, 1, size, size), and the classes (40,) that it predicts.
@@ -31,6 +39,8 @@ def linear_classifier(
     variables = size * size
     weight = scale * torch.randn(classes, variables, generator=draw, dtype=torch.float64)
     weight += common * torch.randn(1, variables, generator=draw, dtype=torch.float64)
+    if spread:
+        weight *= (spread * torch.randn(classes, 1, generator=draw, dtype=torch.float64)).exp()
     x = torch.rand(40, variables, generator=draw, dtype=torch.float64)
     x = (3 * x - 1).clamp(0, 1) if at_bounds else 0.25 + x / 2
     layer = nn.Linear(variables, classes, dtype=torch.float64)
