@@ -344,3 +344,15 @@ def test_nothing_is_colored_when_piped(small: Path) -> None:
     for command in (["validate", str(small)], ["list", "modes"], ["run", "--help"]):
         answer = subprocess.run([sys.executable, "-m", "gtn_bench", *command], capture_output=True, env=environment)
         assert b"\x1b" not in answer.stdout + answer.stderr and answer.stdout + answer.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", [["validate", "standard"], ["schema"], ["list", "modes"], ["--version"]])
+def test_output_that_cannot_be_written_is_one_line(command: list[str], unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "gtn_bench", *command]
+        answer = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    assert answer.stderr == "failed: standard output cannot be written (No space left on device)\n"
+    assert answer.returncode == 1

@@ -132,7 +132,9 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         with console.bar_for_long_work() as report, reporting_to(report):
-            sys.exit(app(prog_name="gtn-bench", standalone_mode=False))
+            code = app(prog_name="gtn-bench", standalone_mode=False)
+            sys.stdout.flush()
+            sys.exit(code)
     except UnusableCommand as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # typer has printed the help
             sys.exit(2)
@@ -145,9 +147,14 @@ def main() -> None:
     except RunError as error:
         console.complain(str(error), "failed:")
         sys.exit(1)
-    except BrokenPipeError:  # the reader of the output has ended, such as head
+    except OSError as error:
+        if not _output_fails():
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
-        sys.exit(141)
+        if isinstance(error, BrokenPipeError):  # the reader of the output has ended, such as head
+            sys.exit(141)
+        console.complain(f"standard output cannot be written ({error.strerror})", "failed:")
+        sys.exit(1)
     except (KeyboardInterrupt, typer.Abort, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != 130:  # typer's code for an interruption
             raise
@@ -164,6 +171,15 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
     if version:
         print(__version__)
         raise typer.Exit
+
+
+def _output_fails() -> bool:
+    """Return whether standard output cannot be written."""
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
 
 
 def _interrupt(number: int, frame: object) -> Never:
