@@ -517,6 +517,11 @@ def test_other_convolutions_stay_as_they_are(options: dict[str, Any], size: tupl
     assert WinogradConv2d.of(nn.Conv2d(**{**plain, **options}), size) is None
 
 
+@fx.wrap
+def wrapped_pool(x: Tensor) -> Tensor:
+    return F.max_pool2d(x, 2)
+
+
 class Ranked(nn.Module):
     """Two convolutions, and another function at the end."""
 
@@ -539,6 +544,13 @@ class Ranked(nn.Module):
         (nn.ReLU(), lambda x: torch.max(x.flatten(2), 2)[0], 0),
         (nn.ReLU(), lambda x: F.adaptive_max_pool2d(x, 1).flatten(1), 0),
         (nn.ReLU(), lambda x: x.flatten(2).topk(3, 2).values.mean(2), 0),
+        (nn.ReLU(), lambda x: x.flatten(2).quantile(0.9, dim=2), 0),
+        (nn.ReLU(), lambda x: torch.where(x >= x.roll(1, 2), x, x.roll(1, 2)).mean((2, 3)), 0),
+        (nn.ReLU(), lambda x: x.clamp(min=x.roll(1, 2)).mean((2, 3)), 0),
+        (nn.ReLU(), lambda x: x.clamp(0, 6).clamp_min(0).mean((2, 3)), 2),
+        (nn.ReLU(), lambda x: F.pad(x, (1, 1, 1, 1)).mean((2, 3)), 2),
+        (nn.ReLU(), lambda x: wrapped_pool(x).flatten(1), 0),
+        (nn.ReLU(), lambda x: (x.mean((2, 3)) / x.pow(2).sum((2, 3)).sqrt().clamp_min(1e-3)).log_softmax(1), 2),
     ],
 )
 def test_winograd_convolutions_are_not_used_before_a_selection(
@@ -550,10 +562,65 @@ def test_winograd_convolutions_are_not_used_before_a_selection(
     assert sum(type(module) is WinogradConv2d for module in faster.modules()) == replaced
 
 
+class Written(nn.Module):
+    """A convolution whose result is written to another value."""
+
+    def __init__(self, write: Callable[[Tensor, Tensor], Tensor], last: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(48, 48, 3, padding=1), nn.Conv2d(48, 48, 3, padding=1)
+        self.write, self.last = write, last
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.write(self.first(x), self.second(x)))
+
+
+def added(y: Tensor, z: Tensor) -> Tensor:
+    y.add_(z)
+    return y
+
+
+def added_at_once(y: Tensor, z: Tensor) -> Tensor:
+    y += z
+    return y
+
+
+@pytest.mark.parametrize("write", [added, added_at_once, Tensor.copy_, lambda y, z: torch.add(y, z, out=y)])
+@pytest.mark.parametrize("is_pooled", [True, False])
+def test_winograd_convolutions_are_not_written_to_what_is_pooled(
+    write: Callable[[Tensor, Tensor], Tensor], is_pooled: bool
+) -> None:
+    """A graph does not tell who reads a value that was written in place. A sum of two layers is known."""
+    network = Written(write, lambda y: (F.max_pool2d(y, 2) if is_pooled else y).mean((2, 3))).eval()
+    faster = prepared(network, (48, 8, 8), "float32")
+    replaced = sum(type(module) is WinogradConv2d for module in faster.modules())
+    assert replaced == (2 if write is added_at_once and not is_pooled else 0)
+
+
+def test_transformed_weights_follow_the_weights() -> None:
+    layer = WinogradConv2d.of(nn.Conv2d(48, 48, 3, padding=1).requires_grad_(False), (8, 8))
+    assert layer is not None
+    x = torch.rand(2, 48, 8, 8)
+    first = layer(x)
+    layer.weight.mul_(2)
+    assert close(layer(x) - layer.bias[:, None, None], 2 * (first - layer.bias[:, None, None]), 1e-5)  # type: ignore[index]
+    assert not torch.func.functional_call(
+        layer, {"weight": torch.zeros(48, 48, 3, 3), "bias": torch.zeros(48)}, x
+    ).any()
+    assert copy.deepcopy(layer)._kept is None and layer._kept is not None
+
+
+def test_a_shared_convolution_is_transformed_once() -> None:
+    network = Ranked(nn.ReLU(), lambda x: x.mean((2, 3))).eval()
+    network.second = network.first
+    faster = prepared(network, (48, 8, 8), "float32")
+    assert sum(type(module) is WinogradConv2d for module in faster.modules()) == 1
+
+
 def test_transformed_weights_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Ranked(nn.ReLU(), lambda x: x.mean((2, 3))).eval()
     layer = WinogradConv2d.of(network.first, (8, 8))
-    assert layer is not None and layer.transformed_size == 8 * layer.transformed.numel() == 2 * 36 * 48 * 48 * 4
+    assert layer is not None
+    assert layer.transformed_size == 8 * layer.transformed(gradient=True).numel() == 2 * 36 * 48 * 48 * 4
     monkeypatch.setattr(acceleration, "MOST_TRANSFORMED", layer.transformed_size)
     faster = prepared(network, (48, 8, 8), "float32")
     assert [type(module) for module in faster.modules() if isinstance(module, nn.Conv2d)].count(WinogradConv2d) == 1

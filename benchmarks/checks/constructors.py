@@ -22,7 +22,8 @@ def main() -> None:
     for name in ("art", "foolbox", "torchattacks"):
         library = PERTURBATIONS[name]
         assert issubclass(library, LibraryAttack)
-        missing = {known.package for known in library.known.values() if installed(known.package or "numpy") == "absent"}
+        packages = {known.package for known in library.known.values() if known.package}
+        missing = {package for package in packages if installed(package) == "absent"}
         if missing:
             raise SystemExit(f"{name} lacks attacks without: {', '.join(sorted(missing))}")
         head: dict[str, Any] = {"version": installed(library.packages[0]), "source": source_hash(library.namespace)}

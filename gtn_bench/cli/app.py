@@ -114,8 +114,7 @@ def command_line() -> None:
             raise
         atexit._run_exitfuncs()
         try:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _flush()
         except OSError:  # the reader of the output has ended
             raise stop from None
         os._exit(stop.code or 0)
@@ -133,7 +132,7 @@ def main() -> None:
     try:
         with console.bar_for_long_work() as report, reporting_to(report):
             code = app(prog_name="gtn-bench", standalone_mode=False)
-            sys.stdout.flush()
+            _flush()
             sys.exit(code)
     except UnusableCommand as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # typer has printed the help
@@ -148,12 +147,11 @@ def main() -> None:
         console.complain(str(error), "failed:")
         sys.exit(1)
     except OSError as error:
-        if not _output_fails():
+        if error.filename is not None or (failure := _failure_of_output()) is None:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
-        if isinstance(error, BrokenPipeError):  # the reader of the output has ended, such as head
+        if isinstance(failure, BrokenPipeError):  # the reader of the output has ended, such as head
             sys.exit(141)
-        console.complain(f"standard output cannot be written ({error.strerror})", "failed:")
+        console.complain(f"standard output cannot be written ({failure.strerror})", "failed:")
         sys.exit(1)
     except (KeyboardInterrupt, typer.Abort, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != 130:  # typer's code for an interruption
@@ -173,13 +171,25 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
-def _output_fails() -> bool:
-    """Return whether standard output cannot be written."""
-    try:
-        print(flush=True)
-    except OSError:
-        return True
-    return False
+def _flush() -> None:
+    """Write what standard output and standard error still hold; either can be closed."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+def _failure_of_output() -> OSError | None:
+    """Return the error of writing to standard output or standard error; None if both can be written.
+
+    After an error, nothing more is written to either.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            print(end=" ", file=stream, flush=True)
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # nothing is left to flush at exit
+            return error
+    return None
 
 
 def _interrupt(number: int, frame: object) -> Never:

@@ -26,7 +26,16 @@ from gtn_bench.models.layers import MaxPool2d
 from gtn_bench.models.pooling import COMPILED, LAYOUT
 
 _FLATTENS = {torch.flatten, torch.reshape, "flatten", "reshape", "view"}
-_SELECTIONS = "max", "min", "topk", "sort", "median", "kthvalue"  # in names of functions
+_SMOOTH = {  # names of functions and methods of PyTorch and of operators that select no value among several
+    *("add", "sub", "mul", "div", "truediv", "neg", "pow", "sqrt", "rsqrt", "exp", "log", "mean", "sum"),
+    *("relu", "relu_", "leaky_relu", "elu", "gelu", "silu", "hardswish", "sigmoid", "tanh", "softplus", "softmax"),
+    *("log_softmax", "dropout", "linear", "matmul", "avg_pool2d", "adaptive_avg_pool2d", "batch_norm", "group_norm"),
+    *("flatten", "reshape", "view", "permute", "transpose", "unsqueeze", "squeeze", "contiguous"),
+    *("cat", "stack", "chunk", "split", "expand", "pad"),
+    *("getattr", "getitem", "size", "float", "to"),
+}
+_BOUNDS = {"clamp", "clamp_min", "clamp_max"}  # smooth if the bounds are numbers
+_SUMS_IN_PLACE = {"iadd", "add_"}
 MOST_TRANSFORMED = 2**31  # bytes of transformed weights of a network
 
 
@@ -84,28 +93,44 @@ def _winograd(graph: fx.GraphModule, shapes: Shapes) -> int:
     Where a later node selects the largest of several values, equal values have to stay equal, as in the background of a
     digit. Rounding would select one of them.
     """
-    count, size, selected = 0, 0, set()
+    count, size = 0, 0
+    selected: set[fx.Node] = set()
+    known: dict[int, WinogradConv2d | None] = {}  # by the convolution, which the graph can call more than once
     for node in reversed(graph.graph.nodes):
         if any(user in selected or _selects(graph, user) for user in node.users):
             selected.add(node)
             continue
         layer, shape = layer_of(graph, node), shapes.get(node, ())
-        faster = WinogradConv2d.of(layer, shape[2:]) if type(layer) is nn.Conv2d and len(shape) == 4 else None
-        if faster is not None and size + faster.transformed_size <= MOST_TRANSFORMED:
-            replace(graph, node, faster, node.args[0])
-            count, size = count + 1, size + faster.transformed_size
+        if type(layer) is not nn.Conv2d or len(shape) != 4:
+            continue
+        if id(layer) not in known:
+            faster = WinogradConv2d.of(layer, (shape[2], shape[3]))
+            fits = faster is not None and size + faster.transformed_size <= MOST_TRANSFORMED
+            known[id(layer)] = faster if fits else None
+            size += faster.transformed_size if faster is not None and fits else 0
+        if (chosen := known[id(layer)]) is not None:
+            replace(graph, node, chosen, node.args[0])
+            count += 1
     return count
 
 
 def _selects(graph: fx.GraphModule, node: fx.Node) -> bool:
-    """Return whether a node returns the largest of several values, or is unknown."""
+    """Return whether a node selects one of several values, or may do so: it is unknown, or changes a value in place."""
+    if node.op == "output":
+        return False
     if node.op == "call_module":
         layer = layer_of(graph, node)
         return layer is None or "Max" in type(layer).__name__
-    if node.op not in ("call_function", "call_method"):
-        return False
     name = str(getattr(node.target, "__name__", node.target))
-    return "softmax" not in name and any(word in name for word in _SELECTIONS)
+    module = getattr(node.target, "__module__", None) if node.op == "call_function" else None
+    if str(module or "torch").partition(".")[0] not in ("torch", "_operator", "builtins"):
+        return True
+    if name in _BOUNDS:
+        return any(isinstance(value, fx.Node) for value in (*node.args[1:], *node.kwargs.values()))
+    if name in _SUMS_IN_PLACE:
+        written = node.args[0]
+        return not (isinstance(written, fx.Node) and written.op == "call_module" and only_user(written) is node)
+    return name not in _SMOOTH or "out" in node.kwargs
 
 
 def _norm_block(graph: fx.GraphModule, node: fx.Node, shapes: Shapes) -> str:
@@ -222,10 +247,13 @@ def _patches(graph: fx.GraphModule, node: fx.Node, shapes: Shapes) -> str:
 
 def _lay_out(graph: fx.GraphModule) -> None:
     """Set the weights of convolutions channels-last, and give other code contiguous tensors."""
+    copies: dict[int, nn.Module] = {}  # by the convolution, which the graph can call more than once
     for node in list(graph.graph.nodes):
         layer = layer_of(graph, node)
         if isinstance(layer, nn.Conv2d) and layer.weight.ndim == 4:
-            replace(graph, node, copy.deepcopy(layer).to(memory_format=LAYOUT), node.args[0])
+            if id(layer) not in copies:
+                copies[id(layer)] = copy.deepcopy(layer).to(memory_format=LAYOUT)
+            replace(graph, node, copies[id(layer)], node.args[0])
     for node in list(graph.graph.nodes):
         if node.op == "call_method" and node.target == "view" and not any(_is_dtype(arg) for arg in node.args[1:]):
             node.target = "reshape"  # a view of a channels-last tensor can be impossible

@@ -5,7 +5,6 @@ Source: Lavin and Gray, https://arxiv.org/abs/1509.09308.
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -19,20 +18,23 @@ from gtn_bench.models.pooling import LAYOUT
 
 FEWEST_CHANNELS = 48  # with fewer, PyTorch's convolution is as fast (`docs/performance-notes.md`)
 LEAST_SAVING = 2.0  # of multiplications; tiles at the margin can be mostly empty
-TILES = 256  # that are transformed at a time, so that they stay in the cache
+TILES = 256  # that are transformed at a time, so that they stay in the cache; those of an image are not separated
 _TILE = 4  # height and width of the outputs of a tile
 
 
 class WinogradConv2d(nn.Conv2d):
     """A convolution of 3x3 pixels with stride 1.
 
-    The gradient for the weights is not computed. With a type other than float32, on another device than a CPU, and
-    without numba, this is `torch.nn.Conv2d`. So are derivatives of the gradient. Rounding errors are twice as large as
-    those of PyTorch's convolution, and differ between equal patches of an image.
+    The weights are constants: they get no gradient. With a type other than float32, on another device than a CPU, and
+    without numba, this is `torch.nn.Conv2d`. Derivatives of the gradient use PyTorch's convolutions, too. Rounding
+    errors are about twice as large as those of PyTorch's convolution, and differ between equal patches of an image. A
+    value that is not finite makes whole tiles NaN.
 
     Shape:
         Input (B, C, H, W), output (B, K, H', W').
     """
+
+    _kept: tuple[tuple[int, int], dict[bool, Tensor]] | None = None  # version of the weights, transformed weights
 
     @classmethod
     def of(cls, layer: nn.Conv2d, size: tuple[int, int]) -> WinogradConv2d | None:
@@ -68,15 +70,27 @@ class WinogradConv2d(nn.Conv2d):
         """Size in bytes of the transformed weights of both passes."""
         return 2 * 36 * self.in_channels * self.out_channels * self.weight.element_size()
 
-    @functools.cached_property
-    def transformed(self) -> Tensor:
-        """Transformed weights (36, C, K) of the convolution. They exist from the first call on."""
-        return transformed_weights(self.weight)
+    def transformed(self, *, gradient: bool) -> Tensor:
+        """Return the transformed weights. They are kept until the weights change.
 
-    @functools.cached_property
-    def gradient_transformed(self) -> Tensor:
-        """Transformed weights (36, K, C) of the gradient, which is a convolution with flipped kernels."""
-        return transformed_weights(self.weight.flip(2, 3).transpose(0, 1))
+        Args:
+            gradient: Whether they are those of the gradient, which is a convolution with flipped kernels.
+
+        Returns:
+            Transformed weights (36, C, K), or (36, K, C) of the gradient.
+        """
+        weight = self.weight
+        version = weight.data_ptr(), 0 if weight.is_inference() else weight._version
+        if self._kept is None or self._kept[0] != version:
+            self._kept = version, {}
+        kept = self._kept[1]
+        if gradient not in kept:
+            kept[gradient] = transformed_weights(weight.flip(2, 3).transpose(0, 1) if gradient else weight)
+        return kept[gradient]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for copies and pickles, without the transformed weights."""
+        return {name: value for name, value in self.__dict__.items() if name != "_kept"}
 
     def forward(self, x: Tensor) -> Tensor:
         supported = x.dtype == self.weight.dtype == torch.float32 and x.device.type == "cpu"
@@ -94,7 +108,7 @@ class _WinogradConvolution(Function):
     def forward(ctx: Any, x: Tensor, layer: WinogradConv2d) -> Tensor:
         ctx.layer = layer
         bias = x.new_zeros(layer.out_channels) if layer.bias is None else layer.bias
-        return convolve(x, layer.transformed, bias, layer.margin)
+        return convolve(x, layer.transformed(gradient=False), bias, layer.margin)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -102,7 +116,7 @@ class _WinogradConvolution(Function):
         if torch.is_grad_enabled():  # the gradient is linear in `grad`
             return F.conv_transpose2d(grad, layer.weight, padding=layer.margin), None
         bias = grad.new_zeros(layer.in_channels)
-        return convolve(grad, layer.gradient_transformed, bias, 2 - layer.margin), None
+        return convolve(grad, layer.transformed(gradient=True), bias, 2 - layer.margin), None
 
 
 def transformed_weights(weight: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ def to_linearized_boundary(search: BoundarySearch) -> Tensor:
     with torch.enable_grad():
         points = x.detach().requires_grad_()
         logits = search.classifier(points.view(-1, *search.shape))
-        rivals = _nearest_classes(search, logits.detach())
+        rivals = _rivals(search, logits.detach())
         own = logits.gather(1, label[:, None])
         for rival in rivals.split(1, dim=1):
             difference = search.sign * (logits.gather(1, rival) - own).squeeze(1)
@@ -88,9 +88,10 @@ def to_linearized_boundary(search: BoundarySearch) -> Tensor:
     return (x + (1 + _OVERSHOOT) * chosen).clamp(0, 1) - x
 
 
-def _nearest_classes(search: BoundarySearch, logits: Tensor) -> Tensor:
-    """Return the other classes (N, R) with the nearest boundaries; all of them if there are few.
+def _rivals(search: BoundarySearch, logits: Tensor) -> Tensor:
+    """Return the other classes (N, R) whose boundaries count: the nearest, or the farthest if the label is a target.
 
+    If there are few other classes, all of them count.
     The distance to a boundary is the gap between two logits over the norm of its gradient. Of many classes, the norm is
     estimated from the changes of the gap along random directions.
 

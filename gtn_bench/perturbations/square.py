@@ -118,7 +118,7 @@ class Square(Perturbation):
                     changes = windows.propose(pixels, place)
                 for change in changes:
                     pixels.scatter_(1, change.at, change.new)
-                values = margin(classifier(pixels.view(-1, *x.shape[1:])), y)
+                values = margin(classifier(pixels.view(-1, *x.shape[1:])), y)  # it must not change its input
                 better = values > loss
                 for change in changes:
                     pixels.scatter_(1, change.at, change.new.where(better[:, None], change.old))

@@ -17,7 +17,7 @@ class Change(NamedTuple):
 
     Attributes:
         at: Numbers of the pixels (N, P) in flattened images.
-        old: Their values (N, P).
+        old: Their values (N, P) before all changes of a proposal.
         new: Their new values (N, P).
     """
 

@@ -23,6 +23,7 @@ from gtn_bench.store.memo import recall, remember
 Parameters = dict[str, inspect.Parameter]  # of one constructor, by name
 Content = dict[str, list[list[Any]]]  # parameters of each class as plain data, by its name
 
+_OTHER_TEXTS = (3, 14)  # the version of Python from which on annotations have other texts
 SHIPPED = Path(__file__).with_name("constructors.json")  # written by benchmarks/checks/constructors.py
 _NAMED = {kind.name: kind for kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)}
 
@@ -84,8 +85,13 @@ def shipped_parameters(library: str, namespace: str) -> Content | None:
         library: Name of the library.
         namespace: The module that holds the attack classes.
     """
+    if sys.version_info >= _OTHER_TEXTS:
+        return None
     shipped = json.loads(SHIPPED.read_text(encoding="utf-8")).get(library)
-    return shipped["classes"] if shipped and shipped["source"] == source_hash(namespace) else None
+    try:
+        return shipped["classes"] if shipped and shipped["source"] == source_hash(namespace) else None
+    except OSError:  # a file of the library cannot be read
+        return None
 
 
 def source_hash(namespace: str) -> str:
