@@ -347,8 +347,10 @@ def test_nothing_is_colored_when_piped(small: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device")
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("command", [["validate", "standard"], ["schema"], ["list", "modes"], ["--version"]])
+@pytest.mark.parametrize(
+    "command, unbuffered",
+    [(["validate", "standard"], ""), (["schema"], "1"), (["list", "modes"], "1"), (["--version"], "")],
+)
 def test_output_that_cannot_be_written_is_one_line(command: list[str], unbuffered: str) -> None:
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "w") as full:
