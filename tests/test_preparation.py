@@ -470,7 +470,7 @@ def test_winograd_convolution_equals_torch(
     exact = x.detach().double().requires_grad_()
     expected = copy.deepcopy(plain).double()(exact)
     y = layer(x)
-    assert y.shape == (images, maps, *size)
+    assert y.shape == (images, maps, *size) and layer._kept is not None  # the kernels ran
     assert close(y.double(), expected, 5e-6)
     grad = torch.randn_like(y)
     truth = torch.autograd.grad(expected, exact, grad.double(), retain_graph=True)[0]
@@ -584,7 +584,15 @@ def added_at_once(y: Tensor, z: Tensor) -> Tensor:
     return y
 
 
-@pytest.mark.parametrize("write", [added, added_at_once, Tensor.copy_, lambda y, z: torch.add(y, z, out=y)])
+def rectified_and_added(y: Tensor, z: Tensor) -> Tensor:
+    rectified = F.relu_(y)  # the same tensor
+    rectified += z
+    return y
+
+
+@pytest.mark.parametrize(
+    "write", [added, added_at_once, rectified_and_added, Tensor.copy_, lambda y, z: torch.add(y, z, out=y)]
+)
 @pytest.mark.parametrize("is_pooled", [True, False])
 def test_winograd_convolutions_are_not_written_to_what_is_pooled(
     write: Callable[[Tensor, Tensor], Tensor], is_pooled: bool

@@ -17,7 +17,7 @@ from gtn_bench.inference.first_block import is_in_place
 from gtn_bench.inference.folding import FlattenChannelsLast, is_altered
 from gtn_bench.inference.norm_block import NormBlock
 from gtn_bench.inference.patch_convolution import PatchConv2d
-from gtn_bench.inference.patterns import Shapes, is_fresh, is_pool, is_relu, only_user, slope_of
+from gtn_bench.inference.patterns import ADDS_IN_PLACE, Shapes, is_fresh, is_pool, is_relu, only_user, slope_of
 from gtn_bench.inference.relu_pool import ReluPool
 from gtn_bench.inference.simplification import layer_of, replace
 from gtn_bench.inference.tracing import is_layer
@@ -35,7 +35,6 @@ _SMOOTH = {  # names of functions and methods of PyTorch and of operators that s
     *("getattr", "getitem", "size", "float", "to"),
 }
 _BOUNDS = {"clamp", "clamp_min", "clamp_max"}  # smooth if the bounds are numbers
-_SUMS_IN_PLACE = {"iadd", "add_"}
 MOST_TRANSFORMED = 2**31  # bytes of transformed weights of a network
 
 
@@ -97,7 +96,7 @@ def _winograd(graph: fx.GraphModule, shapes: Shapes) -> int:
     selected: set[fx.Node] = set()
     known: dict[int, WinogradConv2d | None] = {}  # by the convolution, which the graph can call more than once
     for node in reversed(graph.graph.nodes):
-        if any(user in selected or _selects(graph, user) for user in node.users):
+        if any(user in selected or _selects(graph, user, shapes) for user in node.users):
             selected.add(node)
             continue
         layer, shape = layer_of(graph, node), shapes.get(node, ())
@@ -114,7 +113,7 @@ def _winograd(graph: fx.GraphModule, shapes: Shapes) -> int:
     return count
 
 
-def _selects(graph: fx.GraphModule, node: fx.Node) -> bool:
+def _selects(graph: fx.GraphModule, node: fx.Node, shapes: Shapes) -> bool:
     """Return whether a node selects one of several values, or may do so: it is unknown, or changes a value in place."""
     if node.op == "output":
         return False
@@ -127,9 +126,8 @@ def _selects(graph: fx.GraphModule, node: fx.Node) -> bool:
         return True
     if name in _BOUNDS:
         return any(isinstance(value, fx.Node) for value in (*node.args[1:], *node.kwargs.values()))
-    if name in _SUMS_IN_PLACE:
-        written = node.args[0]
-        return not (isinstance(written, fx.Node) and written.op == "call_module" and only_user(written) is node)
+    if node.target in ADDS_IN_PLACE:
+        return not is_fresh(graph, node.args[0], shapes)
     return name not in _SMOOTH or "out" in node.kwargs
 
 

@@ -21,7 +21,7 @@ _SAVE_INPUTS = (  # layers that return a new tensor and do not need it for their
     *(FirstConv2d, PatchConv2d, WinogradConv2d, Affine, Dense),
 )
 _RELUS = {F.relu, torch.relu, F.relu_, torch.relu_, "relu", "relu_"}
-_ADDS, _ADDS_IN_PLACE = {operator.add, torch.add, "add"}, {operator.iadd, "add_"}
+_ADDS, ADDS_IN_PLACE = {operator.add, torch.add, "add"}, {operator.iadd, "add_"}
 _TWO: tuple[Any, ...] = 2, (2, 2), [2, 2]
 _POOL_NAMES: dict[type[nn.Module], tuple[str, ...]] = {
     nn.MaxPool2d: ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
@@ -105,7 +105,7 @@ def is_fresh(graph: fx.GraphModule, node: object, shapes: Shapes) -> bool:
     layer = layer_of(graph, node)
     if type(layer) in _SAVE_INPUTS:
         return not (isinstance(layer, PatchConv2d) and layer.relu)  # its gradient needs the activations
-    if node.op not in ("call_function", "call_method") or node.target not in (*_ADDS, *_ADDS_IN_PLACE) or node.kwargs:
+    if node.op not in ("call_function", "call_method") or node.target not in (*_ADDS, *ADDS_IN_PLACE) or node.kwargs:
         return False
     terms = [each for each in node.args if isinstance(each, fx.Node) and shapes.get(each) == shapes.get(node)]
     if len(node.args) != 2 or len(terms) != 2:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from gtn_bench.perturbations.lbfgs import BoundarySearch
 
 _CLASSES = 29  # other classes whose boundaries are linearized
-_PROBES, _PROBE = 16, 0.01  # forward passes that estimate the nearest boundaries of more classes, their step per pixel
+_PROBES = 16  # forward passes that estimate which boundaries of more classes are the nearest
+_PROBE_STEP = 0.01  # of a pixel in such a pass
 _SLIDES = 6  # steps along the boundary
 _TRIALS = 3  # images that are tried per step along the boundary
 _OVERSHOOT = 1e-3  # share of a distance, so that rounding does not decide
@@ -91,8 +92,7 @@ def to_linearized_boundary(search: BoundarySearch) -> Tensor:
 def _rivals(search: BoundarySearch, logits: Tensor) -> Tensor:
     """Return the other classes (N, R) whose boundaries count: the nearest, or the farthest if the label is a target.
 
-    If there are few other classes, all of them count.
-    The distance to a boundary is the gap between two logits over the norm of its gradient. Of many classes, the norm is
+    If there are few other classes, all of them count. The distance to a boundary is the gap between two logits over the norm of its gradient. Of many classes, the norm is
     estimated from the changes of the gap along random directions.
 
     Args:
@@ -106,7 +106,7 @@ def _rivals(search: BoundarySearch, logits: Tensor) -> Tensor:
     if logits.shape[1] - 1 > _CLASSES:
         square = torch.zeros_like(logits)
         for draws in uniform_rows(torch.arange(_PROBES, device=x.device), 0, 1, x.shape[1]):
-            step = _PROBE * (1 - 2 * (draws < 0.5).to(x))
+            step = _PROBE_STEP * (1 - 2 * (draws < 0.5).to(x))
             step = step.where((x + step >= 0) & (x + step <= 1), -step)
             with torch.no_grad():
                 change = search.classifier((x + step).view(-1, *search.shape)) - logits
