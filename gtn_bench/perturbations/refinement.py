@@ -92,8 +92,8 @@ def to_linearized_boundary(search: BoundarySearch) -> Tensor:
 def _rivals(search: BoundarySearch, logits: Tensor) -> Tensor:
     """Return the other classes (N, R) whose boundaries count: the nearest, or the farthest if the label is a target.
 
-    If there are few other classes, all of them count. The distance to a boundary is the gap between two logits over the norm of its gradient. Of many classes, the norm is
-    estimated from the changes of the gap along random directions.
+    If there are few other classes, all of them count. The distance to a boundary is the gap between two logits over the
+    norm of its gradient. If there are many, the norm is estimated from the changes of the gap along random directions.
 
     Args:
         search: The search.
