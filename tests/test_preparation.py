@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from gtn_bench.inference import acceleration
+from gtn_bench.inference import acceleration, patch_convolution, pooled_convolution
 from gtn_bench.inference.classifier import Classifier
 from gtn_bench.inference.folding import FlattenChannelsLast
 from gtn_bench.inference.norm_block import NormBlock
 from gtn_bench.inference.patch_convolution import PatchConv2d
+from gtn_bench.inference.pooled_convolution import PooledConv2d
 from gtn_bench.inference.preparation import prepared
 from gtn_bench.inference.relu_pool import ReluPool
 from gtn_bench.inference.simplification import Affine
@@ -109,6 +110,15 @@ def rectified_twice(net: Any, x: Tensor) -> Tensor:
     return net.head(net.pool(F.relu(F.relu(z))).flatten(1))  # type: ignore[no-any-return]
 
 
+def sum_before_pooling(net: Any, x: Tensor) -> Tensor:
+    x = net.first(x)
+    return net.head(net.pool(F.max_pool2d(F.relu(x + net.second(x)), 2)).flatten(1))  # type: ignore[no-any-return]
+
+
+def pool_of_few_channels(net: Any, x: Tensor) -> Tensor:
+    return net.head(net.pool(F.max_pool2d(net.first(x).relu(), 2)).flatten(1))  # type: ignore[no-any-return]
+
+
 def dense(net: Any, x: Tensor) -> Tensor:
     x = F.relu(net.norm(net.first(x)))
     y = torch.cat([x, net.second(x)], dim=1)[:, 4:12]
@@ -165,6 +175,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
             functional,
             dependent,
             rectified_twice,
+            sum_before_pooling,
+            pool_of_few_channels,
             dense,
         )
     },
@@ -232,13 +244,15 @@ def test_float32_differs_by_rounding_alone(name: str, numba: bool, monkeypatch: 
     [
         ("certified", {PatchConv2d: 1, FlattenChannelsLast: 1}),
         ("wide resnet", {WinogradConv2d: 10, nn.BatchNorm2d: 0}),
-        ("trades", {WinogradConv2d: 0, PatchConv2d: 1, ReluPool: 2, FlattenChannelsLast: 1, nn.Dropout: 0}),
+        ("trades", {WinogradConv2d: 0, PatchConv2d: 1, PooledConv2d: 2, FlattenChannelsLast: 1, nn.Dropout: 0}),
         ("convnet instance", {PatchConv2d: 1, NormBlock: 3, nn.GroupNorm: 0, nn.ReLU: 0, nn.AvgPool2d: 0}),
         ("resnet-18", {PatchConv2d: 1, nn.BatchNorm2d: 0, nn.Identity: 0}),
         ("residual", {Affine: 1, nn.BatchNorm2d: 0}),
-        ("shared", {nn.BatchNorm2d: 0, ReluPool: 1, nn.Conv2d: 2}),
+        ("shared", {nn.BatchNorm2d: 0, PooledConv2d: 1, nn.Conv2d: 1}),
+        ("sum_before_pooling", {PatchConv2d: 1, PooledConv2d: 0, ReluPool: 1}),
+        ("pool_of_few_channels", {PatchConv2d: 0, PooledConv2d: 1, ReluPool: 0}),
         ("two_users", {nn.BatchNorm2d: 0, Affine: 1}),
-        ("rectified_input", {nn.BatchNorm2d: 0, ReluPool: 0}),
+        ("rectified_input", {nn.BatchNorm2d: 0, PooledConv2d: 0, ReluPool: 0}),
         ("batch norm without statistics", {nn.BatchNorm2d: 1}),
     ],
 )
@@ -445,6 +459,91 @@ def test_patch_convolution_equals_torch(channels: int, kernel: int, stride: int,
     assert close(y.double(), expected, 1e-5)
     truth = torch.autograd.grad(expected, exact, grad.double())[0]
     assert close(torch.autograd.grad(y, x, grad)[0].double(), truth, 1e-5)
+
+
+@pytest.mark.parametrize("share", [-1.0, 0.1, 1.0])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_patch_convolution_skips_zeros(channels: int, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images with few, with many and without elements of the gradient agree with PyTorch, and zeros stay zeros."""
+    monkeypatch.setattr(patch_convolution, "LARGEST_SHARE", share)
+    torch.manual_seed(0)
+    plain = nn.Conv2d(channels, 12, 3, 2, 1).requires_grad_(False)
+    layer = PatchConv2d.of(copy.deepcopy(plain))
+    assert layer is not None
+    layer.relu = True
+    x = torch.randn(4, channels, 11, 9, requires_grad=True)
+    grad = sparse(torch.randn(layer(x).shape), [0, 0.05, 0.3, 1])
+    check_gradient(layer, lambda x: plain.double()(x).relu(), x, grad)
+
+
+@pytest.mark.parametrize(
+    "channels, maps, kernel, stride, padding",
+    [(32, 8, 3, 1, 0), (5, 12, 3, 1, 1), (6, 7, 5, 1, 2), (4, 6, 4, 2, 1), (3, 5, 1, 1, 0), (1, 4, 3, 3, 2)],
+)
+@pytest.mark.parametrize("share", [-1.0, 0.3, 1.0])
+def test_pooled_convolution_equals_torch(
+    channels: int, maps: int, kernel: int, stride: int, padding: int, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So do its gradients, those of a part of the images and of second order too; zeros stay zeros."""
+    monkeypatch.setattr(pooled_convolution, "MOST_CHANNELS", 0)
+    monkeypatch.setattr(pooled_convolution, "LARGEST_SHARE", share)
+    torch.manual_seed(0)
+    plain = nn.Conv2d(channels, maps, kernel, stride, padding).requires_grad_(False)
+    layer = PooledConv2d.sharing(copy.deepcopy(plain))
+    assert layer is not None
+
+    def layers(x: Tensor) -> Tensor:
+        return nn.functional.max_pool2d(plain.double()(x).relu(), 2)
+
+    x = torch.randn(4, channels, 15, 13, requires_grad=True)
+    grad = sparse(torch.randn(layer(x).shape), [0, 0.1, 0.5, 1])
+    check_gradient(layer, layers, x, grad)
+    weights = torch.randn(layer(x).shape, requires_grad=True)
+    (first,) = torch.autograd.grad(layer(x), x, weights, create_graph=True)
+    exact, exact_weights = x.detach().double().requires_grad_(), weights.detach().double().requires_grad_()
+    (truth,) = torch.autograd.grad(layers(exact), exact, exact_weights, create_graph=True)
+    seconds = [
+        torch.autograd.grad(value.pow(3).sum(), of)[0] for value, of in ((first, weights), (truth, exact_weights))
+    ]
+    assert close(seconds[0].double(), seconds[1], 1e-4)
+
+
+def test_gradient_behind_a_pooling_is_sparse_in_small_layers_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large layer with a dense gradient uses PyTorch's convolution, because that is faster."""
+    calls = []
+    monkeypatch.setattr(
+        pooled_convolution.relu_pool, "gradient", lambda *each: calls.append(len(each[0])) or torch.zeros(each[2])
+    )
+    for channels, expected in ((8, []), (pooled_convolution.MOST_CHANNELS + 1, [3])):
+        calls.clear()
+        layer = PooledConv2d.sharing(nn.Conv2d(channels, 4, 3).requires_grad_(False))
+        assert layer is not None
+        layer.bias.fill_(100)  # type: ignore[union-attr]
+        layer(torch.rand(3, channels, 6, 6, requires_grad=True)).sum().backward()
+        assert calls == expected
+
+
+def test_zeros_of_a_gradient_stay_zeros() -> None:
+    """Sign steps would move these pixels otherwise."""
+    network, x = network_of("trades")
+    x[:, :, :14] = 0
+    faster = prepared(network.float(), NETWORKS["trades"][1], "float32")
+    assert torch.equal(gradient(faster, x.float()) == 0, gradient(network, x.float()) == 0)
+
+
+def sparse(grad: Tensor, shares: list[float]) -> Tensor:
+    """Return gradients whose images have shares of elements that are not zero."""
+    return grad * (torch.rand(grad.shape) < torch.tensor(shares)[:, None, None, None])
+
+
+def check_gradient(layer: nn.Module, truth: Callable[[Tensor], Tensor], x: Tensor, grad: Tensor) -> None:
+    """Compare outputs and gradients of a layer in float32 with those of a function in float64."""
+    exact = x.detach().double().requires_grad_()
+    y, expected = layer(x), truth(exact)
+    assert close(y.double(), expected, 1e-5)
+    found, wanted = torch.autograd.grad(y, x, grad)[0], torch.autograd.grad(expected, exact, grad.double())[0]
+    assert close(found.double(), wanted, 1e-5)
+    assert (found[0] == 0).all()
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
     python benchmarks/speed/models.py --json models.json
     python benchmarks/speed/models.py --models trades certified --rounds 15
+    python benchmarks/speed/models.py --models trades certified --published
 
 All variants of a model alternate in every round. Printed are medians of the seconds, and medians of the ratios within a
-round with their quartiles. The models are untrained, which does not change their speed; images are uniform noise.
+round with their quartiles. The models are untrained and images are uniform noise, unless `--published` loads published
+weights and MNIST images, and attacks at the published radius. Gradients of trained models have more zeros, which makes
+a prepared model faster.
 
 - `alone`: the library attacks the model in evaluation mode.
 - `view`: the library attacks the prepared model through the view of gtn-bench.
@@ -26,6 +29,7 @@ from typing import Any
 
 import torch
 from machine import Arithmetic, synchronize, without_numba
+from strong import load
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,7 +44,8 @@ from gtn_bench.perturbations import PERTURBATIONS
 sys.path.insert(0, str(Path(__file__).parents[1] / "public-models"))
 from public_models import SmallCNN, convex_adversarial
 
-STEP, STEPS = 0.01, 5
+RADIUS, STEPS = 0.05, 5
+PUBLISHED = ("certified", "trades")
 Shape = tuple[int, int, int]
 
 
@@ -60,6 +65,9 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Shape, int]] = {  # network, im
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument(
+        "--published", action="store_true", help=f"weights and images of {' and '.join(PUBLISHED)} in $GTN_BENCH_DATA"
+    )
     parser.add_argument("--images", type=int, help="number of images; by default that of the model")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
@@ -67,6 +75,8 @@ def main() -> None:
     parser.add_argument("--no-libraries", action="store_true", help="torchattacks alone and ours only")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
+    if options.published and (unpublished := [name for name in options.models if name not in PUBLISHED]):
+        parser.error(f"--published: no weights of {', '.join(unpublished)}; add --models {' '.join(PUBLISHED)}")
     torch.set_num_threads(options.threads)
     reuse_memory()  # as a run does, for all variants
     machine = {"processor": processor(), "amx": "amx" in cpuinfo(), "torch": torch.__version__}
@@ -85,13 +95,16 @@ def row(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Measure one model, print its row and return it."""
     build, shape, images = MODELS[name]
     torch.manual_seed(0)
-    network = build().eval().to(options.device)
+    if options.published:
+        network, x, _, radius = load(name, options.images or images)
+    else:
+        network, x, radius = build().eval(), torch.rand(options.images or images, *shape), RADIUS
+    network, x = network.to(options.device), x.to(options.device)
     started = time.perf_counter()
     classifier = Classifier(network, shape, 10)
     preparation = time.perf_counter() - started
-    x = torch.rand(options.images or images, *shape, generator=torch.Generator().manual_seed(0)).to(options.device)
     y = classifier.predict(x)
-    tasks = variants(network, classifier, x, y, libraries=not options.no_libraries)
+    tasks = variants(network, classifier, x, y, radius, libraries=not options.no_libraries)
     seconds = alternate({**tasks, "convolution": convolution(options.device)}, options)
     medians = {task: statistics.median(values) for task, values in seconds.items()}
     gains = ratios(seconds["torchattacks alone"], seconds["ours"])
@@ -112,13 +125,13 @@ def row(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def variants(
-    network: nn.Module, classifier: Classifier, x: Tensor, y: Tensor, *, libraries: bool
+    network: nn.Module, classifier: Classifier, x: Tensor, y: Tensor, radius: float, *, libraries: bool
 ) -> dict[str, Callable[[], Any]]:
     """Return the attacks by name."""
     from torchattacks import BIM
 
-    settings = {"eps": STEP * STEPS, "alpha": STEP, "steps": STEPS}
-    attack, seeds = PERTURBATIONS["fgsm"](beta=STEP, steps=STEPS), torch.arange(len(x))
+    settings = {"eps": radius, "alpha": radius / STEPS, "steps": STEPS}
+    attack, seeds = PERTURBATIONS["fgsm"](beta=radius / STEPS, steps=STEPS), torch.arange(len(x))
 
     def perturb(x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
         return attack(classifier, x, y, seeds)
@@ -130,10 +143,12 @@ def variants(
     }
     if not libraries:
         return tasks
-    return {**tasks, "torchattacks view": lambda: view(x, y), **others(network, classifier, x, y)}
+    return {**tasks, "torchattacks view": lambda: view(x, y), **others(network, classifier, x, y, radius)}
 
 
-def others(network: nn.Module, classifier: Classifier, x: Tensor, y: Tensor) -> dict[str, Callable[[], Any]]:
+def others(
+    network: nn.Module, classifier: Classifier, x: Tensor, y: Tensor, radius: float
+) -> dict[str, Callable[[], Any]]:
     """Return the attacks of ART and foolbox by name."""
     from art.attacks.evasion import BasicIterativeMethod
     from art.estimators.classification import PyTorchClassifier
@@ -146,12 +161,12 @@ def others(network: nn.Module, classifier: Classifier, x: Tensor, y: Tensor) -> 
     bare = PyTorchClassifier(network, loss, classifier.input_shape, 10, clip_values=(0, 1), device_type=device)
     tasks: dict[str, Callable[[], Any]] = {}
     for kind, model in (("alone", bare), ("view", as_art(classifier))):
-        settings = {"eps": STEPS * STEP, "eps_step": STEP, "max_iter": STEPS, "batch_size": len(x), "verbose": False}
-        iterated = BasicIterativeMethod(model, **settings)
+        steps = {"eps": radius, "eps_step": radius / STEPS, "max_iter": STEPS}
+        iterated = BasicIterativeMethod(model, **steps, batch_size=len(x), verbose=False)
         tasks[f"ART {kind}"] = lambda iterated=iterated: iterated.generate(images, labels)
-    attack, criterion = LinfBasicIterativeAttack(abs_stepsize=STEP, steps=STEPS), Misclassification(y)
+    attack, criterion = LinfBasicIterativeAttack(abs_stepsize=radius / STEPS, steps=STEPS), Misclassification(y)
     for kind, model in (("alone", PyTorchModel(network, (0, 1), device=x.device)), ("view", as_foolbox(classifier))):
-        tasks[f"foolbox {kind}"] = lambda model=model: attack.run(model, x, criterion, epsilon=STEPS * STEP)
+        tasks[f"foolbox {kind}"] = lambda model=model: attack.run(model, x, criterion, epsilon=radius)
     return tasks
 
 

@@ -18,6 +18,7 @@ from gtn_bench.inference.folding import FlattenChannelsLast, is_altered
 from gtn_bench.inference.norm_block import NormBlock
 from gtn_bench.inference.patch_convolution import PatchConv2d
 from gtn_bench.inference.patterns import ADDS_IN_PLACE, Shapes, is_fresh, is_pool, is_relu, only_user, slope_of
+from gtn_bench.inference.pooled_convolution import PooledConv2d
 from gtn_bench.inference.relu_pool import ReluPool
 from gtn_bench.inference.simplification import layer_of, replace
 from gtn_bench.inference.tracing import is_layer
@@ -57,7 +58,7 @@ def accelerate(graph: fx.GraphModule, x: Tensor) -> list[str]:
     if count := _winograd(graph, shapes.measured):
         done.append(f"{count} Winograd convolutions")
     for node in list(graph.graph.nodes):
-        for rule in (_patches, _norm_block, _relu_pool, _max_pool, _relu_in_place, _flatten, _dense):
+        for rule in (_pooled, _patches, _norm_block, _relu_pool, _max_pool, _relu_in_place, _flatten, _dense):
             if not node._erased and (text := rule(graph, node, shapes.measured)):
                 done.append(text)
     _lay_out(graph)
@@ -226,6 +227,19 @@ def _dense(graph: fx.GraphModule, node: fx.Node, shapes: Shapes) -> str:
         return ""
     replace(graph, node, faster, node.args[0])  # type: ignore[arg-type]
     return "linear layer"
+
+
+def _pooled(graph: fx.GraphModule, node: fx.Node, shapes: Shapes) -> str:
+    """Fuse a convolution, the ReLU and the max pooling behind it."""
+    layer, relu = layer_of(graph, node), only_user(node)
+    pool = only_user(relu)
+    if type(layer) is not nn.Conv2d or relu is None or pool is None or (faster := PooledConv2d.sharing(layer)) is None:
+        return ""
+    if not is_relu(graph, relu) or not is_pool(graph, pool, nn.MaxPool2d):
+        return ""
+    replace(graph, pool, faster, node.args[0])  # type: ignore[arg-type]
+    _remove(graph, [node, relu])
+    return "convolution, ReLU and pooling"
 
 
 def _patches(graph: fx.GraphModule, node: fx.Node, shapes: Shapes) -> str:

@@ -56,7 +56,7 @@ class _Dense(Function):
         weight = ctx.layer.weight
         if torch.is_grad_enabled():  # the gradient is linear in `grad`
             return grad @ weight, None
-        return product(grad.contiguous(), weight.T.contiguous(), None), None
+        return product(grad.contiguous(), weight.T, None), None
 
 
 def has_products() -> bool:

@@ -11,20 +11,22 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from gtn_bench.inference.dense import has_products, product
+from gtn_bench.inference.square_convolution import SquareConv2d
 from gtn_bench.models import numba_backend
 from gtn_bench.models.pooling import LAYOUT
 
 MOST_CHANNELS = 4  # of the input; with more, PyTorch's gradient is as fast (`docs/performance-notes.md`)
+LARGEST_SHARE = 1 / 8  # of elements with a gradient; with more, matrix products are as fast
 CACHED = 2**19  # bytes
 MULTIPLE = 16  # values of a patch are filled up to a multiple, for vector instructions
 
 
-class PatchConv2d(nn.Conv2d):
+class PatchConv2d(SquareConv2d):
     """A convolution, and possibly the ReLU behind it.
 
-    The gradient is a matrix product, summed patch by patch. The gradient for the weights is not computed. With a type
-    other than float32, on another device than a CPU, and without numba, this is `torch.nn.Conv2d`. So are derivatives
-    of the gradient.
+    The gradient is a matrix product, summed patch by patch. That of an image with few elements other than zero behind
+    the ReLU is computed from these alone. The gradient for the weights is not computed. With a type other than float32,
+    on another device than a CPU, and without numba, this is `torch.nn.Conv2d`. So are derivatives of the gradient.
 
     Attributes:
         relu: Whether there is a ReLU.
@@ -42,26 +44,12 @@ class PatchConv2d(nn.Conv2d):
         Args:
             layer: The layer.
         """
-        (height, width), (down, right) = layer.kernel_size, layer.stride
-        square = height == width and down == right and layer.dilation == (1, 1) and layer.groups == 1
-        padded = isinstance(layer.padding, tuple) and layer.padding[0] == layer.padding[1] < height
-        if not (square and padded and layer.padding_mode == "zeros" and layer.in_channels <= MOST_CHANNELS):
-            return None
-        padding = int(layer.padding[0])
-        plain = layer.in_channels, layer.out_channels, height, down, padding
-        faster = cls(*plain, bias=layer.bias is not None, device="meta")
-        faster.weight, faster.bias = layer.weight, layer.bias
-        return faster
+        return cls.sharing(layer) if layer.in_channels <= MOST_CHANNELS else None
 
     @property
     def lowest(self) -> float:
         """Lower bound of the outputs."""
         return 0.0 if self.relu else -math.inf
-
-    @property
-    def geometry(self) -> tuple[int, int, int]:
-        """Kernel, stride and padding."""
-        return self.kernel_size[0], self.stride[0], int(self.padding[0])
 
     def forward(self, x: Tensor) -> Tensor:
         supported = x.dtype == self.weight.dtype == torch.float32 and x.device.type == "cpu"
@@ -101,25 +89,45 @@ class _PatchConvolution(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        from gtn_bench.inference import patch_kernels
+        from gtn_bench.inference import sparse_kernels
 
         layer: PatchConv2d = ctx.layer
         x, y = ctx.saved_tensors
         if torch.is_grad_enabled():
             return _differentiable_gradient(layer, x, grad), None
-        out = torch.empty(x.shape, dtype=x.dtype, memory_format=LAYOUT)
-        grad, weight = grad.contiguous(memory_format=LAYOUT), _by_patch(layer)
-        weight = F.pad(weight, (0, 0, 0, -len(weight) % MULTIPLE))
-        size = max(1, CACHED // max(1, grad[:1].nbytes))  # images whose gradients stay in the cache
-        parts = (tensor.split(size) for tensor in (grad, grad if y is None else y, out))
-        for part, active, pixels in zip(*parts, strict=True):
-            if y is not None:
-                part = torch.ops.aten.threshold_backward(part, active, 0)
-            rows = part.permute(0, 2, 3, 1).flatten(0, 2)
-            products = product(rows, weight, None) if has_products() else rows @ weight.T
-            products = products.unflatten(0, (len(part), *grad.shape[2:])).permute(0, 3, 1, 2)
-            numba_backend.run(patch_kernels.sum_patches, products, *layer.geometry, pixels)
-        return out, None
+        if y is None:
+            return _by_products(layer, grad.contiguous(memory_format=LAYOUT), None, x.shape), None
+
+        def dense(grad: Tensor, y: Tensor) -> Tensor:
+            return _by_products(layer, grad, y, torch.Size([len(grad), *x.shape[1:]]))
+
+        return layer.sparse_gradient(sparse_kernels.behind_relu, grad, y, x.shape, dense, LARGEST_SHARE), None
+
+
+def _by_products(layer: PatchConv2d, grad: Tensor, y: Tensor | None, shape: torch.Size) -> Tensor:
+    """Return the gradient of a layer for its input.
+
+    Args:
+        layer: The layer.
+        grad: Gradient (B, K, H', W') for the outputs, channels-last.
+        y: Outputs (B, K, H', W'), if there is a ReLU, channels-last.
+        shape: Shape of the input (B, C, H, W).
+    """
+    from gtn_bench.inference import patch_kernels
+
+    out = torch.empty(shape, dtype=grad.dtype, memory_format=LAYOUT)
+    weight = _by_patch(layer)
+    weight = F.pad(weight, (0, 0, 0, -len(weight) % MULTIPLE))
+    size = max(1, CACHED // max(1, grad[:1].nbytes))  # images whose gradients stay in the cache
+    parts = (tensor.split(size) for tensor in (grad, grad if y is None else y, out))
+    for part, active, pixels in zip(*parts, strict=True):
+        if y is not None:
+            part = torch.ops.aten.threshold_backward(part, active, 0)
+        rows = part.permute(0, 2, 3, 1).flatten(0, 2)
+        products = product(rows, weight, None) if has_products() else rows @ weight.T
+        products = products.unflatten(0, (len(part), *grad.shape[2:])).permute(0, 3, 1, 2)
+        numba_backend.run(patch_kernels.sum_patches, products, *layer.geometry, pixels)
+    return out
 
 
 def _by_patch(layer: PatchConv2d) -> Tensor:

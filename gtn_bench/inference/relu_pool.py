@@ -47,31 +47,61 @@ class _ReluPool(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: ReluPool) -> Tensor:
-        from gtn_bench.inference import relu_pool_kernels
-
-        size = *x.shape[:2], x.shape[2] // 2, x.shape[3] // 2
-        y = torch.empty(size, dtype=x.dtype, memory_format=LAYOUT)
-        indices = torch.empty(size, dtype=torch.uint8, memory_format=LAYOUT)
-        numba_backend.run(relu_pool_kernels.relu_pool, x.contiguous(memory_format=LAYOUT), y, indices)
+        y, indices = maxima(x)
         ctx.save_for_backward(indices)
         ctx.shape = x.shape
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        from gtn_bench.inference import relu_pool_kernels
-
         (indices,) = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return _scattered(grad, indices, ctx.shape), None
-        x = torch.empty(ctx.shape, dtype=grad.dtype, memory_format=LAYOUT)
-        grad = grad.contiguous(memory_format=LAYOUT)
-        numba_backend.run(relu_pool_kernels.relu_pool_backward, grad, indices, x)
-        return x, None
+        function = scattered if torch.is_grad_enabled() else gradient
+        return function(grad, indices, ctx.shape), None
 
 
-def _scattered(grad: Tensor, indices: Tensor, shape: torch.Size) -> Tensor:
-    """Return the gradient for feature maps of a shape, linear in the gradient of the maxima and differentiable."""
+def maxima(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the maximum of zero and of each window, and its index.
+
+    Args:
+        x: Feature maps (B, C, H, W) in float32 on a CPU.
+
+    Returns:
+        Maxima and indices (B, C, H // 2, W // 2), channels-last. An index is the place in the window, row by row, or 4
+        without a positive element.
+    """
+    from gtn_bench.inference import relu_pool_kernels
+
+    size = *x.shape[:2], x.shape[2] // 2, x.shape[3] // 2
+    y = torch.empty(size, dtype=x.dtype, memory_format=LAYOUT)
+    indices = torch.empty(size, dtype=torch.uint8, memory_format=LAYOUT)
+    numba_backend.run(relu_pool_kernels.relu_pool, x.contiguous(memory_format=LAYOUT), y, indices)
+    return y, indices
+
+
+def gradient(grad: Tensor, indices: Tensor, shape: torch.Size) -> Tensor:
+    """Return the gradient for feature maps.
+
+    Args:
+        grad: Gradient of the maxima (B, C, H // 2, W // 2) in float32 on a CPU.
+        indices: Their indices (B, C, H // 2, W // 2).
+        shape: Shape of the feature maps (B, C, H, W).
+    """
+    from gtn_bench.inference import relu_pool_kernels
+
+    x = torch.empty(shape, dtype=grad.dtype, memory_format=LAYOUT)
+    grad, indices = (each.contiguous(memory_format=LAYOUT) for each in (grad, indices))
+    numba_backend.run(relu_pool_kernels.relu_pool_backward, grad, indices, x)
+    return x
+
+
+def scattered(grad: Tensor, indices: Tensor, shape: torch.Size) -> Tensor:
+    """Return the gradient for feature maps, linear in the gradient of the maxima and differentiable.
+
+    Args:
+        grad: Gradient of the maxima (B, C, H // 2, W // 2).
+        indices: Their indices (B, C, H // 2, W // 2).
+        shape: Shape of the feature maps (B, C, H, W).
+    """
     parts = [grad * (indices == index) for index in range(4)]  # by place in the window
     rows = [torch.stack(parts[k : k + 2], dim=-1).flatten(-2) for k in (0, 2)]
     x = torch.stack(rows, dim=-2).flatten(2, 3)
