@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "certification": {"config", "models", "inference"},
     "teaching": {"config", "store", "data", "models"},
     "modes": {"config", "store", "data", "models", "teaching"},
-    "perturbations": {"config", "store", "data", "inference"},
+    "perturbations": {"config", "store", "data", "models", "inference"},
     "evaluation": {"config", "inference", "perturbations"},
     "reference": {"config", "models", "inference", "perturbations"},
     "planning": TABLES | {"config", "store", "reference", "certification"},

@@ -40,14 +40,17 @@ def unfooled(shape: tuple[int, int, int]) -> Classifier:
 
 
 def proposed(windows: Windows, best: Tensor, share: float, draws: Tensor) -> Tensor:
-    """Return the proposed images (N, C, H, W). The changes state which values they replace."""
+    """Return the proposed images (N, C, H, W). Those that do not raise the margin are taken back."""
     pixels = best.flatten(1).clone()
     windows.draw(draws[:, None], [share])
-    for change in (changes := windows.propose(best.flatten(1), 0)):
-        assert torch.equal(change.old, best.flatten(1).gather(1, change.at))
-        pixels.scatter_(1, change.at, change.new)
-    assert changes
-    return pixels.view_as(best)
+    windows.propose(pixels, 0)
+    result, rows = pixels.clone(), torch.arange(len(best)) % 4
+    logits = torch.tensor([[1, 3, 2], [1, 2, 3], [2, 3, 4], [torch.nan, 0, 1.0]])[rows]  # margins -1, 1, 2, NaN
+    loss = torch.tensor([-torch.inf, 0.5, 2, -torch.inf])[rows]
+    windows.keep_better(pixels, logits, torch.full((len(best),), 1), loss)
+    assert torch.equal(loss, torch.tensor([-1, 1, 2, -torch.inf])[rows])
+    assert torch.equal(pixels, result.where(rows[:, None] < 2, best.flatten(1)))
+    return result.view_as(best)
 
 
 def splitmix64(state: int) -> int:
@@ -129,6 +132,25 @@ def test_every_window_is_proposed(shape: tuple[int, int, int], norm: Any, share:
     if norm == "linf":
         assert changed.flatten(1).any(dim=1).all()
     assert changed.float().mean(dim=0).min() > 0.2 / (shape[1] * shape[2])
+
+
+@both
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("share", [0.8, 0.2, 0.001])
+def test_compiled_proposals_equal_those_of_torch(shape: tuple[int, int, int], norm: Any, share: float) -> None:
+    pytest.importorskip("numba")
+    x = torch.rand(200, *shape, generator=torch.Generator().manual_seed(0))
+    best, found = None, []
+    for compiled in (True, False):
+        windows = WINDOWS[norm](x, 0.3)
+        assert windows.compiled
+        windows.compiled = compiled
+        at_start, each = windows.numbers(shape)
+        if best is None:
+            best = windows.start(uniform_rows(torch.arange(200), 0, 1, at_start)[:, 0])
+            best[::3] = x[::3]  # without a change, and with one that cancels the bump
+        found.append(proposed(windows, best, share, uniform_rows(torch.arange(200), 1, 1, each)[:, 0]))
+    assert torch.equal(*found) if norm == "linf" else torch.allclose(*found, rtol=0, atol=2e-6)
 
 
 def test_linf_windows_are_squares_at_uniform_places_and_bounds() -> None:

@@ -69,6 +69,9 @@ class Classifier(nn.Module):
         self.requires_grad_(False)
         self.train(False)
         tensors = [*self.network.named_parameters(), *self.network.named_buffers()]
+        self._first = [value for value in self.network.parameters() if value.is_floating_point()][
+            :1
+        ]  # kept: it is fast
         self._original = {name: value.detach().clone() for name, value in tensors if value.is_floating_point()}
 
     @staticmethod
@@ -86,10 +89,11 @@ class Classifier(nn.Module):
         if not torch.is_grad_enabled() and len(passes := self.passes(len(x))) > 1:
             return torch.cat([self(x[rows]) for rows in passes])
         self.forwards += len(x)
-        x = x.to(self.dtype)  # libraries may pass float64, the default of NumPy
+        parameter_dtype = self.parameter_dtype
+        x = x.to(_dtype_of_images(parameter_dtype))  # libraries may pass float64, the default of NumPy
         if x.requires_grad and torch.is_grad_enabled():
             x = _CountBackward.apply(x, self)
-        logits = self.compute(x.to(self.parameter_dtype))
+        logits = self.compute(x.to(parameter_dtype))
         return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
     def compute(self, x: Tensor) -> Tensor:
@@ -129,12 +133,15 @@ class Classifier(nn.Module):
     @property
     def parameter_dtype(self) -> torch.dtype:
         """Floating-point type of the first parameter or buffer; float32 if there is none."""
-        return next((tensor.dtype for tensor in self._tensors() if tensor.is_floating_point()), torch.float32)
+        for tensor in self._first or self._tensors():
+            if tensor.is_floating_point():
+                return tensor.dtype
+        return torch.float32
 
     @property
     def dtype(self) -> torch.dtype:
         """Type of images and gradients: float64 if the parameters have this type, else float32."""
-        return torch.float64 if self.parameter_dtype == torch.float64 else torch.float32
+        return _dtype_of_images(self.parameter_dtype)
 
     @property
     def device(self) -> torch.device:
@@ -282,6 +289,10 @@ class Classifier(nn.Module):
             if images.shape == x.shape and torch.equal(images, x) and torch.equal(labels, y):
                 return gradient
         return None
+
+
+def _dtype_of_images(parameter_dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if parameter_dtype == torch.float64 else torch.float32
 
 
 class _CountBackward(torch.autograd.Function):

@@ -45,20 +45,20 @@ def _disable() -> None:
     available = functools.cache(lambda: False)
 
 
-def run(kernel: Callable[..., None], *arguments: Tensor | float) -> None:
+def run(kernel: Callable[..., None], *arguments: Any) -> None:
     """Run a kernel with as many threads as torch has.
 
     The first call for a combination of types compiles the kernel and saves it, one process at a time.
 
     Args:
         kernel: A function that numba compiles.
-        arguments: Numbers, and tensors on the CPU. Images and feature maps (B, C, H, W) are channels-last in memory;
-            the kernel receives them as (B, H, W, C). Tensors in bfloat16 arrive as uint16.
+        arguments: Numbers, tensors on the CPU, and their arrays from `as_array`. Images and feature maps (B, C, H, W)
+            are channels-last in memory; the kernel receives them as (B, H, W, C). Tensors in bfloat16 arrive as uint16.
     """
     import numba
 
     numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-    arrays = [_as_array(value) for value in arguments]
+    arrays = [as_array(value) for value in arguments]
     task = (kernel, *(getattr(array, "dtype", None) for array in arrays))
     if task not in _compiled:
         with one_at_a_time(Path(kernel.stats.cache_path, "gtn-bench.lock")):  # type: ignore[attr-defined]
@@ -68,10 +68,18 @@ def run(kernel: Callable[..., None], *arguments: Tensor | float) -> None:
         kernel(*arrays)
 
 
-def _as_array(value: Tensor | float) -> Any:
-    """Return a number as it is, and a tensor as a NumPy array that shares its memory."""
+def as_array(value: Any) -> Any:
+    """Return a tensor as a NumPy array that shares its memory, and other values as they are.
+
+    Args:
+        value: A tensor on the CPU, a number or an array.
+    """
     if not isinstance(value, Tensor):
         return value
-    value = value.detach().resolve_neg()
-    value = value.permute(0, 2, 3, 1) if value.ndim == 4 else value
+    if value.requires_grad:
+        value = value.detach()
+    if value.is_neg():
+        value = value.resolve_neg()
+    if value.ndim == 4:
+        value = value.permute(0, 2, 3, 1)
     return (value.view(torch.uint16) if value.dtype == torch.bfloat16 else value).numpy()

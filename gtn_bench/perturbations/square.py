@@ -12,7 +12,7 @@ from gtn_bench.config.threat import Norm, Threat
 from gtn_bench.inference.losses import margin
 from gtn_bench.perturbations.base import Perturbation
 from gtn_bench.perturbations.counters import uniform_rows
-from gtn_bench.perturbations.windows import WINDOWS, Change
+from gtn_bench.perturbations.windows import WINDOWS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,33 +103,28 @@ class Square(Perturbation):
             windows, loss = WINDOWS[self.norm](x[rows], self.beta), torch.full_like(clean[rows], -torch.inf)
             checked = torch.full_like(clean, -torch.inf)
             pixels = x[rows].flatten(1)  # of the best images, and of the next query
-            everywhere = torch.arange(pixels.shape[1], device=x.device).expand_as(pixels)
             for query in range(self.queries - 1):
                 if not len(rows):
                     break
+                place = (query - 1) % _BLOCK
                 if query == 0:
-                    first = uniform_rows(seeds, 0, 1, at_start)[:, 0]
-                    changes = [Change(everywhere, pixels.clone(), windows.start(first).flatten(1))]
+                    windows.begin(pixels, uniform_rows(seeds, 0, 1, at_start)[:, 0])
                 else:
-                    place = (query - 1) % _BLOCK
                     if place == 0:
                         shares = [self.share(query - 1 + number) for number in range(_BLOCK)]
                         windows.draw(uniform_rows(seeds, query, _BLOCK, per_proposal), shares)
-                    changes = windows.propose(pixels, place)
-                for change in changes:
-                    pixels.scatter_(1, change.at, change.new)
-                values = margin(classifier(pixels.view(-1, *x.shape[1:])), y)  # it must not change its input
-                better = values > loss
-                for change in changes:
-                    pixels.scatter_(1, change.at, change.new.where(better[:, None], change.old))
-                loss = values.where(better, loss)
+                    windows.propose(pixels, place)
+                logits = classifier(pixels.view(-1, *x.shape[1:]))  # it must not change its input
+                windows.keep_better(pixels, logits, y, loss)
+                checks = floors is not None and query + 2 in floors
+                if not checks and not loss.max() > 0:
+                    continue
                 ended = loss > 0
-                if floors is not None and query + 2 in floors:
+                if floors is not None and checks:
                     ended = ended | (loss < floors[query + 2][rows]) | (loss <= checked[rows])
                     checked[rows] = loss
-                if ended.any():
-                    result[rows[ended]] = pixels[ended].view(-1, *x.shape[1:])
-                    rows, y, seeds, pixels, loss = (each[~ended] for each in (rows, y, seeds, pixels, loss))
-                    windows.retain(~ended)
+                result[rows[ended]] = pixels[ended].view(-1, *x.shape[1:])
+                rows, y, seeds, pixels, loss = (each[~ended] for each in (rows, y, seeds, pixels, loss))
+                windows.retain(~ended)
             result[rows] = pixels.view(-1, *x.shape[1:])
         return result

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gtn_bench.inference.losses import margin
 
 if TYPE_CHECKING:
     import torch
@@ -26,17 +29,31 @@ class Change(NamedTuple):
     new: Tensor
 
 
-class Windows(Protocol):
+class Windows(ABC):
     """The start and the proposals of the Square attack in one norm, for N images.
+
+    On a CPU with numba, proposals in float32 are made in compiled kernels.
 
     Args:
         x: Clean images (N, C, H, W).
         epsilon: Radius of the ball.
     """
 
-    def __init__(self, x: Tensor, epsilon: float) -> None: ...
+    def __init__(self, x: Tensor, epsilon: float) -> None:
+        import torch
+
+        from gtn_bench.models import numba_backend
+
+        self.x, self.epsilon = x.contiguous(), epsilon
+        self.sides: list[int] = []
+        self.limits = self.x.flatten(1)  # what changes are relative to (N, ...)
+        self.drawn: tuple[Tensor, ...] = ()
+        self.arrays: tuple[Any, ...] = ()  # those of `drawn` and `limits`, for kernels
+        self.number, self.old, self.changes = 0, x, list[Change]()  # of the last proposal
+        self.compiled = x.dtype == torch.float32 and x.device.type == "cpu" and numba_backend.available()
 
     @staticmethod
+    @abstractmethod
     def numbers(shape: tuple[int, ...]) -> tuple[int, int]:
         """Return how many random numbers the start of an image requires, and how many a proposal.
 
@@ -44,6 +61,7 @@ class Windows(Protocol):
             shape: Channels, height, width.
         """
 
+    @abstractmethod
     def start(self, draws: Tensor) -> Tensor:
         """Return the images (N, C, H, W) to start from, on the surface of the ball but for the clipping to [0, 1].
 
@@ -51,6 +69,7 @@ class Windows(Protocol):
             draws: Uniform random numbers (N, K).
         """
 
+    @abstractmethod
     def draw(self, draws: Tensor, shares: Sequence[float]) -> None:
         """Set the windows and the signs of the next proposals.
 
@@ -59,7 +78,8 @@ class Windows(Protocol):
             shares: Share of the pixels in the windows of each proposal.
         """
 
-    def propose(self, pixels: Tensor, number: int) -> list[Change]:
+    @abstractmethod
+    def changes_of(self, pixels: Tensor, number: int) -> list[Change]:
         """Return changes of random windows, to be made in order, that lead to images in the ball and in [0, 1].
 
         Args:
@@ -67,15 +87,91 @@ class Windows(Protocol):
             number: Number of the proposal among those that were drawn last.
         """
 
+    @abstractmethod
+    def change(self, pixels: Tensor, number: int, side: int) -> Tensor:
+        """Make the changes in a compiled kernel.
+
+        Args:
+            pixels: The best images so far, flattened (N, C * H * W), changed in place.
+            number: Number of the proposal among those that were drawn last.
+            side: Side of the windows.
+
+        Returns:
+            Former values of the windows (N, M, C * side**2).
+        """
+
+    def begin(self, pixels: Tensor, draws: Tensor) -> None:
+        """Change images to those to start from.
+
+        Args:
+            pixels: The clean images, flattened (N, C * H * W), changed in place.
+            draws: Uniform random numbers (N, K).
+        """
+        import torch
+
+        everywhere = torch.arange(pixels.shape[1], device=pixels.device).expand_as(pixels)
+        self.changes = [Change(everywhere, pixels.clone(), self.start(draws).flatten(1))]
+        pixels.copy_(self.changes[0].new)
+
+    def propose(self, pixels: Tensor, number: int) -> None:
+        """Change random windows, which leads to images in the ball and in [0, 1].
+
+        Args:
+            pixels: The best images so far, flattened (N, C * H * W), changed in place.
+            number: Number of the proposal among those that were drawn last.
+        """
+        self.number = number
+        if self.compiled:
+            self.old, self.changes = self.change(pixels, number, self.sides[number]), []
+            return
+        self.changes = self.changes_of(pixels, number)
+        for change in self.changes:
+            pixels.scatter_(1, change.at, change.new)
+
+    def keep_better(self, pixels: Tensor, logits: Tensor, y: Tensor, loss: Tensor) -> None:
+        """Take the last change back where it does not raise the margin.
+
+        Args:
+            pixels: The changed images, flattened (N, C * H * W), changed in place to the best images.
+            logits: Their logits (N, K).
+            y: Labels (N,).
+            loss: The largest margins so far (N,), changed in place.
+        """
+        if not self.changes:  # they were made in a compiled kernel
+            from gtn_bench.models import numba_backend
+            from gtn_bench.perturbations import window_kernels
+
+            last = pixels, self.arrays[0], self.old, self.number, self.sides[self.number], *self.x.shape[1::2]
+            numba_backend.run(window_kernels.keep_better, logits.contiguous(), y, loss, *last)
+            return
+        values = margin(logits, y)
+        better = values > loss
+        for change in self.changes:
+            pixels.scatter_(1, change.at, change.new.where(better[:, None], change.old))
+        loss.copy_(values.where(better, loss))
+
     def retain(self, rows: Tensor) -> None:
         """Drop the other images.
 
         Args:
             rows: Mask (N,) or indices of the images to go on with.
         """
+        self.x, self.limits = self.x[rows], self.limits[rows]
+        self.set_drawn(*(each[rows] for each in self.drawn))
+
+    def set_drawn(self, *drawn: Tensor) -> None:
+        """Set the next proposals.
+
+        Args:
+            drawn: First pixels of their windows (N, B, M), and what they add (N, B, ...).
+        """
+        from gtn_bench.models.numba_backend import as_array
+
+        self.drawn = drawn
+        self.arrays = tuple(as_array(each) for each in (*drawn, self.limits)) if self.compiled else ()
 
 
-class LinfWindows:
+class LinfWindows(Windows):
     """Every pixel is at a bound of the ball. A proposal moves all of a window to one of both bounds, per channel.
 
     Args:
@@ -86,11 +182,9 @@ class LinfWindows:
     def __init__(self, x: Tensor, epsilon: float) -> None:
         import torch
 
-        self.shape = x.shape[1:]
+        super().__init__(x, epsilon)
         lower, upper = (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
-        self.bounds = torch.cat([lower.flatten(1), upper.flatten(1)], dim=1)  # (N, 2 * C * H * W)
-        self.sides: list[int] = []
-        self.drawn: tuple[Tensor, ...] = ()
+        self.limits = torch.cat([lower.flatten(1), upper.flatten(1)], dim=1)  # (N, 2 * C * H * W)
 
     @staticmethod
     def numbers(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -107,8 +201,8 @@ class LinfWindows:
         Args:
             draws: Uniform random numbers (N, C * W).
         """
-        channels, _, width = self.shape
-        lower, upper = (bound.unflatten(1, self.shape) for bound in self.bounds.chunk(2, dim=1))
+        channels, _, width = self.x.shape[1:]
+        lower, upper = (bound.unflatten(1, self.x.shape[1:]) for bound in self.limits.chunk(2, dim=1))
         return upper.where(draws.view(-1, channels, 1, width) < 0.5, lower)
 
     def draw(self, draws: Tensor, shares: Sequence[float]) -> None:
@@ -118,15 +212,15 @@ class LinfWindows:
             draws: Uniform random numbers (N, B, 2 + 2 * C): place, bounds, other bounds.
             shares: Share of the pixels in the windows of each proposal.
         """
-        channels, height, width = self.shape
+        channels, height, width = self.x.shape[1:]
         self.sides = [_side(share, height, width) for share in shares]
         top, left = _corners(draws, self.sides, height, width)
         up, other = (draws[:, :, 2:] < 0.5).split(channels, dim=2)
         other = other ^ (other == up).all(dim=2, keepdim=True)
         size = channels * height * width
-        self.drawn = top * width + left, size * up, size * other
+        self.set_drawn((top * width + left)[:, :, None], size * up, size * other)
 
-    def propose(self, pixels: Tensor, number: int) -> list[Change]:
+    def changes_of(self, pixels: Tensor, number: int) -> list[Change]:
         """Return a change of one window to random bounds.
 
         Bounds that would leave the image as it is are drawn again, as in the authors' code: no query is wasted.
@@ -136,37 +230,38 @@ class LinfWindows:
             number: Number of the proposal among those that were drawn last.
         """
         corner, bound, other = (each[:, number] for each in self.drawn)
-        at = corner[:, None, None] + _at_origin(self.sides[number], tuple(self.shape), pixels.device)  # (N, C, side**2)
+        inside = _at_origin(self.sides[number], tuple(self.x.shape[1:]), pixels.device)
+        at = corner[:, :, None] + inside  # (N, C, side**2)
         old, new = pixels.gather(1, at.flatten(1)), self._bounds(at, bound)
         same = (new == old).all(dim=1, keepdim=True)
         return [Change(at.flatten(1), old, self._bounds(at, other.where(same, bound)))]
 
-    def _bounds(self, at: Tensor, bound: Tensor) -> Tensor:
-        """Return the values (N, C * P) at pixels (N, C, P) of the bounds that start at numbers (N, C)."""
-        return self.bounds.gather(1, (at + bound[:, :, None]).flatten(1))
-
-    def retain(self, rows: Tensor) -> None:
-        """Drop the other images.
+    def change(self, pixels: Tensor, number: int, side: int) -> Tensor:
+        """Make the change in a compiled kernel.
 
         Args:
-            rows: Mask (N,) or indices of the images to go on with.
+            pixels: The best images so far, flattened (N, C * H * W), changed in place.
+            number: Number of the proposal among those that were drawn last.
+            side: Side of the window.
+
+        Returns:
+            Former values of the window (N, 1, C * side**2).
         """
-        self.bounds = self.bounds[rows]
-        self.drawn = tuple(each[rows] for each in self.drawn)
+        from gtn_bench.models import numba_backend
+        from gtn_bench.perturbations import window_kernels
+
+        channels, _, width = self.x.shape[1:]
+        old = pixels.new_empty(len(pixels), 1, channels * side**2)
+        numba_backend.run(window_kernels.to_bounds, pixels, *self.arrays, number, side, width, old)
+        return old
+
+    def _bounds(self, at: Tensor, bound: Tensor) -> Tensor:
+        """Return the values (N, C * P) at pixels (N, C, P) of the bounds that start at numbers (N, C)."""
+        return self.limits.gather(1, (at + bound[:, :, None]).flatten(1))
 
 
-class L2Windows:
-    """A proposal moves the change of one window into another, where it adds a bump with two signs.
-
-    Args:
-        x: Clean images (N, C, H, W).
-        epsilon: Radius of the ball.
-    """
-
-    def __init__(self, x: Tensor, epsilon: float) -> None:
-        self.x, self.epsilon = x, epsilon
-        self.sides: list[int] = []
-        self.drawn: tuple[Tensor, ...] = ()
+class L2Windows(Windows):
+    """A proposal moves the change of one window into another, where it adds a bump with two signs."""
 
     @staticmethod
     def numbers(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -207,36 +302,37 @@ class L2Windows:
             draws: Uniform random numbers (N, B, 5 + C): two places, direction of the bump, its signs.
             shares: Share of the pixels in the windows of each proposal.
         """
+        import torch
+
         height, width = self.x.shape[2:]
         self.sides = [_odd_side(share, height, width) for share in shares]
-        first, second = (_corners(draws[:, :, place:], self.sides, height, width) for place in (0, 2))
-        self.drawn = *first, *second, (draws[:, :, 4] < 0.5).long(), 1 - 2 * (draws[:, :, 5:] < 0.5).to(self.x)
+        places = (_corners(draws[:, :, place:], self.sides, height, width) for place in (0, 2))
+        corners = torch.stack([top * width + left for top, left in places], dim=2)
+        self.set_drawn(corners, (draws[:, :, 4] < 0.5).long(), 1 - 2 * (draws[:, :, 5:] < 0.5).to(self.x))
 
-    def propose(self, pixels: Tensor, number: int) -> list[Change]:
+    def changes_of(self, pixels: Tensor, number: int) -> list[Change]:
         """Return the changes that move what a second window changes to a first one.
 
         Args:
             pixels: The best images so far, flattened (N, C * H * W).
             number: Number of the proposal among those that were drawn last.
         """
-        import torch
 
-        x, shape, side = self.x.flatten(1), self.x.shape[1:], self.sides[number]
+        x, shape, side = self.limits, self.x.shape[1:], self.sides[number]
         channels, _, width = shape
-        top, left, other_top, other_left, direction, sign = (each[:, number] for each in self.drawn)
+        corners, direction, sign = (each[:, number] for each in self.drawn)
         inside = _at_origin(side, tuple(shape), pixels.device)
-        corners = top * width + left, other_top * width + other_left
-        first, second = ((corner[:, None, None] + inside).flatten(1) for corner in corners)  # (N, C * side**2)
+        first, second = ((corner[:, None, None] + inside).flatten(1) for corner in corners.T)  # (N, C * side**2)
         clean, clean_second = x.gather(1, first), x.gather(1, second)
         old, old_second = pixels.gather(1, first), pixels.gather(1, second)
         change = (old - clean).unflatten(1, (channels, -1))
         moved = (old_second - clean_second).unflatten(1, (channels, -1)).square()
-        overlap = _overlap(other_top - top, other_left - left, side)
+        down, right = (place[:, 1] - place[:, 0] for place in (corners // width, corners % width))
+        overlap = _overlap(down, right, side)
         moved = moved.where(~overlap[:, None], 0)  # these pixels are in the first window
         unused = (self.epsilon**2 - (pixels - x).square().sum(dim=1)).clamp_min(0) / channels
         available = (change.square().sum(dim=2) + moved.sum(dim=2) + unused[:, None]).sqrt()[:, :, None]  # (N, C, 1)
-        one = bump(side).to(x)
-        added = torch.stack([one, one.T]).flatten(1)[direction][:, None] * sign[:, :, None]
+        added = _bumps(side, x.dtype).to(x.device)[direction][:, None] * sign[:, :, None]
         new = added + _normalized(change, dims=(2,))
         canceled = new.square().sum(dim=2, keepdim=True) < 1e-12
         new = available * _normalized(added.where(canceled, new), dims=(2,))
@@ -245,14 +341,25 @@ class L2Windows:
             Change(first, old, (clean + new.flatten(1)).clamp(0, 1)),
         ]
 
-    def retain(self, rows: Tensor) -> None:
-        """Drop the other images.
+    def change(self, pixels: Tensor, number: int, side: int) -> Tensor:
+        """Make the changes in a compiled kernel.
 
         Args:
-            rows: Mask (N,) or indices of the images to go on with.
+            pixels: The best images so far, flattened (N, C * H * W), changed in place.
+            number: Number of the proposal among those that were drawn last.
+            side: Side of the windows.
+
+        Returns:
+            Former values of both windows (N, 2, C * side**2).
         """
-        self.x = self.x[rows]
-        self.drawn = tuple(each[rows] for each in self.drawn)
+        from gtn_bench.models import numba_backend
+        from gtn_bench.perturbations import window_kernels
+
+        channels, _, width = self.x.shape[1:]
+        old = pixels.new_empty(len(pixels), 2, channels * side**2)
+        last = _bumps(side, pixels.dtype), self.epsilon, number, side, width, old
+        numba_backend.run(window_kernels.to_bumps, pixels, *self.arrays, *last)
+        return old
 
 
 WINDOWS: dict[str, type[Windows]] = {"linf": LinfWindows, "l2": L2Windows}
@@ -273,6 +380,15 @@ def bump(side: int) -> Tensor:
     halves = [_pyramid(side // 2, side), -_pyramid(side - side // 2, side)]
     whole = torch.cat(halves)
     return whole / whole.norm()
+
+
+@functools.cache
+def _bumps(side: int, dtype: torch.dtype) -> Tensor:
+    """Return the bump in both directions (2, side**2)."""
+    import torch
+
+    one = bump(side).to(dtype)
+    return torch.stack([one, one.T]).flatten(1)
 
 
 def _pyramid(height: int, width: int) -> Tensor:
