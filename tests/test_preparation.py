@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, fx, nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from gtn_bench.inference import acceleration, patch_convolution, pooled_convolution
@@ -396,6 +397,25 @@ def test_bfloat16_changes_logits_by_rounding(name: str) -> None:
     assert 0 < (rounded(x.float()) - exact(x.float())).abs().max() < 0.05 * exact(x.float()).abs().max()
     ours, expected = (gradient(each, x.float()).flatten() for each in (rounded, exact))
     assert F.cosine_similarity(ours, expected, dim=0) > 0.9
+
+
+@pytest.mark.parametrize("name", ["trades", "convnet group", "certified", "wide resnet", "sum_before_pooling"])
+def test_outputs_are_the_same_without_gradients(name: str) -> None:
+    network, x = network_of(name)
+    faster = prepared(network.float(), NETWORKS[name][1], "float32")
+    with torch.no_grad():
+        without = faster(x.float())
+    assert torch.equal(without, faster(x.float().requires_grad_()))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")
+def test_tangents_are_not_lost_without_gradients() -> None:
+    """Derivatives in forward mode are refused."""
+    network, x = network_of("trades")
+    faster = prepared(network.float(), NETWORKS["trades"][1], "float32")
+    x = x.float()
+    with torch.no_grad(), forward_ad.dual_level(), pytest.raises(RuntimeError, match="jvp"):
+        faster(forward_ad.make_dual(x, torch.ones_like(x)))
 
 
 @pytest.mark.parametrize("name", ["trades", "convnet group", "certified", "wide resnet"])

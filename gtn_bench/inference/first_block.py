@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from gtn_bench.inference.functions import call
 from gtn_bench.models import numba_backend
 from gtn_bench.models.layers import MaxPool2d
 from gtn_bench.models.pooling import COMPILED, LAYOUT, Window, max_pool, max_pool_backward
@@ -32,8 +33,7 @@ class FirstConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu":
             return super().forward(x).to(self.out_dtype or x.dtype)
-        y: Tensor = _FirstConvolution.apply(x, self)
-        return y
+        return call(_FirstConvolution, x, self)
 
     def sum_patches(self, products: Tensor, shape: torch.Size) -> Tensor:
         """Add each product to the pixel of its patch that it is the gradient for.
@@ -97,8 +97,7 @@ class FirstBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu":
             return self.layer_by_layer(x)
-        y: Tensor = (_CompiledFirstBlock if self._compiled(x) else _FirstBlock).apply(x, self)
-        return y
+        return call(_CompiledFirstBlock if self._compiled(x) else _FirstBlock, x, self)
 
     def layer_by_layer(self, x: Tensor) -> Tensor:
         """Run the three layers one after another, with derivatives of every order.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from gtn_bench.inference.functions import call
 from gtn_bench.models import numba_backend
 from gtn_bench.models.pooling import LAYOUT
 
@@ -46,8 +47,7 @@ class NormBlock(nn.Module):
         supported = x.dtype == self.weight.dtype == torch.float32 and x.device.type == "cpu" and x.ndim == 4
         if not supported or x.shape[2] * x.shape[3] < 2 or not numba_backend.available():
             return self.layer_by_layer(x)
-        y: Tensor = _NormBlock.apply(x.contiguous(memory_format=LAYOUT), self)
-        return y
+        return call(_NormBlock, x.contiguous(memory_format=LAYOUT), self)
 
     def layer_by_layer(self, x: Tensor) -> Tensor:
         """Run the layers one after another, with derivatives of every order.

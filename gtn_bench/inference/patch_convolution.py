@@ -11,6 +11,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from gtn_bench.inference.dense import has_products, product
+from gtn_bench.inference.functions import call
 from gtn_bench.inference.square_convolution import SquareConv2d
 from gtn_bench.models import numba_backend
 from gtn_bench.models.pooling import LAYOUT
@@ -60,8 +61,7 @@ class PatchConv2d(SquareConv2d):
         )
         if not (supported and fits and numba_backend.available()):
             return self.layer_by_layer(x)
-        y: Tensor = _PatchConvolution.apply(x.contiguous(memory_format=LAYOUT), self)
-        return y
+        return call(_PatchConvolution, x.contiguous(memory_format=LAYOUT), self)
 
     def layer_by_layer(self, x: Tensor) -> Tensor:
         """Run the layers one after another, with derivatives of every order.

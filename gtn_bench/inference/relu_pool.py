@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from gtn_bench.inference.functions import call
 from gtn_bench.models import numba_backend
 from gtn_bench.models.pooling import LAYOUT
 
@@ -27,8 +28,7 @@ class ReluPool(nn.Module):
         compiled = x.dtype == torch.float32 and x.device.type == "cpu" and x.ndim == 4 and numba_backend.available()
         if not compiled:
             return self.layer_by_layer(x)
-        y: Tensor = _ReluPool.apply(x, self)
-        return y
+        return call(_ReluPool, x, self)
 
     def layer_by_layer(self, x: Tensor) -> Tensor:
         """Run the two layers one after another, with derivatives of every order.

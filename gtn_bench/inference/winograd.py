@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from gtn_bench.inference.functions import call
 from gtn_bench.models import numba_backend
 from gtn_bench.models.pooling import LAYOUT
 
@@ -97,8 +98,7 @@ class WinogradConv2d(nn.Conv2d):
         fits = x.ndim == 4 and len(x) and x.shape[1] == self.in_channels and min(x.shape[2:]) + 2 * self.margin >= 3
         if not (supported and fits and numba_backend.available()):
             return super().forward(x)
-        y: Tensor = _WinogradConvolution.apply(x, self)
-        return y
+        return call(_WinogradConvolution, x, self)
 
 
 class _WinogradConvolution(Function):

@@ -117,7 +117,7 @@ class Square(Perturbation):
                 logits = classifier(pixels.view(-1, *x.shape[1:]))  # it must not change its input
                 windows.keep_better(pixels, logits, y, loss)
                 checks = floors is not None and query + 2 in floors
-                if not checks and not loss.max() > 0:
+                if not checks and loss.max().item() <= 0:
                     continue
                 ended = loss > 0
                 if floors is not None and checks:

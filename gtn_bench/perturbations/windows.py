@@ -51,6 +51,10 @@ class Windows(ABC):
         self.arrays: tuple[Any, ...] = ()  # those of `drawn` and `limits`, for kernels
         self.number, self.old, self.changes = 0, x, list[Change]()  # of the last proposal
         self.compiled = x.dtype == torch.float32 and x.device.type == "cpu" and numba_backend.available()
+        if self.compiled:
+            from gtn_bench.perturbations import window_kernels
+
+            self.kernels, self.run = window_kernels, numba_backend.run
 
     @staticmethod
     @abstractmethod
@@ -138,11 +142,8 @@ class Windows(ABC):
             loss: The largest margins so far (N,), changed in place.
         """
         if not self.changes:  # they were made in a compiled kernel
-            from gtn_bench.models import numba_backend
-            from gtn_bench.perturbations import window_kernels
-
             last = pixels, self.arrays[0], self.old, self.number, self.sides[self.number], *self.x.shape[1::2]
-            numba_backend.run(window_kernels.keep_better, logits.contiguous(), y, loss, *last)
+            self.run(self.kernels.keep_better, logits.contiguous(), y, loss, *last)
             return
         values = margin(logits, y)
         better = values > loss
@@ -247,12 +248,9 @@ class LinfWindows(Windows):
         Returns:
             Former values of the window (N, 1, C * side**2).
         """
-        from gtn_bench.models import numba_backend
-        from gtn_bench.perturbations import window_kernels
-
         channels, _, width = self.x.shape[1:]
         old = pixels.new_empty(len(pixels), 1, channels * side**2)
-        numba_backend.run(window_kernels.to_bounds, pixels, *self.arrays, number, side, width, old)
+        self.run(self.kernels.to_bounds, pixels, *self.arrays, number, side, width, old)
         return old
 
     def _bounds(self, at: Tensor, bound: Tensor) -> Tensor:
@@ -352,13 +350,10 @@ class L2Windows(Windows):
         Returns:
             Former values of both windows (N, 2, C * side**2).
         """
-        from gtn_bench.models import numba_backend
-        from gtn_bench.perturbations import window_kernels
-
         channels, _, width = self.x.shape[1:]
         old = pixels.new_empty(len(pixels), 2, channels * side**2)
         last = _bumps(side, pixels.dtype), self.epsilon, number, side, width, old
-        numba_backend.run(window_kernels.to_bumps, pixels, *self.arrays, *last)
+        self.run(self.kernels.to_bumps, pixels, *self.arrays, *last)
         return old
 
 
