@@ -77,6 +77,8 @@ def to_bumps(
     """
     channels, size = sign.shape[2], side * side
     area = pixels.shape[1] // channels
+    zero, one = pixels.dtype.type(0), pixels.dtype.type(1)
+    scratch = np.empty((len(pixels), 2, size), pixels.dtype)
     for image in prange(len(pixels)):
         x, center, bump = pixels[image], clean[image], bumps[direction[image, number]]
         first, second = corners[image, number, 0], corners[image, number, 1]
@@ -85,30 +87,25 @@ def to_bumps(
         for place in range(len(x)):
             used += np.float64(x[place] - center[place]) ** 2
         unused = max(epsilon * epsilon - used, 0.0) / channels
-        new = np.empty(size, x.dtype)
-        for window in range(2):
-            for c in range(channels):
-                for i in range(side):
-                    row = x[corners[image, number, window] + c * area + i * width :]
-                    before = old[image, window, (c * side + i) * side :]
-                    for j in range(np.uint64(side)):
-                        before[j] = row[j]
+        new, other, before = scratch[image, 0], scratch[image, 1], old[image]
         for c in range(channels):
-            flip, changed, moved = sign[image, number, c], 0.0, 0.0
             for i in range(side):
-                place, offset = (c * side + i) * side, c * area + i * width
-                one, other = old[image, 0, place:], old[image, 1, place:]
-                at_one, at_other, change = center[first + offset :], center[second + offset :], new[i * side :]
+                offset, line, kept = c * area + i * width, np.uint64(i * side), np.uint64((c * side + i) * side)
+                at_first, at_second = np.uint64(first + offset), np.uint64(second + offset)
                 for j in range(np.uint64(side)):
-                    change[j] = one[j] - at_one[j]
-                    changed += np.float64(change[j]) ** 2
-                low, high = 0, side  # of the pixels outside of the first window
-                if 0 <= i + down < side:
-                    low, high = (side - right, side) if right >= 0 else (0, -right)
-                for j in range(max(low, 0), min(high, side)):
-                    moved += np.float64(other[j] - at_other[j]) ** 2
+                    value, moved_value = x[at_first + j], x[at_second + j]
+                    before[0, kept + j], before[1, kept + j] = value, moved_value
+                    new[line + j] = value - center[at_first + j]
+                    other[line + j] = moved_value - center[at_second + j]
+                if 0 <= i + down < side:  # zeros in the first window
+                    for j in range(max(-right, 0), min(side - right, side)):
+                        other[line + np.uint64(j)] = zero
+            flip, changed, moved = sign[image, number, c], 0.0, 0.0
+            for place in range(np.uint64(size)):
+                changed += np.float64(new[place]) ** 2
+                moved += np.float64(other[place]) ** 2
             available = np.sqrt(changed + moved + unused)
-            scale, total = 1 / max(np.sqrt(changed), 1e-12), 0.0
+            scale, total = pixels.dtype.type(1 / max(np.sqrt(changed), 1e-12)), 0.0
             for place in range(np.uint64(size)):
                 new[place] = flip * bump[place] + scale * new[place]
                 total += np.float64(new[place]) ** 2
@@ -117,17 +114,15 @@ def to_bumps(
                 for place in range(size):
                     new[place] = flip * bump[place]
                     total += np.float64(new[place]) ** 2
-            scale = available / max(np.sqrt(total), 1e-12)
+            scale = pixels.dtype.type(available / max(np.sqrt(total), 1e-12))
             for i in range(side):  # before the first window, which can overlap this one
-                offset = second + c * area + i * width
-                row, at_row = x[offset:], center[offset:]
+                at = np.uint64(second + c * area + i * width)
                 for j in range(np.uint64(side)):
-                    row[j] = at_row[j]
+                    x[at + j] = center[at + j]
             for i in range(side):
-                offset = first + c * area + i * width
-                row, at_row, added = x[offset:], center[offset:], new[i * side :]
+                at, line = np.uint64(first + c * area + i * width), np.uint64(i * side)
                 for j in range(np.uint64(side)):
-                    row[j] = min(max(at_row[j] + scale * added[j], 0.0), 1.0)
+                    x[at + j] = min(max(center[at + j] + scale * new[line + j], zero), one)
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
