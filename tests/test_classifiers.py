@@ -36,6 +36,18 @@ def test_gradients_equal_those_of_autograd_on_the_network(network: nn.Module, di
     assert torch.allclose(Classifier(network, (1, 8, 8), 10).loss_gradient(x, y), expected, atol=1e-4)
 
 
+def test_type_follows_the_weights(network: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+    """Also where other tensors replace them, and where another network does."""
+    x, _ = digits
+    first, other, last = (Classifier(network, (1, 8, 8), 10) for _ in range(3))
+    exact = copy.deepcopy(first).double()
+    other.load_state_dict({name: value.double() for name, value in other.state_dict().items()}, assign=True)
+    last.network = copy.deepcopy(last.network).double()
+    for classifier in (exact, other, last):
+        assert classifier(x).dtype == classifier.dtype == torch.float64
+    assert first(x).dtype == first.dtype == torch.float32
+
+
 def test_forward_and_backward_passes_are_counted_in_images(
     classifier: Classifier, digits: tuple[Tensor, Tensor]
 ) -> None:

@@ -408,6 +408,40 @@ def test_outputs_are_the_same_without_gradients(name: str) -> None:
     assert torch.equal(without, faster(x.float().requires_grad_()))
 
 
+@pytest.mark.parametrize("name", ["trades", "certified", "wide resnet", "convnet group", "pool_of_few_channels"])
+def test_autocast_rounds_logits_and_gradients_only(name: str) -> None:
+    network, x = network_of(name)
+    faster = prepared(network.float(), NETWORKS[name][1], "float32")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert close(faster(x.float()).float(), network(x.float()).float(), 0.05)
+        found, expected = gradient(faster, x.float()), gradient(network, x.float())
+    assert F.cosine_similarity(found.flatten(1), expected.flatten(1)).min() > 0.95
+
+
+@pytest.mark.parametrize("layer", [PatchConv2d, PooledConv2d])
+def test_gradient_of_no_images_is_empty(layer: type[PatchConv2d | PooledConv2d]) -> None:
+    faster = layer.sharing(nn.Conv2d(1, 8, 3).requires_grad_(False))
+    assert faster is not None
+    faster.relu = True
+    x = torch.rand(0, 1, 8, 8, requires_grad=True)
+    faster(x).sum().backward()
+    assert x.grad is not None and x.grad.shape == x.shape
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore::torch.jit.TracerWarning")
+def test_traces_do_not_miss_compiled_kernels() -> None:
+    """A trace is refused, or computes the same."""
+    network, x = network_of("trades")
+    faster = prepared(network.float(), NETWORKS["trades"][1], "float32")
+    x = x.float()
+    with torch.no_grad():
+        try:
+            traced = torch.jit.trace(faster, x, check_trace=False)
+        except (RuntimeError, IndexError):
+            return
+        assert close(traced(1 - x), faster(1 - x), 1e-5)
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")
 def test_tangents_are_not_lost_without_gradients() -> None:
     """Derivatives in forward mode are refused."""

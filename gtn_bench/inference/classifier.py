@@ -60,6 +60,7 @@ class Classifier(nn.Module):
         module = network if isinstance(network, nn.Module) else FunctionModule(network)
         self.network = self.prepare(module, precision, input_shape)
         self.called = called_modules(self.network)
+        self._first = first_parameter(self.network)
         self.input_shape = input_shape
         self.num_classes = num_classes
         self.forwards = 0
@@ -69,9 +70,6 @@ class Classifier(nn.Module):
         self.requires_grad_(False)
         self.train(False)
         tensors = [*self.network.named_parameters(), *self.network.named_buffers()]
-        self._first = [value for value in self.network.parameters() if value.is_floating_point()][
-            :1
-        ]  # kept: it is fast
         self._original = {name: value.detach().clone() for name, value in tensors if value.is_floating_point()}
 
     @staticmethod
@@ -133,10 +131,11 @@ class Classifier(nn.Module):
     @property
     def parameter_dtype(self) -> torch.dtype:
         """Floating-point type of the first parameter or buffer; float32 if there is none."""
-        for tensor in self._first or self._tensors():
-            if tensor.is_floating_point():
-                return tensor.dtype
-        return torch.float32
+        network, module, name = self._first
+        parameter = None if module is None else module._parameters.get(name)
+        if parameter is not None and network is self._modules["network"]:
+            return parameter.dtype
+        return next((tensor.dtype for tensor in self._tensors() if tensor.is_floating_point()), torch.float32)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -289,6 +288,21 @@ class Classifier(nn.Module):
             if images.shape == x.shape and torch.equal(images, x) and torch.equal(labels, y):
                 return gradient
         return None
+
+
+def first_parameter(network: nn.Module) -> tuple[nn.Module, nn.Module | None, str]:
+    """Return a network, the module that has its first floating-point parameter, and the name there.
+
+    Looking the parameter up there is much faster than searching for it in each query.
+
+    Args:
+        network: The network.
+    """
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.is_floating_point():
+                return network, module, name
+    return network, None, ""
 
 
 def _dtype_of_images(parameter_dtype: torch.dtype) -> torch.dtype:

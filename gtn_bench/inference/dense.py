@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from gtn_bench.inference.functions import call
+from gtn_bench.inference.functions import call, in_float32
 
 FEWEST_WEIGHTS = 2**14  # with fewer, PyTorch's layer is as fast (`docs/performance-notes.md`)
 
@@ -38,7 +38,7 @@ class Dense(nn.Linear):
         return faster
 
     def forward(self, x: Tensor) -> Tensor:
-        supported = x.dtype == self.weight.dtype == torch.float32 and x.device.type == "cpu" and x.ndim == 2
+        supported = in_float32(x, self.weight) and x.ndim == 2
         if not (supported and len(x) and x.shape[1] == self.in_features and has_products()):
             return super().forward(x)
         return call(_Dense, x, self)

@@ -11,7 +11,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from gtn_bench.inference.dense import has_products, product
-from gtn_bench.inference.functions import call
+from gtn_bench.inference.functions import call, in_float32
 from gtn_bench.inference.square_convolution import SquareConv2d
 from gtn_bench.models import numba_backend
 from gtn_bench.models.pooling import LAYOUT
@@ -53,7 +53,7 @@ class PatchConv2d(SquareConv2d):
         return 0.0 if self.relu else -math.inf
 
     def forward(self, x: Tensor) -> Tensor:
-        supported = x.dtype == self.weight.dtype == torch.float32 and x.device.type == "cpu"
+        supported = in_float32(x, self.weight)
         fits = (
             x.ndim == 4
             and x.shape[1] == self.in_channels

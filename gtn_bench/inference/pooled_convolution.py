@@ -10,7 +10,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from gtn_bench.inference import relu_pool
-from gtn_bench.inference.functions import call
+from gtn_bench.inference.functions import call, in_float32
 from gtn_bench.inference.square_convolution import SquareConv2d
 from gtn_bench.models import numba_backend
 from gtn_bench.models.pooling import LAYOUT
@@ -32,7 +32,7 @@ class PooledConv2d(SquareConv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        supported = x.dtype == self.weight.dtype == torch.float32 and x.device.type == "cpu" and x.ndim == 4
+        supported = in_float32(x, self.weight) and x.ndim == 4
         if not (supported and len(x) and numba_backend.available()):
             return F.max_pool2d(super().forward(x).relu(), 2)
         return call(_PooledConvolution, x.contiguous(memory_format=LAYOUT), self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -44,7 +45,7 @@ class SquareConv2d(nn.Conv2d):
             grad: Gradient for the outputs (B, K, H', W').
             shape: Shape of the inputs (B, C, H, W).
         """
-        x = grad.new_empty(shape).to(memory_format=LAYOUT)
+        x = grad.new_empty(shape).to(memory_format=LAYOUT)  # only its shape and layout matter
         geometry = self.stride, self.padding, self.dilation, False, (0, 0), 1
         out: Tensor = torch.ops.aten.convolution_backward(
             *(grad, x, self.weight, None, *geometry), (True, False, False)
@@ -65,18 +66,18 @@ class SquareConv2d(nn.Conv2d):
         Args:
             kernel: A function from `gtn_bench.inference.sparse_kernels`.
             grad: Gradient (B, K, H', W') for the outputs of what follows the convolution.
-            marks: Which elements get a gradient, as the kernel requires (B, K, H', W'), channels-last.
+            marks: Which elements get a gradient (B, K, H', W'): indices of maxima, or activations.
             shape: Shape of the inputs (B, C, H, W).
             dense: Function from gradients and marks of some images to gradients for their inputs.
             share: Largest share of elements of `grad` that are marked and not zero; images with more are computed by
                 `dense`.
         """
-        grad = grad.contiguous(memory_format=LAYOUT)
+        grad, marks = (each.contiguous(memory_format=LAYOUT) for each in (grad, marks))
         out = torch.empty(shape, dtype=grad.dtype, memory_format=LAYOUT)
         done = torch.empty(len(out), dtype=torch.bool)
         weight = self.weight.permute(0, 2, 3, 1).flatten(1).contiguous()
-        most = int(share * grad[0].numel())
-        numba_backend.run(kernel, grad, marks.contiguous(memory_format=LAYOUT), weight, *self.geometry, most, out, done)
+        most = int(share * math.prod(grad.shape[1:]))
+        numba_backend.run(kernel, grad, marks, weight, *self.geometry, most, out, done)
         rest: Any = (~done).nonzero().squeeze(1)
         if len(rest) == len(out):
             return dense(grad, marks)

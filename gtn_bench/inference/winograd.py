@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from gtn_bench.inference.functions import call
+from gtn_bench.inference.functions import call, in_float32
 from gtn_bench.models import numba_backend
 from gtn_bench.models.pooling import LAYOUT
 
@@ -94,7 +94,7 @@ class WinogradConv2d(nn.Conv2d):
         return {name: value for name, value in self.__dict__.items() if name != "_kept"}
 
     def forward(self, x: Tensor) -> Tensor:
-        supported = x.dtype == self.weight.dtype == torch.float32 and x.device.type == "cpu"
+        supported = in_float32(x, self.weight)
         fits = x.ndim == 4 and len(x) and x.shape[1] == self.in_channels and min(x.shape[2:]) + 2 * self.margin >= 3
         if not (supported and fits and numba_backend.available()):
             return super().forward(x)

@@ -48,8 +48,9 @@ class Windows(ABC):
         self.sides: list[int] = []
         self.limits = self.x.flatten(1)  # what changes are relative to (N, ...)
         self.drawn: tuple[Tensor, ...] = ()
-        self.arrays: tuple[Any, ...] = ()  # those of `drawn` and `limits`, for kernels
-        self.number, self.old, self.changes = 0, x, list[Change]()  # of the last proposal
+        self.arrays: tuple[Any, ...] = ()  # those of `drawn`, then of `limits`, for kernels
+        self.number, self.old = 0, x  # number and former values of the last proposal
+        self.changes: list[Change] | None = None  # those of the last proposal; None if a compiled kernel made them
         self.compiled = x.dtype == torch.float32 and x.device.type == "cpu" and numba_backend.available()
         if self.compiled:
             from gtn_bench.perturbations import window_kernels
@@ -126,7 +127,7 @@ class Windows(ABC):
         """
         self.number = number
         if self.compiled:
-            self.old, self.changes = self.change(pixels, number, self.sides[number]), []
+            self.old, self.changes = self.change(pixels, number, self.sides[number]), None
             return
         self.changes = self.changes_of(pixels, number)
         for change in self.changes:
@@ -141,7 +142,7 @@ class Windows(ABC):
             y: Labels (N,).
             loss: The largest margins so far (N,), changed in place.
         """
-        if not self.changes:  # they were made in a compiled kernel
+        if self.changes is None:
             last = pixels, self.arrays[0], self.old, self.number, self.sides[self.number], *self.x.shape[1::2]
             self.run(self.kernels.keep_better, logits.contiguous(), y, loss, *last)
             return
