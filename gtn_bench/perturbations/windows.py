@@ -93,7 +93,7 @@ class Windows(ABC):
         """
 
     @abstractmethod
-    def change(self, pixels: Tensor, number: int, side: int) -> Tensor:
+    def change_in_kernel(self, pixels: Tensor, number: int, side: int) -> Tensor:
         """Make the changes in a compiled kernel.
 
         Args:
@@ -127,7 +127,7 @@ class Windows(ABC):
         """
         self.number = number
         if self.compiled:
-            self.old, self.changes = self.change(pixels, number, self.sides[number]), None
+            self.old, self.changes = self.change_in_kernel(pixels, number, self.sides[number]), None
             return
         self.changes = self.changes_of(pixels, number)
         for change in self.changes:
@@ -238,7 +238,7 @@ class LinfWindows(Windows):
         same = (new == old).all(dim=1, keepdim=True)
         return [Change(at.flatten(1), old, self._bounds(at, other.where(same, bound)))]
 
-    def change(self, pixels: Tensor, number: int, side: int) -> Tensor:
+    def change_in_kernel(self, pixels: Tensor, number: int, side: int) -> Tensor:
         """Make the change in a compiled kernel.
 
         Args:
@@ -340,7 +340,7 @@ class L2Windows(Windows):
             Change(first, old, (clean + new.flatten(1)).clamp(0, 1)),
         ]
 
-    def change(self, pixels: Tensor, number: int, side: int) -> Tensor:
+    def change_in_kernel(self, pixels: Tensor, number: int, side: int) -> Tensor:
         """Make the changes in a compiled kernel.
 
         Args:
