@@ -45,11 +45,10 @@ class SquareConv2d(nn.Conv2d):
             grad: Gradient for the outputs (B, K, H', W').
             shape: Shape of the inputs (B, C, H, W).
         """
-        x = grad.new_empty(shape).to(memory_format=LAYOUT)  # only its shape and layout matter
+        x = torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=LAYOUT)  # its values do not matter
         geometry = self.stride, self.padding, self.dilation, False, (0, 0), 1
-        out: Tensor = torch.ops.aten.convolution_backward(
-            *(grad, x, self.weight, None, *geometry), (True, False, False)
-        )[0]
+        wanted = True, False, False
+        out: Tensor = torch.ops.aten.convolution_backward(grad, x, self.weight, None, *geometry, wanted)[0]
         return out
 
     def sparse_gradient(
