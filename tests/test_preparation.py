@@ -429,17 +429,12 @@ def test_gradient_of_no_images_is_empty(layer: type[PatchConv2d | PooledConv2d])
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore::torch.jit.TracerWarning")
-def test_traces_do_not_miss_compiled_kernels() -> None:
-    """A trace is refused, or computes the same."""
+def test_traces_are_refused() -> None:
+    """They would not contain the compiled kernels."""
     network, x = network_of("trades")
     faster = prepared(network.float(), NETWORKS["trades"][1], "float32")
-    x = x.float()
-    with torch.no_grad():
-        try:
-            traced = torch.jit.trace(faster, x, check_trace=False)
-        except (RuntimeError, IndexError):
-            return
-        assert close(traced(1 - x), faster(1 - x), 1e-5)
+    with torch.no_grad(), pytest.raises((RuntimeError, IndexError)):
+        torch.jit.trace(faster, x.float(), check_trace=False)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")
@@ -582,7 +577,8 @@ def test_zeros_of_a_gradient_stay_zeros() -> None:
     network, x = network_of("trades")
     x[:, :, :14] = 0
     faster = prepared(network.float(), NETWORKS["trades"][1], "float32")
-    assert torch.equal(gradient(faster, x.float()) == 0, gradient(network, x.float()) == 0)
+    zeros = gradient(network, x.float()) == 0
+    assert 0.01 < zeros.float().mean() < 0.99 and torch.equal(gradient(faster, x.float()) == 0, zeros)
 
 
 def sparse(grad: Tensor, shares: list[float]) -> Tensor:
